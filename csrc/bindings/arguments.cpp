@@ -1,0 +1,145 @@
+#include "bindings/arguments.h"
+
+namespace medkern::python {
+namespace {
+
+std::string repr(const py::object& value) { return py::repr(value).cast<std::string>(); }
+
+[[noreturn]] void wrong_form(const char* op, const char* name, const std::string& expected,
+                             const py::object& value) {
+  throw py::type_error(std::string(op) + ": " + name + " must be " + expected + ", got " +
+                       repr(value));
+}
+
+bool is_int(const py::handle& value) {
+  return PyIndex_Check(value.ptr()) != 0 && !PyBool_Check(value.ptr());
+}
+
+bool is_sequence(const py::handle& value) {
+  return py::isinstance<py::sequence>(value) && !py::isinstance<py::str>(value);
+}
+
+int64_t to_int(const char* op, const char* name, const py::handle& value) {
+  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!index) throw py::error_already_set();
+  const long long result = PyLong_AsLongLong(index.ptr());
+  if (result == -1 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    throw py::value_error(std::string(op) + ": " + name +
+                          " does not fit 64 bits: " + py::repr(value).cast<std::string>());
+  }
+  return result;
+}
+
+}  // namespace
+
+Array dense_argument(const py::object& object, const char* name) {
+  return Array::from_object(object, name).dense();
+}
+
+Array output_argument(const py::object& out, const Array& like, const Shape& shape) {
+  return output_argument(out, like, shape, like.dtype());
+}
+
+Array output_argument(const py::object& out, const Array& like, const Shape& shape,
+                      DLDataType dtype) {
+  if (out.is_none()) return Array::empty(shape, dtype, like.device(), like.format());
+  Array array = Array::from_object(out, "out");
+  if (array.readonly()) throw py::value_error("out is read-only");
+  // from_object copies what DLPack can't describe; a result written to a copy would be lost.
+  if (!py::isinstance<Array>(out) && PyObject_CheckBuffer(out.ptr()) &&
+      py::reinterpret_borrow<py::buffer>(out).request().ptr != array.data()) {
+    throw py::value_error("out must be aligned and must not have negative strides");
+  }
+  return array;
+}
+
+void axes_argument(const char* op, const char* name, const py::object& value, int rank,
+                   int64_t* result) {
+  const std::string expected = "an int or a sequence of " + std::to_string(rank) + " ints";
+  if (is_int(value)) {
+    for (int i = 0; i < rank; ++i) result[i] = to_int(op, name, value);
+    return;
+  }
+  if (!is_sequence(value) || py::len(value) != static_cast<size_t>(rank)) {
+    wrong_form(op, name, expected, value);
+  }
+  for (int i = 0; i < rank; ++i) {
+    const py::object item = value[py::int_(i)];
+    if (!is_int(item)) wrong_form(op, name, expected, value);
+    result[i] = to_int(op, name, item);
+  }
+}
+
+void stride_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
+                     int64_t* result) {
+  if (value.is_none()) {
+    for (int i = 0; i < rank; ++i) result[i] = kernel_size[i];
+  } else {
+    axes_argument(op, "stride", value, rank, result);
+  }
+}
+
+void padding_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
+                      const int64_t* stride, const int64_t* dilation, int64_t result[][2]) {
+  if (py::isinstance<py::str>(value)) {
+    const std::string text = value.cast<std::string>();
+    if (text != "same" && text != "valid") {
+      throw py::value_error(std::string(op) + ": padding must be 'same' or 'valid', got " +
+                            repr(value));
+    }
+    for (int i = 0; i < rank; ++i) {
+      if (text == "same" && stride[i] != 1) {
+        throw py::value_error(std::string(op) + ": padding 'same' needs stride 1, got " +
+                              std::to_string(stride[i]));
+      }
+      int64_t total = 0;
+      if (text == "same" && __builtin_mul_overflow(dilation[i], kernel_size[i] - 1, &total)) {
+        throw py::value_error(std::string(op) + ": dilation * kernel_size does not fit 64 bits");
+      }
+      result[i][0] = total / 2;
+      result[i][1] = total - total / 2;
+    }
+    return;
+  }
+  if (is_int(value)) {
+    for (int i = 0; i < rank; ++i) result[i][0] = result[i][1] = to_int(op, "padding", value);
+    return;
+  }
+  const std::string expected = "an int, " + std::to_string(rank) + " ints, " +
+                               std::to_string(rank) + " (before, after) pairs, 'same' or 'valid'";
+  if (!is_sequence(value) || py::len(value) != static_cast<size_t>(rank)) {
+    wrong_form(op, "padding", expected, value);
+  }
+  for (int i = 0; i < rank; ++i) {
+    const py::object item = value[py::int_(i)];
+    if (is_int(item)) {
+      result[i][0] = result[i][1] = to_int(op, "padding", item);
+    } else if (is_sequence(item) && py::len(item) == 2 && is_int(item[py::int_(0)]) &&
+               is_int(item[py::int_(1)])) {
+      result[i][0] = to_int(op, "padding", item[py::int_(0)]);
+      result[i][1] = to_int(op, "padding", item[py::int_(1)]);
+    } else {
+      wrong_form(op, "padding", expected, value);
+    }
+  }
+}
+
+DLDataType dtype_argument(const py::object& dtype) {
+  const py::dtype numpy_dtype = py::dtype::from_args(dtype);
+  const auto bits = static_cast<uint8_t>(8 * numpy_dtype.itemsize());
+  switch (numpy_dtype.kind()) {
+    case 'f':
+      return {kDLFloat, bits, 1};
+    case 'i':
+      return {kDLInt, bits, 1};
+    case 'u':
+      return {kDLUInt, bits, 1};
+    case 'b':
+      return {kDLBool, 8, 1};
+    default:
+      throw py::type_error("unsupported dtype " + repr(dtype));
+  }
+}
+
+}  // namespace medkern::python

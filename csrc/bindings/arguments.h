@@ -1,0 +1,45 @@
+// Turning Python arguments into what the C API takes. Only the form is settled here (an int for a
+// tuple, the kinds of padding); every value is checked by the C API.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "bindings/array.h"
+
+namespace medkern::python {
+
+// A required tensor argument: a view of `object`, copied once if its memory is neither contiguous
+// nor channels-last.
+Array dense_argument(const py::object& object, const char* name);
+
+// The result array of an operation: `out` if it was given, else new memory in the format of `like`.
+Array output_argument(const py::object& out, const Array& like, const Shape& shape);
+Array output_argument(const py::object& out, const Array& like, const Shape& shape,
+                      DLDataType dtype);
+
+// An int for every axis, or a sequence of `rank` ints.
+void axes_argument(const char* op, const char* name, const py::object& value, int rank,
+                   int64_t* result);
+
+// stride=None means the kernel's own size.
+void stride_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
+                     int64_t* result);
+
+// An int, one int per axis, one (before, after) pair per axis, "valid" (none), or "same" (stride 1:
+// the output has the size of the input; an odd total puts the larger half behind).
+void padding_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
+                      const int64_t* stride, const int64_t* dilation, int64_t result[][2]);
+
+constexpr DLDataType kFloat32{kDLFloat, 32, 1};
+constexpr DLDataType kFloat64{kDLFloat, 64, 1};
+constexpr DLDataType kInt32{kDLInt, 32, 1};
+constexpr DLDataType kInt64{kDLInt, 64, 1};
+constexpr DLDataType kUint8{kDLUInt, 8, 1};
+
+DLDataType dtype_argument(const py::object& dtype);
+
+// DLTensor of an optional array, or NULL.
+inline DLTensor* dl(const std::optional<Array>& array) { return array ? array->dl() : nullptr; }
+
+}  // namespace medkern::python

@@ -1,0 +1,101 @@
+// Array: what medkern hands to Python. A dense or strided block of memory with shape, type and
+// device, which NumPy and every DLPack library can view without a copy.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <vector>
+
+#include "medkern.h"
+
+namespace medkern::python {
+
+namespace py = pybind11;
+
+using Shape = std::vector<int64_t>;
+
+// Raises the Python exception that belongs to a status.
+void check(mk_status status);
+
+enum class Format { contiguous, channels_last };
+
+class Array {
+ public:
+  // Uninitialised memory of this shape.
+  static Array empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format);
+  // A view of any object with the buffer protocol or __dlpack__; no copy. TypeError for anything
+  // else.
+  static Array from_object(const py::object& object, const char* name);
+
+  // Uninitialised memory of another shape in this array's type, device and memory format.
+  Array empty_like(const Shape& shape) const;
+  // This array if it is contiguous or channels-last, else a contiguous copy.
+  Array dense() const;
+  // Contiguous, copying only if it is not.
+  Array contiguous() const;
+  // The same memory with another shape and strides (in elements).
+  Array with_layout(Shape shape, Shape strides) const;
+
+  Format format() const;  // channels_last if its memory is that and not contiguous
+  bool is_contiguous() const;
+  bool is_channels_last() const;
+
+  const Shape& shape() const { return shape_; }
+  const Shape& strides() const { return strides_; }
+  int rank() const { return static_cast<int>(shape_.size()); }
+  int64_t count() const;
+  DLDataType dtype() const { return tensor_.dtype; }
+  DLDevice device() const { return tensor_.device; }
+  void* data() const { return tensor_.data; }
+  bool readonly() const { return readonly_; }
+  py::dtype numpy_dtype() const;
+
+  // For the C API; valid while this Array lives.
+  DLTensor* dl() const;
+
+  // A capsule "dltensor" for DLPack consumers.
+  py::capsule to_dlpack() const;
+
+ private:
+  Array() = default;
+
+  std::shared_ptr<void> owner_;  // keeps the memory alive
+  Shape shape_, strides_;
+  bool readonly_ = false;
+  mutable DLTensor tensor_{};
+};
+
+// Scratch memory for the length of a call.
+class Workspace {
+ public:
+  explicit Workspace(size_t bytes) : bytes_(bytes) {
+    if (bytes > 0) check(mk_alloc(bytes, &memory_));
+  }
+  ~Workspace() { mk_free(memory_); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  void* data() const { return memory_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* memory_ = nullptr;
+  size_t bytes_;
+};
+
+// Runs a C API call without the interpreter lock and raises if it fails.
+template <class Call>
+void call(Call&& body) {
+  mk_status status;
+  {
+    py::gil_scoped_release released;
+    status = body();
+  }
+  check(status);
+}
+
+void bind_array(py::module_& module);
+
+}  // namespace medkern::python

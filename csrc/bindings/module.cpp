@@ -1,0 +1,13 @@
+// The native module medkern._C.
+#include "bindings/module.h"
+
+#include "bindings/array.h"
+
+PYBIND11_MODULE(_C, module) {
+  using namespace medkern::python;
+  module.attr("DeviceError") =
+      pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
+  bind_runtime(module);
+  bind_array(module);
+  bind_pool(module);
+}

@@ -1,0 +1,11 @@
+// One bind_<family> per file of this folder; module.cpp calls them all.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace medkern::python {
+
+void bind_runtime(pybind11::module_& module);
+void bind_pool(pybind11::module_& module);
+
+}  // namespace medkern::python

@@ -1,0 +1,17 @@
+// The data types kernels know. Most take float32 and float64; indices and masks are integers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace medkern {
+
+enum class Dtype : uint8_t { f32, f64, i32, i64, u8 };
+
+constexpr size_t size_of(Dtype dtype) {
+  return dtype == Dtype::u8 ? 1 : dtype == Dtype::f32 || dtype == Dtype::i32 ? 4 : 8;
+}
+
+const char* name_of(Dtype dtype);
+
+}  // namespace medkern

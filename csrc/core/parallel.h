@@ -1,0 +1,32 @@
+// Splitting work over the thread pool. Work is cut into tasks by shape, never by the number of
+// threads, so results are the same bits at any number of them.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace medkern {
+
+// The most workers a loop may use (worker numbers are below this); sizes per-worker scratch memory.
+int max_workers();
+
+namespace detail {
+void run_tasks(int64_t tasks, int64_t work, void (*body)(void*, int64_t task, int worker),
+               void* context);
+}
+
+// Calls body(task, worker) for each task in 0 .. tasks - 1, in any order and on any thread.
+// `worker` is the number of the thread running it, for per-worker scratch. `work` estimates the
+// whole loop in arithmetic operations or elements moved: small loops run on the calling thread.
+// Loops inside loops run serially. `body` must not throw.
+template <class Body>
+__attribute__((always_inline)) inline void parallel_for(int64_t tasks, int64_t work, Body&& body) {
+  detail::run_tasks(
+      tasks, work,
+      [](void* context, int64_t task, int worker) {
+        (*static_cast<std::remove_reference_t<Body>*>(context))(task, worker);
+      },
+      &body);
+}
+
+}  // namespace medkern

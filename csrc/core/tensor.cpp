@@ -1,0 +1,253 @@
+#include "core/tensor.h"
+
+#include <cstring>
+
+namespace medkern {
+namespace {
+
+constexpr int64_t kMostBytes = INT64_MAX;
+
+Dtype dtype_of(const char* op, const char* name, DLDataType type) {
+  if (type.lanes == 1) {
+    if (type.code == kDLFloat && type.bits == 32) return Dtype::f32;
+    if (type.code == kDLFloat && type.bits == 64) return Dtype::f64;
+    if (type.code == kDLInt && type.bits == 32) return Dtype::i32;
+    if (type.code == kDLInt && type.bits == 64) return Dtype::i64;
+    if (type.code == kDLUInt && type.bits == 8) return Dtype::u8;
+    if (type.code == kDLBool && type.bits == 8) return Dtype::u8;
+  }
+  fail(MK_INVALID_TYPE, op, ": ", name,
+       " must be float32, float64, int32, int64 or uint8, got DLPack type code ", int(type.code),
+       " with ", int(type.bits), " bits and ", type.lanes, " lanes");
+}
+
+// Bytes from the first element to one past the last.
+int64_t extent_bytes(const TensorView& x) {
+  if (x.count == 0) return 0;
+  int64_t last = 0;
+  for (int i = 0; i < x.rank; ++i) last += (x.shape[i] - 1) * x.strides[i];
+  return (last + 1) * static_cast<int64_t>(size_of(x.dtype));
+}
+
+}  // namespace
+
+const char* name_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32:
+      return "float32";
+    case Dtype::f64:
+      return "float64";
+    case Dtype::i32:
+      return "int32";
+    case Dtype::i64:
+      return "int64";
+    case Dtype::u8:
+      return "uint8";
+  }
+  return "unknown";
+}
+
+TensorView view(const char* op, const char* name, const DLTensor* tensor) {
+  require(tensor != nullptr, op, ": ", name, " is missing");
+  TensorView x{};
+  x.name = name;
+  x.device = tensor->device;
+  x.rank = tensor->ndim;
+  require(x.rank >= 0 && x.rank <= MK_MAX_RANK, op, ": ", name, " must have at most ", MK_MAX_RANK,
+          " dimensions, got ", x.rank);
+  require(x.rank == 0 || tensor->shape != nullptr, op, ": ", name, " has no shape");
+  x.dtype = dtype_of(op, name, tensor->dtype);
+
+  x.count = 1;
+  for (int i = 0; i < x.rank; ++i) {
+    x.shape[i] = tensor->shape[i];
+    require(x.shape[i] >= 0, op, ": ", name,
+            " has a negative size: ", shape_text(x.rank, tensor->shape));
+    x.count = checked_mul(op, x.count, x.shape[i]);
+  }
+  int64_t dense = 1, last = 0;
+  for (int i = x.rank - 1; i >= 0; --i) {
+    x.strides[i] = tensor->strides != nullptr ? tensor->strides[i] : dense;
+    require(x.strides[i] >= 0 || x.shape[i] <= 1, op, ": ", name,
+            " has a negative stride: ", x.strides[i], " in dimension ", i);
+    if (x.count > 0) {
+      dense = checked_mul(op, dense, x.shape[i]);
+      if (x.shape[i] > 1) {
+        last = checked_add(op, last, checked_mul(op, x.shape[i] - 1, x.strides[i]));
+      }
+    }
+  }
+  const int64_t item = static_cast<int64_t>(size_of(x.dtype));
+  if (x.count > 0) {
+    if (last >= kMostBytes / item) {
+      fail(MK_OUT_OF_MEMORY, op, ": ", name,
+           " spans more bytes than 64 bits can count: ", shape_text(x));
+    }
+    require(tensor->data != nullptr, op, ": ", name, " has no memory: data is NULL");
+  }
+  x.data = static_cast<char*>(tensor->data) + (tensor->data != nullptr ? tensor->byte_offset : 0);
+  require(x.count == 0 || reinterpret_cast<uintptr_t>(x.data) % item == 0, op, ": ", name,
+          " is not aligned to its element size of ", item, " bytes");
+  return x;
+}
+
+TensorView optional_view(const char* op, const char* name, const DLTensor* tensor) {
+  if (tensor != nullptr) return view(op, name, tensor);
+  TensorView x{};
+  x.name = name;
+  return x;
+}
+
+std::string shape_text(int rank, const int64_t* shape) {
+  std::ostringstream text;
+  text << '(';
+  for (int i = 0; i < rank; ++i) text << (i > 0 ? ", " : "") << shape[i];
+  text << (rank == 1 ? ",)" : ")");
+  return text.str();
+}
+
+std::string shape_text(const TensorView& x) { return shape_text(x.rank, x.shape); }
+
+void expect_rank(const char* op, const TensorView& x, int rank) {
+  require(x.rank == rank, op, ": ", x.name, " must have ", rank, " dimensions, got ", x.rank, ": ",
+          shape_text(x));
+}
+
+void expect_shape(const char* op, const TensorView& x, int rank, const int64_t* shape) {
+  bool same = x.rank == rank;
+  for (int i = 0; same && i < rank; ++i) same = x.shape[i] == shape[i];
+  require(same, op, ": ", x.name, " must have shape ", shape_text(rank, shape), ", got ",
+          shape_text(x));
+}
+
+void expect_same_shape(const char* op, const TensorView& x, const TensorView& like) {
+  expect_shape(op, x, like.rank, like.shape);
+}
+
+void expect_float(const char* op, const TensorView& x) {
+  if (x.dtype != Dtype::f32 && x.dtype != Dtype::f64) {
+    fail(MK_INVALID_TYPE, op, ": ", x.name, " must be float32 or float64, got ", name_of(x.dtype));
+  }
+}
+
+void expect_dtype(const char* op, const TensorView& x, Dtype dtype) {
+  if (x.dtype != dtype) {
+    fail(MK_INVALID_TYPE, op, ": ", x.name, " must be ", name_of(dtype), ", got ",
+         name_of(x.dtype));
+  }
+}
+
+void expect_same_dtype(const char* op, const TensorView& x, const TensorView& like) {
+  if (x.dtype != like.dtype) {
+    fail(MK_INVALID_TYPE, op, ": ", x.name, " must be ", name_of(like.dtype), " as ", like.name,
+         " is, got ", name_of(x.dtype));
+  }
+}
+
+void expect_same_device(const char* op, const TensorView& x, const TensorView& like) {
+  if (x.device.device_type != like.device.device_type ||
+      x.device.device_id != like.device.device_id) {
+    fail(MK_DEVICE_ERROR, op, ": ", x.name, " and ", like.name, " must be on the same device");
+  }
+}
+
+void expect_contiguous(const char* op, const TensorView& x) {
+  require(is_contiguous(x), op, ": ", x.name, " must be contiguous, got strides ",
+          shape_text(x.rank, x.strides), " for shape ", shape_text(x));
+}
+
+void expect_dense(const char* op, const TensorView& x) {
+  require(is_contiguous(x) || is_channels_last(x), op, ": ", x.name,
+          " must be contiguous or channels-last, got strides ", shape_text(x.rank, x.strides),
+          " for shape ", shape_text(x));
+}
+
+void expect_no_overlap(const char* op, const TensorView& output, const TensorView& input) {
+  const int64_t output_bytes = extent_bytes(output), input_bytes = extent_bytes(input);
+  if (output_bytes == 0 || input_bytes == 0) return;
+  const auto a = reinterpret_cast<uintptr_t>(output.data);
+  const auto b = reinterpret_cast<uintptr_t>(input.data);
+  require(a + output_bytes <= b || b + input_bytes <= a, op, ": ", output.name,
+          " must not share memory with ", input.name);
+}
+
+void expect_range(const char* op, const char* name, int64_t value, int64_t low, int64_t high) {
+  require(value >= low && value <= high, op, ": ", name, " must be ",
+          high == INT64_MAX ? "at least " : "from ", low,
+          high == INT64_MAX ? "" : " to " + std::to_string(high), ", got ", value);
+}
+
+void expect_indices(const char* op, const TensorView& x, int64_t low, int64_t high) {
+  for (int64_t flat = 0; flat < x.count; ++flat) {
+    int64_t offset = 0, rest = flat;
+    for (int i = x.rank - 1; i >= 0; --i) {
+      offset += rest % x.shape[i] * x.strides[i];
+      rest /= x.shape[i];
+    }
+    const int64_t value = x.dtype == Dtype::u8    ? x.as<uint8_t>()[offset]
+                          : x.dtype == Dtype::i32 ? x.as<int32_t>()[offset]
+                                                  : x.as<int64_t>()[offset];
+    if (value < low || value > high) {
+      fail(MK_INVALID_ARGUMENT, op, ": ", x.name, " must be from ", low, " to ", high, ", got ",
+           value, " at flat index ", flat);
+    }
+  }
+}
+
+void expect_descriptor(const char* op, const void* desc, size_t struct_size, size_t bytes) {
+  require(desc != nullptr, op, ": desc is NULL");
+  require(struct_size >= bytes, op, ": desc.struct_size must be at least ", bytes, ", got ",
+          struct_size);
+}
+
+void expect_workspace(const char* op, const void* workspace, size_t bytes, size_t needed) {
+  require(bytes >= needed && (workspace != nullptr || needed == 0), op, ": workspace needs ",
+          needed, " bytes, got ", workspace != nullptr ? bytes : 0);
+  require(reinterpret_cast<uintptr_t>(workspace) % 64 == 0, op,
+          ": workspace must be aligned to 64 bytes");
+}
+
+bool is_contiguous(const TensorView& x) {
+  if (x.count == 0) return true;
+  int64_t dense = 1;
+  for (int i = x.rank - 1; i >= 0; --i) {
+    if (x.shape[i] != 1 && x.strides[i] != dense) return false;
+    dense *= x.shape[i];
+  }
+  return true;
+}
+
+bool is_channels_last(const TensorView& x) {
+  if (x.rank < 3) return false;
+  if (x.count == 0) return true;
+  if (x.shape[1] != 1 && x.strides[1] != 1) return false;
+  int64_t dense = x.shape[1];
+  for (int i = x.rank - 1; i >= 2; --i) {
+    if (x.shape[i] != 1 && x.strides[i] != dense) return false;
+    dense *= x.shape[i];
+  }
+  return x.shape[0] == 1 || x.strides[0] == dense;
+}
+
+int64_t checked_mul(const char* op, int64_t a, int64_t b) {
+  int64_t product;
+  if (__builtin_mul_overflow(a, b, &product)) {
+    fail(MK_OUT_OF_MEMORY, op, ": a size overflows 64 bits: ", a, " * ", b);
+  }
+  return product;
+}
+
+int64_t checked_add(const char* op, int64_t a, int64_t b) {
+  int64_t sum;
+  if (__builtin_add_overflow(a, b, &sum)) {
+    fail(MK_OUT_OF_MEMORY, op, ": a size overflows 64 bits: ", a, " + ", b);
+  }
+  return sum;
+}
+
+void give_shape(const char* op, int64_t* output, int rank, const int64_t* shape) {
+  require(output != nullptr, op, ": shape is NULL");
+  for (int i = 0; i < rank; ++i) output[i] = shape[i];
+}
+
+}  // namespace medkern

@@ -1,0 +1,29 @@
+"""medkern: fast, reproducible neural-network kernels for medical imaging.
+
+The namespaces:
+
+- `kernels`: array in, array out, without gradients.
+- `functional`: the same operations on `Tensor`, differentiable.
+"""
+
+from medkern import functional, kernels
+from medkern._C import DeviceError, get_num_threads, set_num_threads
+from medkern._C import version as _version
+from medkern.autograd import enable_grad, is_grad_enabled, no_grad
+from medkern.tensor import Tensor, tensor
+
+__version__ = _version()
+
+__all__ = [
+    "DeviceError",
+    "Tensor",
+    "__version__",
+    "enable_grad",
+    "functional",
+    "get_num_threads",
+    "is_grad_enabled",
+    "kernels",
+    "no_grad",
+    "set_num_threads",
+    "tensor",
+]

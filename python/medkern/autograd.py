@@ -1,0 +1,276 @@
+"""Reverse-mode automatic differentiation.
+
+An operation is a subclass of `Function`: `forward` computes arrays, `backward` turns the gradients of its
+results into the gradients of its inputs. Applying it to tensors records a `Node`; `backward` (the function)
+walks the nodes from the last to the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from medkern import _C, kernels
+from medkern.tensor import Tensor
+
+_state = threading.local()
+_sequence = itertools.count()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations on tensors are being recorded in this thread."""
+    return getattr(_state, "enabled", True)
+
+
+@contextlib.contextmanager
+def _grad_mode(enabled: bool) -> Iterator[None]:
+    before = is_grad_enabled()
+    _state.enabled = enabled
+    try:
+        yield
+    finally:
+        _state.enabled = before
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """A context, or a decorator, in which operations are not recorded."""
+    return _grad_mode(False)
+
+
+def enable_grad() -> contextlib.AbstractContextManager[None]:
+    """A context in which operations are recorded, even inside `no_grad`."""
+    return _grad_mode(True)
+
+
+class Node:
+    """One recorded operation: what its backward needs and where its gradients go.
+
+    `forward` and `backward` of a `Function` get it as `ctx`. Options may be kept on it as plain
+    attributes; tensors go through `save` (inputs) and `save_output` (results), which keep double
+    backward and the check for changed values right.
+
+    Attributes:
+        needs: for each tensor input, whether its gradient is wanted.
+    """
+
+    def __init__(self, function: type[Function], inputs: tuple[Tensor | None, ...]):
+        self.function = function
+        self.sequence = next(_sequence)
+        self.needs = tuple(x is not None and x.requires_grad for x in inputs)
+        # Where each input's gradient goes: a leaf, or result `index` of an earlier node.
+        self.edges = [
+            None if x is None or not x.requires_grad else x if x._node is None else (x._node, x._index)
+            for x in inputs
+        ]
+        self.results: list[tuple[tuple[int, ...], np.dtype]] = []
+        self._saved: list[tuple[Tensor | None, int]] | None = []
+        self._saved_outputs: list[tuple[_C.Array, int]] | None = []
+
+    def save(self, *tensors: Tensor | None) -> None:
+        """Keeps inputs for backward, which gets them from `saved`."""
+        self._saved = [(x, 0 if x is None else x._version) for x in tensors]
+
+    def save_output(self, *arrays: _C.Array, first: int = 0) -> None:
+        """Keeps results `first`, `first` + 1, ... for backward, which gets them from `outputs`."""
+        self._saved_outputs = [(array, first + i) for i, array in enumerate(arrays)]
+
+    @property
+    def saved(self) -> tuple[Tensor | None, ...]:
+        """The inputs given to `save`, in order."""
+        if self._saved is None:
+            raise RuntimeError(
+                f"{self.function.__name__}: backward was called twice; pass retain_graph=True to the "
+                "first call"
+            )
+        for x, version in self._saved:
+            if x is not None and x._version != version:
+                raise RuntimeError(
+                    f"{self.function.__name__}: a tensor of shape {x.shape} that backward needs was "
+                    "changed in place after forward"
+                )
+        return tuple(x for x, _ in self._saved)
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The results given to `save_output`, in order, linked to this node."""
+        if self._saved_outputs is None:
+            raise RuntimeError(
+                f"{self.function.__name__}: backward was called twice; pass retain_graph=True to the "
+                "first call"
+            )
+        return tuple(_result(array, self, index) for array, index in self._saved_outputs)
+
+    def release(self) -> None:
+        """Lets go of what was saved."""
+        self._saved = None
+        self._saved_outputs = None
+
+
+def _result(array: _C.Array, node: Node, index: int) -> Tensor:
+    result = Tensor(array, requires_grad=True)
+    result._node = node
+    result._index = index
+    return result
+
+
+class Function:
+    """A differentiable operation.
+
+    A subclass defines two static methods:
+
+    - `forward(ctx, *inputs, **options)` gets the inputs as tensors (or None) and computes on their
+      `.array`; it returns an array or a tuple of arrays.
+    - `backward(ctx, *grads)` gets one gradient tensor per result (None where there is none) and returns one
+      tensor per input (None where `ctx.needs` is False or the input has no gradient); a single one need
+      not be in a tuple.
+
+    A backward that only applies other differentiable operations to `grads`, `ctx.saved` and `ctx.outputs`
+    can be differentiated again: such a class sets `twice_differentiable = True`.
+    """
+
+    twice_differentiable = False
+
+    @staticmethod
+    def forward(ctx: Node, *inputs: Any, **options: Any) -> Any:
+        """Computes the results."""
+        raise NotImplementedError
+
+    @staticmethod
+    def backward(ctx: Node, *grads: Any) -> Any:
+        """Computes the gradients of the inputs from those of the results."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        """Runs `forward` on tensors (or arrays, which count as constants) and records it if needed."""
+        tensors = tuple(x if x is None or isinstance(x, Tensor) else Tensor(_C.Array(x)) for x in inputs)
+        node = Node(cls, tensors)
+        results = cls.forward(node, *tensors, **options)
+        record = is_grad_enabled() and any(node.needs)
+        arrays = results if isinstance(results, tuple) else (results,)
+        if record:
+            node.results = [(array.shape, array.dtype) for array in arrays]
+        wrapped = tuple(
+            _result(array, node, i) if record and array.dtype.kind == "f" else Tensor(array)
+            for i, array in enumerate(arrays)
+        )
+        return wrapped if isinstance(results, tuple) else wrapped[0]
+
+
+def _add(a: Tensor | None, b: Tensor, create_graph: bool) -> Tensor:
+    if a is None:
+        return b
+    if create_graph:
+        from medkern import functional
+
+        return functional.add(a, b)
+    return Tensor(kernels.add(a.array, b.array))
+
+
+def _initial_grad(root: Tensor, grad: Tensor | None) -> Tensor:
+    if grad is None:
+        if root.size != 1:
+            raise ValueError(
+                f"backward: a tensor of shape {root.shape} needs grad; only a single element does not"
+            )
+        return Tensor(_C.Array(np.ones(root.shape, root.dtype)))
+    if grad.shape != root.shape or grad.dtype != root.dtype:
+        raise ValueError(
+            f"backward: grad must have shape {root.shape} and dtype {root.dtype}, got {grad.shape} and "
+            f"{grad.dtype}"
+        )
+    return grad
+
+
+def _sweep(
+    roots: Sequence[Tensor], grads: Sequence[Tensor | None], retain_graph: bool, create_graph: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields (leaf or requested tensor, gradient) as the reverse pass reaches leaves."""
+    waiting: list[tuple[int, Node]] = []  # a heap, the latest node first
+    pending: dict[Node, list[Tensor | None]] = {}
+
+    def send(edge: Any, grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        if isinstance(edge, Tensor):
+            yield edge, grad
+            return
+        node, index = edge
+        if node not in pending:
+            pending[node] = [None] * len(node.results)
+            heapq.heappush(waiting, (-node.sequence, node))
+        pending[node][index] = _add(pending[node][index], grad, create_graph)
+
+    for root, grad in zip(roots, grads, strict=True):
+        if not root.requires_grad:
+            raise ValueError("backward: the tensor does not require a gradient")
+        edge = root if root._node is None else (root._node, root._index)
+        yield from send(edge, _initial_grad(root, grad))
+
+    while waiting:
+        _, node = heapq.heappop(waiting)
+        if create_graph and not node.function.twice_differentiable:
+            raise RuntimeError(
+                f"{node.function.__name__} can be differentiated once only (create_graph=True)"
+            )
+        results = node.function.backward(node, *pending.pop(node))
+        if not isinstance(results, tuple):
+            results = (results,)
+        if not (retain_graph or create_graph):
+            node.release()
+        for edge, grad in zip(node.edges, results, strict=True):
+            if edge is not None and grad is not None:
+                yield from send(edge, grad)
+
+
+def backward(
+    roots: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> None:
+    """Adds the gradient of `roots` to `.grad` of every leaf they were computed from.
+
+    Args:
+        roots: the tensors to differentiate.
+        grads: for each root the gradient of the final result with respect to it, or None for 1.
+        retain_graph: keep what is saved, so that backward can be called again.
+        create_graph: record the gradients themselves, so that they can be differentiated.
+    """
+    with _grad_mode(create_graph):
+        for leaf, grad in _sweep(roots, grads, retain_graph, create_graph):
+            leaf.grad = _add(leaf.grad, grad, create_graph)
+
+
+def grad(
+    roots: Sequence[Tensor] | Tensor,
+    inputs: Sequence[Tensor],
+    grads: Sequence[Tensor | None] | None = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> list[Tensor | None]:
+    """The gradients of `roots` with respect to the leaves `inputs`, leaving every `.grad` alone.
+
+    Args:
+        roots: the tensor or tensors to differentiate.
+        inputs: leaf tensors with `requires_grad`.
+        grads: as in `backward`; None means 1 for every root.
+        retain_graph: as in `backward`.
+        create_graph: as in `backward`.
+
+    Returns:
+        One gradient per input, None where a root does not depend on it.
+    """
+    roots = [roots] if isinstance(roots, Tensor) else list(roots)
+    for x in inputs:
+        if not (x.is_leaf and x.requires_grad):
+            raise ValueError("grad: inputs must be leaf tensors that require a gradient")
+    found: dict[int, Tensor] = {}
+    with _grad_mode(create_graph):
+        for leaf, leaf_grad in _sweep(roots, grads or [None] * len(roots), retain_graph, create_graph):
+            found[id(leaf)] = _add(found.get(id(leaf)), leaf_grad, create_graph)
+    return [found.get(id(x)) for x in inputs]

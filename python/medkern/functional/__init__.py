@@ -1,0 +1,9 @@
+"""The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
+
+from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
+
+__all__ = [
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+]

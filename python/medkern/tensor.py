@@ -1,0 +1,170 @@
+"""`Tensor`: an array that remembers how it was computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medkern import _C
+
+if TYPE_CHECKING:
+    from medkern.autograd import Node
+
+ArrayLike = Any
+
+
+class Tensor:
+    """An n-dimensional array with a gradient.
+
+    Operators and methods are those of `medkern.functional`, attached there.
+
+    Attributes:
+        array: the values, a `medkern._C.Array` (NumPy and every DLPack library view it without a copy).
+        grad: after `backward()`, the gradient of the result with respect to this tensor if it is a
+            leaf with `requires_grad`; else None.
+        requires_grad: whether gradients flow to this tensor.
+    """
+
+    __slots__ = ("_index", "_node", "_version", "array", "grad", "requires_grad")
+
+    # NumPy leaves `ndarray op Tensor` to Tensor's reflected operators.
+    __array_priority__ = 1000
+    __array_ufunc__ = None
+
+    def __init__(self, array: _C.Array, requires_grad: bool = False):
+        self.array = array
+        self.grad: Tensor | None = None
+        self.requires_grad = requires_grad
+        self._node: Node | None = None  # the operation that made this tensor, None for a leaf
+        self._index = 0  # which of that operation's results it is
+        self._version = 0  # counts changes in place, so that backward can refuse stale values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size along each axis."""
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.array.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The element type, a NumPy dtype."""
+        return self.array.dtype
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        return self._node is None
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array that shares this tensor's memory."""
+        return np.asarray(self.array)
+
+    def item(self) -> float | int:
+        """The only element, as a Python number; ValueError if there are more."""
+        if self.size != 1:
+            raise ValueError(f"item: the tensor must have one element, got shape {self.shape}")
+        return self.numpy().item()
+
+    def detach(self) -> Tensor:
+        """The same memory without its history: gradients stop here."""
+        return Tensor(self.array)
+
+    def copy_(self, values: ArrayLike) -> Tensor:
+        """Overwrites the values in place with `values` of the same shape, outside of any gradient."""
+        new = np.asarray(values.array if isinstance(values, Tensor) else values)
+        if new.shape != self.shape:
+            raise ValueError(f"copy_: values must have shape {self.shape}, got {new.shape}")
+        np.copyto(self.numpy(), new)
+        self._version += 1
+        return self
+
+    def backward(
+        self, grad: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False
+    ) -> None:
+        """Adds the gradient of this tensor to the `grad` of every leaf it was computed from.
+
+        Args:
+            grad: gradient of the final result with respect to this tensor; may be left out for a
+                tensor with one element, where it is 1.
+            retain_graph: keep what `backward` needs, so that it can be called again.
+            create_graph: record the gradients themselves, so that they can be differentiated.
+        """
+        from medkern.autograd import backward
+
+        backward([self], [grad], retain_graph=retain_graph, create_graph=create_graph)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy:
+            return np.array(self.array, dtype=dtype)
+        return np.asarray(self.array, dtype=dtype)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len() of a tensor with no axes")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), precision=4, threshold=100, prefix="tensor(")
+        extra = f", dtype={self.dtype}" if self.dtype != np.float32 else ""
+        extra += ", requires_grad=True" if self.requires_grad else ""
+        return f"tensor({values}{extra})"
+
+
+def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of `data`.
+
+    Args:
+        data: a number, a nested sequence, a NumPy array or any DLPack object.
+        dtype: the element type. Without it arrays keep theirs, Python floats become float32 and
+            Python ints int64.
+        requires_grad: whether gradients flow to it; float32 and float64 only.
+
+    Raises:
+        TypeError: the dtype is not float32, float64, int32, int64, uint8 or bool, or an integer
+            tensor requires a gradient.
+
+    Example:
+        >>> medkern.tensor([[1.0, 2.0], [3.0, 4.0]]).shape
+        (2, 2)
+    """
+    if dtype is None and not hasattr(data, "dtype"):
+        values = np.array(data)
+        if values.dtype == np.float64:
+            values = values.astype(np.float32)
+    elif hasattr(data, "__dlpack__") and not isinstance(data, (np.ndarray, np.generic)):
+        values = np.array(_C.Array(data), dtype=dtype)
+    else:
+        values = np.array(data, dtype=dtype)
+    if values.dtype not in _DTYPES:
+        raise TypeError(f"tensor: dtype must be one of {', '.join(map(str, _DTYPES))}, got {values.dtype}")
+    if requires_grad and values.dtype.kind != "f":
+        raise TypeError(f"tensor: only float tensors can require a gradient, got {values.dtype}")
+    return Tensor(_C.Array(values), requires_grad=requires_grad)
+
+
+_DTYPES = [np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "bool")]
