@@ -43,7 +43,7 @@ def complain(faults):
 # ---------------------------------------------------------------- Python: imports point down only
 
 LAYERS = [
-    ["_C", "version"],
+    ["_C", "embed"],
     ["kernels"],
     ["random", "tensor"],
     ["autograd"],
@@ -53,9 +53,9 @@ LAYERS = [
     ["models"],
     ["io"],
     ["data"],
-    ["inference"],
-    ["callbacks", "trainer"],
-    ["embed", "info"],
+    ["inference", "segmentation"],
+    ["callbacks"],
+    ["trainer"],
     [""],  # medkern itself
     ["demo"],
     ["bench", "cli"],

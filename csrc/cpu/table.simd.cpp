@@ -3,11 +3,13 @@
 
 namespace medkern::MK_ISA {
 
+extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
+    .peak = &peak_kernels,
     .pool = &pool_kernels,
 };
 
