@@ -7,6 +7,13 @@ same bits at any number of threads.
 """
 
 from medkern.kernels.peak import fma_chain
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
+)
 from medkern.kernels.pool import (
     max_pool1d,
     max_pool2d,
@@ -16,6 +23,11 @@ from medkern.kernels.pool import (
 
 __all__ = [
     "fma_chain",
+    "bias_backward",
+    "gemm",
+    "linear",
+    "linear_backward_input",
+    "linear_backward_weight",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
