@@ -6,6 +6,13 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
+)
 from medkern.kernels.pool import (
     max_pool1d,
     max_pool2d,
@@ -14,6 +21,11 @@ from medkern.kernels.pool import (
 )
 
 __all__ = [
+    "bias_backward",
+    "gemm",
+    "linear",
+    "linear_backward_input",
+    "linear_backward_weight",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
