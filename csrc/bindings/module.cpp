@@ -10,5 +10,6 @@ PYBIND11_MODULE(_C, module) {
   bind_runtime(module);
   bind_array(module);
   bind_gemm(module);
+  bind_peak(module);
   bind_pool(module);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/peak/peak.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
@@ -10,6 +11,7 @@ namespace medkern {
 
 struct KernelTable {
   const GemmKernels* gemm;
+  const PeakKernels* peak;
   const PoolKernels* pool;
 };
 

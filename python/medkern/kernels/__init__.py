@@ -13,6 +13,7 @@ from medkern.kernels.gemm import (
     linear_backward_input,
     linear_backward_weight,
 )
+from medkern.kernels.peak import fma_chain
 from medkern.kernels.pool import (
     max_pool1d,
     max_pool2d,
@@ -26,6 +27,7 @@ __all__ = [
     "linear",
     "linear_backward_input",
     "linear_backward_weight",
+    "fma_chain",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
