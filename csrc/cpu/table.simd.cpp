@@ -3,11 +3,15 @@
 
 namespace medkern::MK_ISA {
 
+extern const LayerNormKernels layer_norm_kernels;
+extern const NormKernels norm_kernels;
 extern const PoolKernels pool_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
+    .layer_norm = &layer_norm_kernels,
+    .norm = &norm_kernels,
     .pool = &pool_kernels,
 };
 

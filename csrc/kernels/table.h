@@ -2,12 +2,15 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/norm/norm.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
+  const LayerNormKernels* layer_norm;
+  const NormKernels* norm;
   const PoolKernels* pool;
 };
 

@@ -6,6 +6,16 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+)
 from medkern.kernels.pool import (
     max_pool1d,
     max_pool2d,
@@ -14,6 +24,14 @@ from medkern.kernels.pool import (
 )
 
 __all__ = [
+    "batch_norm",
+    "batch_norm_backward",
+    "group_norm",
+    "group_norm_backward",
+    "instance_norm",
+    "instance_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
