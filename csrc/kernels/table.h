@@ -4,6 +4,7 @@
 
 #include "kernels/peak/peak.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/norm/norm.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
@@ -12,6 +13,8 @@ namespace medkern {
 struct KernelTable {
   const PeakKernels* peak;
   const GemmKernels* gemm;
+  const LayerNormKernels* layer_norm;
+  const NormKernels* norm;
   const PoolKernels* pool;
 };
 
