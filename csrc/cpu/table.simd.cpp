@@ -8,6 +8,7 @@ extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
 extern const NormKernels norm_kernels;
 extern const PoolKernels pool_kernels;
+extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
@@ -17,6 +18,7 @@ constinit const KernelTable table = {
     .layer_norm = &layer_norm_kernels,
     .norm = &norm_kernels,
     .pool = &pool_kernels,
+    .unary = &unary_kernels,
 };
 
 }  // namespace medkern::MK_ISA

@@ -20,6 +20,7 @@
 #include "medkern/runtime.h"
 
 #include "medkern/peak.h"
+#include "medkern/pointwise.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
 #include "medkern/pool.h"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/peak/peak.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
 #include "kernels/pool/pool.h"
@@ -16,6 +17,7 @@ struct KernelTable {
   const LayerNormKernels* layer_norm;
   const NormKernels* norm;
   const PoolKernels* pool;
+  const UnaryKernels* unary;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in
