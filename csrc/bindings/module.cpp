@@ -7,11 +7,11 @@ PYBIND11_MODULE(_C, module) {
   using namespace medkern::python;
   module.attr("DeviceError") =
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
-  bind_runtime(module);
   bind_array(module);
-  bind_peak(module);
-  bind_pointwise(module);
+  bind_runtime(module);
   bind_gemm(module);
   bind_norm(module);
+  bind_peak(module);
+  bind_pointwise(module);
   bind_pool(module);
 }

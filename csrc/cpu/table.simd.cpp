@@ -3,20 +3,20 @@
 
 namespace medkern::MK_ISA {
 
-extern const PeakKernels peak_kernels;
 extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
 extern const NormKernels norm_kernels;
+extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
-    .peak = &peak_kernels,
     .gemm = &gemm_kernels,
     .layer_norm = &layer_norm_kernels,
     .norm = &norm_kernels,
+    .peak = &peak_kernels,
     .pool = &pool_kernels,
     .unary = &unary_kernels,
 };

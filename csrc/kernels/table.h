@@ -2,20 +2,20 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
-#include "kernels/peak/peak.h"
-#include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
+#include "kernels/peak/peak.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
-  const PeakKernels* peak;
   const GemmKernels* gemm;
   const LayerNormKernels* layer_norm;
   const NormKernels* norm;
+  const PeakKernels* peak;
   const PoolKernels* pool;
   const UnaryKernels* unary;
 };

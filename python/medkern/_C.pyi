@@ -44,6 +44,45 @@ def memory_trim() -> None: ...
 def set_num_threads(count: int) -> None: ...
 def version() -> str: ...
 
+# Matrix products.
+
+def bias_backward(dy: Any, axis: int, out: Any) -> Array: ...
+def gemm(a: Any, b: Any, bias: Any, activation: int, out: Any) -> Array: ...
+def linear(x: Any, weight: Any, bias: Any, activation: int, out: Any) -> Array: ...
+def linear_backward_input(dy: Any, weight: Any, out: Any) -> Array: ...
+def linear_backward_weight(dy: Any, x: Any, out: Any) -> Array: ...
+
+# Normalization. Forward gives (y, mean, rstd), backward (dx, dweight, dbias).
+
+def batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    out: Any,
+) -> tuple[Any, ...]: ...
+def batch_norm_backward(
+    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, training: bool, out: Any
+) -> tuple[Any, ...]: ...
+def group_norm(x: Any, num_groups: int, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def group_norm_backward(
+    dy: Any, x: Any, num_groups: int, mean: Any, rstd: Any, weight: Any, out: Any
+) -> tuple[Any, ...]: ...
+def instance_norm(x: Any, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def instance_norm_backward(
+    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, out: Any
+) -> tuple[Any, ...]: ...
+def layer_norm(
+    x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, out: Any
+) -> tuple[Any, ...]: ...
+def layer_norm_backward(
+    dy: Any, x: Any, normalized_shape: Any, mean: Any, rstd: Any, weight: Any, out: Any
+) -> tuple[Any, ...]: ...
+
 # The yardstick of benchmarks.
 
 def fma_chain(x: Any, rounds: int, out: Any) -> Array: ...
@@ -73,3 +112,35 @@ def max_pool_backward(
     ceil_mode: bool,
     out: Any,
 ) -> Array: ...
+
+# Pointwise.
+
+class UnaryOp:
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    abs: UnaryOp
+    clamp: UnaryOp
+    elu: UnaryOp
+    erf: UnaryOp
+    exp: UnaryOp
+    expm1: UnaryOp
+    gelu: UnaryOp
+    leaky_relu: UnaryOp
+    log: UnaryOp
+    log1p: UnaryOp
+    neg: UnaryOp
+    pow: UnaryOp
+    reciprocal: UnaryOp
+    relu: UnaryOp
+    sigmoid: UnaryOp
+    silu: UnaryOp
+    softplus: UnaryOp
+    sqrt: UnaryOp
+    square: UnaryOp
+    tanh: UnaryOp
+
+def unary(op: UnaryOp, x: Any, a: float, b: float, out: Any) -> Array: ...
+def unary_backward(op: UnaryOp, dy: Any, saved: Any, a: float, b: float, out: Any) -> Array: ...

@@ -6,13 +6,14 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
-from medkern.kernels.peak import fma_chain
 from medkern.kernels.gemm import (
+    activation_number,
     bias_backward,
     gemm,
     linear,
     linear_backward_input,
     linear_backward_weight,
+)
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -22,6 +23,9 @@ from medkern.kernels.norm import (
     instance_norm_backward,
     layer_norm,
     layer_norm_backward,
+)
+from medkern.kernels.peak import (
+    fma_chain,
 )
 from medkern.kernels.pointwise import (
     abs,
@@ -54,28 +58,29 @@ from medkern.kernels.pool import (
 )
 
 __all__ = [
-    "fma_chain",
     "abs",
+    "activation_number",
+    "batch_norm",
+    "batch_norm_backward",
     "bias_backward",
     "clamp",
     "elu",
     "erf",
     "exp",
     "expm1",
+    "fma_chain",
     "gelu",
     "gemm",
-    "leaky_relu",
-    "linear",
-    "linear_backward_input",
-    "linear_backward_weight",
-    "batch_norm",
-    "batch_norm_backward",
     "group_norm",
     "group_norm_backward",
     "instance_norm",
     "instance_norm_backward",
     "layer_norm",
     "layer_norm_backward",
+    "leaky_relu",
+    "linear",
+    "linear_backward_input",
+    "linear_backward_weight",
     "log",
     "log1p",
     "max_pool1d",
