@@ -116,6 +116,7 @@ def max_pool_backward(
 # Pointwise.
 
 class UnaryOp:
+    __members__: dict[str, UnaryOp]
     def __init__(self, value: int) -> None: ...
     @property
     def name(self) -> str: ...
