@@ -9,5 +9,6 @@ PYBIND11_MODULE(_C, module) {
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_runtime(module);
   bind_array(module);
+  bind_embedding(module);
   bind_pool(module);
 }

@@ -3,11 +3,13 @@
 
 namespace medkern::MK_ISA {
 
+extern const EmbeddingKernels embedding_kernels;
 extern const PoolKernels pool_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
+    .embedding = &embedding_kernels,
     .pool = &pool_kernels,
 };
 

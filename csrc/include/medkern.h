@@ -19,6 +19,7 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/embedding.h"
 #include "medkern/pool.h"
 
 #endif

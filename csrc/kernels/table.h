@@ -2,12 +2,14 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/embedding/embedding.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
+  const EmbeddingKernels* embedding;
   const PoolKernels* pool;
 };
 

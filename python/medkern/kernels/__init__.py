@@ -6,6 +6,7 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.embedding import embedding, embedding_backward
 from medkern.kernels.pool import (
     max_pool1d,
     max_pool2d,
@@ -14,6 +15,8 @@ from medkern.kernels.pool import (
 )
 
 __all__ = [
+    "embedding",
+    "embedding_backward",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
