@@ -1,7 +1,7 @@
 // Embedding on the CPU, forward and backward.
 //
-//   y[i, :] = weight[indices[i], :]          dweight[v, :] = sum over i with indices[i] = v of
-//   dy[i, :]
+//   y[i, :] = weight[indices[i], :]
+//   dweight[v, :] = sum of dy[i, :] over i with indices[i] = v
 //
 // Forward:  one task per block of indices; each copies whole rows.
 // Backward: one task per block of columns, which walks the indices in order, so that no two tasks
