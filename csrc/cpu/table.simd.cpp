@@ -4,12 +4,14 @@
 namespace medkern::MK_ISA {
 
 extern const EmbeddingKernels embedding_kernels;
+extern const GemmKernels gemm_kernels;
 extern const PoolKernels pool_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
     .embedding = &embedding_kernels,
+    .gemm = &gemm_kernels,
     .pool = &pool_kernels,
 };
 

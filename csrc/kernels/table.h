@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
@@ -10,6 +11,7 @@ namespace medkern {
 
 struct KernelTable {
   const EmbeddingKernels* embedding;
+  const GemmKernels* gemm;
   const PoolKernels* pool;
 };
 

@@ -7,6 +7,13 @@ same bits at any number of threads.
 """
 
 from medkern.kernels.embedding import embedding, embedding_backward
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
+)
 from medkern.kernels.pool import (
     max_pool1d,
     max_pool2d,
@@ -17,6 +24,11 @@ from medkern.kernels.pool import (
 __all__ = [
     "embedding",
     "embedding_backward",
+    "bias_backward",
+    "gemm",
+    "linear",
+    "linear_backward_input",
+    "linear_backward_weight",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
