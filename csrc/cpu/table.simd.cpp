@@ -5,14 +5,22 @@ namespace medkern::MK_ISA {
 
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
+extern const RecurrentKernels gru_kernels;
+extern const RecurrentKernels lstm_kernels;
 extern const PoolKernels pool_kernels;
+extern const RecurrentKernels rnn_relu_kernels;
+extern const RecurrentKernels rnn_tanh_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
     .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
+    .gru = &gru_kernels,
+    .lstm = &lstm_kernels,
     .pool = &pool_kernels,
+    .rnn_relu = &rnn_relu_kernels,
+    .rnn_tanh = &rnn_tanh_kernels,
 };
 
 }  // namespace medkern::MK_ISA

@@ -22,5 +22,6 @@
 #include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/pool.h"
+#include "medkern/recurrent.h"
 
 #endif

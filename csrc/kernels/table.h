@@ -5,6 +5,7 @@
 #include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/pool/pool.h"
+#include "kernels/recurrent/recurrent.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -12,7 +13,11 @@ namespace medkern {
 struct KernelTable {
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
+  const RecurrentKernels* gru;
+  const RecurrentKernels* lstm;
   const PoolKernels* pool;
+  const RecurrentKernels* rnn_relu;
+  const RecurrentKernels* rnn_tanh;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

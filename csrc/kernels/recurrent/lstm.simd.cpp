@@ -35,7 +35,8 @@ struct Lstm {
     const auto gate = [&](int64_t k) {
       return access.load(r.pre + k * hidden + j) + access.load(r.recurrent + k * hidden + j);
     };
-    const Vec<T> i = sigmoid(gate(0)), f = sigmoid(gate(1)), g = tanh(gate(2)), o = sigmoid(gate(3));
+    const Vec<T> i = sigmoid(gate(0)), f = sigmoid(gate(1)), g = tanh(gate(2)),
+                 o = sigmoid(gate(3));
     const Vec<T> c = fma(f, access.load(r.c + j), i * g);
     const Vec<T> h = o * tanh(c);
     access.store(c, r.c + j);

@@ -25,26 +25,26 @@ struct RecurrentArgs {
   int64_t row_n, row_t;
   const int64_t* lengths;  // [N]; nullptr for T each
 
-  const void* x;                       // [N T, I]
-  const void* h0;                      // [N, H], nullptr for zeros; c0 likewise
-  const void* c0;                      //
-  const void* weight_ih;               // [G H, I]
-  const void* weight_hh;               // [G H, H]
-  const void* bias_ih;                 // [G H], nullptr for zeros; bias_hh likewise
-  const void* bias_hh;                 //
-  StepRows y;                          // [N, T, H]; data is nullptr if there is none
-  void* h_n;                           // [N, H]
-  void* c_n;                           // [N, H], LSTM only
-  void* saved;                         // [N T, S], nullptr if nothing is to be saved
+  const void* x;          // [N T, I]
+  const void* h0;         // [N, H], nullptr for zeros; c0 likewise
+  const void* c0;         //
+  const void* weight_ih;  // [G H, I]
+  const void* weight_hh;  // [G H, H]
+  const void* bias_ih;    // [G H], nullptr for zeros; bias_hh likewise
+  const void* bias_hh;    //
+  StepRows y;             // [N, T, H]; data is nullptr if there is none
+  void* h_n;              // [N, H]
+  void* c_n;              // [N, H], LSTM only
+  void* saved;            // [N T, S], nullptr if nothing is to be saved
 
   // Backward only.
-  StepRows dy;                         // data is nullptr for zeros
-  const void* dh_n;                    // nullptr for zeros; dc_n likewise
-  const void* dc_n;                    //
-  void* dx;                            // this and the weights' gradients: nullptr if not wanted
-  bool accumulate_dx;                  // add to dx instead of overwriting it
+  StepRows dy;         // data is nullptr for zeros
+  const void* dh_n;    // nullptr for zeros; dc_n likewise
+  const void* dc_n;    //
+  void* dx;            // this and the weights' gradients: nullptr if not wanted
+  bool accumulate_dx;  // add to dx instead of overwriting it
   void* dh0;
-  void* dc0;                           // LSTM only
+  void* dc0;  // LSTM only
   void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
 
   void* workspace;

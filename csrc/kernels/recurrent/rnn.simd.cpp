@@ -36,8 +36,8 @@ struct Rnn {
     const Vec<T> h = access.load(r.saved + j);
     Vec<T> dh = access.load(r.dh + j);
     if (r.dy != nullptr) dh += access.load(r.dy + j);
-    const Vec<T> dgate = kRelu ? select<T>(h.v <= T(0), Vec<T>::zero(), dh)
-                               : dh * (Vec<T>(T(1)) - h * h);
+    const Vec<T> dgate =
+        kRelu ? select<T>(h.v <= T(0), Vec<T>::zero(), dh) : dh * (Vec<T>(T(1)) - h * h);
     access.store(dgate, r.dgates_x + j);
     access.store(dgate, r.step + j);
     access.store(Vec<T>::zero(), r.dh + j);

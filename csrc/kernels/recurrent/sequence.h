@@ -201,8 +201,7 @@ ForwardBuffers<typename Cell::Scalar> forward_buffers(const RecurrentArgs& a, Ar
   const int64_t gates = Cell::kGates * a.hidden;
   ForwardBuffers<T> b;
   b.bias = arena.take<T>(gates);
-  b.pre = a.saved != nullptr ? static_cast<T*>(a.saved)
-                             : arena.take<T>(a.batch * a.steps * gates);
+  b.pre = a.saved != nullptr ? static_cast<T*>(a.saved) : arena.take<T>(a.batch * a.steps * gates);
   b.recurrent = arena.take<T>(a.batch * gates);
   b.packed = arena.take<char>(packed_b_bytes(a.dtype, a.hidden, gates));
   const size_t input = gemm_workspace(input_product<Cell>(a));
@@ -258,14 +257,15 @@ void sequence_forward(const RecurrentArgs& a) {
         return;
       }
       T* pre = b.pre + row_of(a, n, t) * input.c_row;
-      const ForwardRows<T> rows{.pre = pre,
-                                .recurrent = b.recurrent + n * gates,
-                                .bias_hn = bias_hh != nullptr ? bias_hh + gates - a.hidden : nullptr,
-                                .h = h + n * a.hidden,
-                                .c = c != nullptr ? c + n * a.hidden : nullptr,
-                                .y = y,
-                                .saved = a.saved != nullptr ? pre : nullptr,
-                                .hidden = a.hidden};
+      const ForwardRows<T> rows{
+          .pre = pre,
+          .recurrent = b.recurrent + n * gates,
+          .bias_hn = bias_hh != nullptr ? bias_hh + gates - a.hidden : nullptr,
+          .h = h + n * a.hidden,
+          .c = c != nullptr ? c + n * a.hidden : nullptr,
+          .y = y,
+          .saved = a.saved != nullptr ? pre : nullptr,
+          .hidden = a.hidden};
       for_vectors<T>(begin, end, [&](int64_t j, auto access) { Cell::forward(rows, j, access); });
     });
   }
@@ -387,8 +387,7 @@ void column_sums(const T* from, int64_t rows, int64_t columns, T* sums) {
 
 // dx and the gradients of the weights and biases, from those of the gates at all steps.
 template <class Cell>
-void parameter_gradients(const RecurrentArgs& a,
-                         const BackwardBuffers<typename Cell::Scalar>& b) {
+void parameter_gradients(const RecurrentArgs& a, const BackwardBuffers<typename Cell::Scalar>& b) {
   using T = typename Cell::Scalar;
   const int64_t rows = a.batch * a.steps, gates = Cell::kGates * a.hidden;
   const auto run = [&](GemmArgs g, const void* left, const void* right, void* result) {
@@ -432,19 +431,19 @@ void sequence_backward(const RecurrentArgs& a) {
   for (int64_t s = a.steps - 1; s >= 0; --s) {
     for_samples_and_units(a, Cell::kGates, [&](int64_t n, int64_t begin, int64_t end) {
       const int64_t length = length_of(a, n), t = time_of(a, s, length), row = row_of(a, n, t);
-      const BackwardRows<T> rows{
-          .saved = saved + row * saved_row,
-          .h_prev = b.h_prev + row * a.hidden,
-          .c_prev = Cell::previous_cells(a, n, s, length),
-          .dy = step_row<const T>(a.dy, n, t),
-          .dh = dh + n * a.hidden,
-          .dc = dc != nullptr ? dc + n * a.hidden : nullptr,
-          .dgates_x = b.dgates_x + row * gates,
-          .dgates_h = b.dgates_h + row * gates,
-          .step = b.step + n * gates,
-          .hidden = a.hidden};
+      const BackwardRows<T> rows{.saved = saved + row * saved_row,
+                                 .h_prev = b.h_prev + row * a.hidden,
+                                 .c_prev = Cell::previous_cells(a, n, s, length),
+                                 .dy = step_row<const T>(a.dy, n, t),
+                                 .dh = dh + n * a.hidden,
+                                 .dc = dc != nullptr ? dc + n * a.hidden : nullptr,
+                                 .dgates_x = b.dgates_x + row * gates,
+                                 .dgates_h = b.dgates_h + row * gates,
+                                 .step = b.step + n * gates,
+                                 .hidden = a.hidden};
       if (s < length) {
-        for_vectors<T>(begin, end, [&](int64_t j, auto access) { Cell::backward(rows, j, access); });
+        for_vectors<T>(begin, end,
+                       [&](int64_t j, auto access) { Cell::backward(rows, j, access); });
         return;
       }
       for (int64_t gate = 0; gate < Cell::kGates; ++gate) {  // idle: dh passes through unchanged

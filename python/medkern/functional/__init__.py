@@ -1,17 +1,21 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
 from medkern.functional.embedding import embedding
+from medkern.functional.gemm import linear, matmul
 from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 
 __all__ = [
     "embedding",
-from medkern.functional.gemm import linear, matmul
-from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
-
-__all__ = [
+    "gru",
+    "gru_cell",
     "linear",
+    "lstm",
+    "lstm_cell",
     "matmul",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "rnn",
+    "rnn_cell",
 ]
