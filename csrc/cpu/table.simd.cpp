@@ -3,6 +3,7 @@
 
 namespace medkern::MK_ISA {
 
+extern const BinaryKernels binary_kernels;
 extern const GemmKernels gemm_kernels;
 extern const PoolKernels pool_kernels;
 extern const UnaryKernels unary_kernels;
@@ -10,6 +11,7 @@ extern const UnaryKernels unary_kernels;
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
+    .binary = &binary_kernels,
     .gemm = &gemm_kernels,
     .pool = &pool_kernels,
     .unary = &unary_kernels,

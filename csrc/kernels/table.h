@@ -10,6 +10,7 @@
 namespace medkern {
 
 struct KernelTable {
+  const BinaryKernels* binary;
   const GemmKernels* gemm;
   const PoolKernels* pool;
   const UnaryKernels* unary;

@@ -15,7 +15,10 @@ from medkern.kernels.gemm import (
 )
 from medkern.kernels.pointwise import (
     abs,
+    add,
     clamp,
+    compare,
+    div,
     elu,
     erf,
     exp,
@@ -24,6 +27,9 @@ from medkern.kernels.pointwise import (
     leaky_relu,
     log,
     log1p,
+    maximum,
+    minimum,
+    mul,
     neg,
     pow,
     reciprocal,
@@ -33,8 +39,10 @@ from medkern.kernels.pointwise import (
     softplus,
     sqrt,
     square,
+    sub,
     tanh,
     unary_backward,
+    where,
 )
 from medkern.kernels.pool import (
     max_pool1d,
@@ -45,8 +53,11 @@ from medkern.kernels.pool import (
 
 __all__ = [
     "abs",
+    "add",
     "bias_backward",
     "clamp",
+    "compare",
+    "div",
     "elu",
     "erf",
     "exp",
@@ -63,6 +74,9 @@ __all__ = [
     "max_pool2d",
     "max_pool3d",
     "max_pool_backward",
+    "maximum",
+    "minimum",
+    "mul",
     "neg",
     "pow",
     "reciprocal",
@@ -72,6 +86,8 @@ __all__ = [
     "softplus",
     "sqrt",
     "square",
+    "sub",
     "tanh",
     "unary_backward",
+    "where",
 ]
