@@ -4,23 +4,27 @@
 namespace medkern::MK_ISA {
 
 extern const EmbeddingKernels embedding_kernels;
+extern const BinaryKernels binary_kernels;
 extern const GemmKernels gemm_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const RecurrentKernels lstm_kernels;
 extern const PoolKernels pool_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
+extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
     .embedding = &embedding_kernels,
+    .binary = &binary_kernels,
     .gemm = &gemm_kernels,
     .gru = &gru_kernels,
     .lstm = &lstm_kernels,
     .pool = &pool_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
+    .unary = &unary_kernels,
 };
 
 }  // namespace medkern::MK_ISA

@@ -20,6 +20,7 @@
 #include "medkern/runtime.h"
 
 #include "medkern/embedding.h"
+#include "medkern/pointwise.h"
 #include "medkern/gemm.h"
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
@@ -12,12 +13,14 @@ namespace medkern {
 
 struct KernelTable {
   const EmbeddingKernels* embedding;
+  const BinaryKernels* binary;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
   const RecurrentKernels* lstm;
   const PoolKernels* pool;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const UnaryKernels* unary;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in
