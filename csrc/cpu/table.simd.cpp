@@ -8,6 +8,10 @@ extern const BinaryKernels binary_kernels;
 extern const GemmKernels gemm_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const RecurrentKernels lstm_kernels;
+extern const PeakKernels peak_kernels;
+extern const GemmKernels gemm_kernels;
+extern const LayerNormKernels layer_norm_kernels;
+extern const NormKernels norm_kernels;
 extern const PoolKernels pool_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
@@ -21,6 +25,10 @@ constinit const KernelTable table = {
     .gemm = &gemm_kernels,
     .gru = &gru_kernels,
     .lstm = &lstm_kernels,
+    .peak = &peak_kernels,
+    .gemm = &gemm_kernels,
+    .layer_norm = &layer_norm_kernels,
+    .norm = &norm_kernels,
     .pool = &pool_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,

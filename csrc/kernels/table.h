@@ -3,8 +3,10 @@
 #pragma once
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/peak/peak.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/norm/norm.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
 #include "medkern/base.h"
@@ -17,6 +19,10 @@ struct KernelTable {
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
   const RecurrentKernels* lstm;
+  const PeakKernels* peak;
+  const GemmKernels* gemm;
+  const LayerNormKernels* layer_norm;
+  const NormKernels* norm;
   const PoolKernels* pool;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;

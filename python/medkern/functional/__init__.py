@@ -13,6 +13,14 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "matmul",
+from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
+from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
+
+__all__ = [
+    "batch_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",

@@ -7,12 +7,22 @@ same bits at any number of threads.
 """
 
 from medkern.kernels.embedding import embedding, embedding_backward
+from medkern.kernels.peak import fma_chain
 from medkern.kernels.gemm import (
     bias_backward,
     gemm,
     linear,
     linear_backward_input,
     linear_backward_weight,
+from medkern.kernels.norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
 )
 from medkern.kernels.pointwise import (
     abs,
@@ -66,6 +76,7 @@ from medkern.kernels.recurrent import (
 )
 
 __all__ = [
+    "fma_chain",
     "abs",
     "add",
     "bias_backward",
@@ -94,6 +105,14 @@ __all__ = [
     "linear",
     "linear_backward_input",
     "linear_backward_weight",
+    "batch_norm",
+    "batch_norm_backward",
+    "group_norm",
+    "group_norm_backward",
+    "instance_norm",
+    "instance_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "log",
     "log1p",
     "max_pool1d",
