@@ -11,8 +11,10 @@ std::string repr(const py::object& value) { return py::repr(value).cast<std::str
                        repr(value));
 }
 
+// Arrays have __index__ too, but count as sequences.
 bool is_int(const py::handle& value) {
-  return PyIndex_Check(value.ptr()) != 0 && !PyBool_Check(value.ptr());
+  return PyIndex_Check(value.ptr()) != 0 && PySequence_Check(value.ptr()) == 0 &&
+         !PyBool_Check(value.ptr());
 }
 
 bool is_sequence(const py::handle& value) {
@@ -56,7 +58,7 @@ Array argument_like(const py::object& object, const char* name, const Array& lik
 Array inplace_argument(const py::object& object, const char* name) {
   Array array = Array::from_object(object, name);
   if (array.readonly()) throw py::value_error(std::string(name) + " is read-only");
-  // from_object copies what DLPack can't describe; a result written to a copy would be lost.
+  // from_object copies what an Array can't describe; a result written to a copy would be lost.
   if (!py::isinstance<Array>(object) && PyObject_CheckBuffer(object.ptr()) &&
       py::reinterpret_borrow<py::buffer>(object).request().ptr != array.data()) {
     throw py::value_error(std::string(name) +
@@ -115,7 +117,8 @@ void padding_argument(const char* op, const py::object& value, int rank, const i
                               std::to_string(stride[i]));
       }
       int64_t total = 0;
-      if (text == "same" && __builtin_mul_overflow(dilation[i], kernel_size[i] - 1, &total)) {
+      if (text == "same" && (__builtin_sub_overflow(kernel_size[i], 1, &total) ||
+                             __builtin_mul_overflow(dilation[i], total, &total))) {
         throw py::value_error(std::string(op) + ": dilation * kernel_size does not fit 64 bits");
       }
       result[i][0] = total / 2;

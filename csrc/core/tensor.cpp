@@ -7,6 +7,20 @@ namespace {
 
 constexpr int64_t kMostBytes = INT64_MAX;
 
+// "float16", "uint32", ...; types NumPy has no name for by their DLPack code.
+std::string dtype_text(DLDataType type) {
+  const char* kind = type.code == kDLFloat    ? "float"
+                     : type.code == kDLBfloat ? "bfloat"
+                     : type.code == kDLInt    ? "int"
+                     : type.code == kDLUInt   ? "uint"
+                                              : nullptr;
+  std::string text = kind != nullptr ? kind + std::to_string(type.bits)
+                                     : "DLPack type code " + std::to_string(type.code) + " of " +
+                                           std::to_string(type.bits) + " bits";
+  if (type.lanes != 1) text += " with " + std::to_string(type.lanes) + " lanes";
+  return text;
+}
+
 Dtype dtype_of(const char* op, const char* name, DLDataType type) {
   if (type.lanes == 1) {
     if (type.code == kDLFloat && type.bits == 32) return Dtype::f32;
@@ -16,9 +30,8 @@ Dtype dtype_of(const char* op, const char* name, DLDataType type) {
     if (type.code == kDLUInt && type.bits == 8) return Dtype::u8;
     if (type.code == kDLBool && type.bits == 8) return Dtype::u8;
   }
-  fail(MK_INVALID_TYPE, op, ": ", name,
-       " must be float32, float64, int32, int64 or uint8, got DLPack type code ", int(type.code),
-       " with ", int(type.bits), " bits and ", type.lanes, " lanes");
+  fail(MK_INVALID_TYPE, op, ": ", name, " must be float32, float64, int32, int64 or uint8, got ",
+       dtype_text(type));
 }
 
 // Bytes from the first element to one past the last.
@@ -70,6 +83,7 @@ TensorView view(const char* op, const char* name, const DLTensor* tensor) {
     x.strides[i] = tensor->strides != nullptr ? tensor->strides[i] : dense;
     require(x.strides[i] >= 0 || x.shape[i] <= 1, op, ": ", name,
             " has a negative stride: ", x.strides[i], " in dimension ", i);
+    if (x.strides[i] < 0) x.strides[i] = 0;  // of a size of 0 or 1: never used
     if (x.count > 0) {
       dense = checked_mul(op, dense, x.shape[i]);
       if (x.shape[i] > 1) {
@@ -185,16 +199,44 @@ void expect_range(const char* op, const char* name, int64_t value, int64_t low, 
           high == INT64_MAX ? "" : " to " + std::to_string(high), ", got ", value);
 }
 
+namespace {
+
+int64_t integer_at(const TensorView& x, int64_t offset) {
+  return x.dtype == Dtype::u8    ? x.as<uint8_t>()[offset]
+         : x.dtype == Dtype::i32 ? x.as<int32_t>()[offset]
+                                 : x.as<int64_t>()[offset];
+}
+
+// Whether the first `count` elements in memory are within [low, high].
+template <class T>
+bool all_within(const T* values, int64_t count, int64_t low, int64_t high) {
+  bool within = true;
+  for (int64_t i = 0; i < count; ++i) within &= values[i] >= low && values[i] <= high;
+  return within;
+}
+
+}  // namespace
+
 void expect_indices(const char* op, const TensorView& x, int64_t low, int64_t high) {
+  if (x.device.device_type != kDLCPU) {
+    fail(MK_DEVICE_ERROR, op, ": ", x.name, " must be on the CPU, got DLPack device type ",
+         int(x.device.device_type));
+  }
+  // Memory without gaps: one pass in its order says whether there is a fault to look for.
+  if (is_contiguous(x) || is_channels_last(x)) {
+    if (x.dtype == Dtype::u8    ? all_within(x.as<uint8_t>(), x.count, low, high)
+        : x.dtype == Dtype::i32 ? all_within(x.as<int32_t>(), x.count, low, high)
+                                : all_within(x.as<int64_t>(), x.count, low, high)) {
+      return;
+    }
+  }
   for (int64_t flat = 0; flat < x.count; ++flat) {
     int64_t offset = 0, rest = flat;
     for (int i = x.rank - 1; i >= 0; --i) {
       offset += rest % x.shape[i] * x.strides[i];
       rest /= x.shape[i];
     }
-    const int64_t value = x.dtype == Dtype::u8    ? x.as<uint8_t>()[offset]
-                          : x.dtype == Dtype::i32 ? x.as<int32_t>()[offset]
-                                                  : x.as<int64_t>()[offset];
+    const int64_t value = integer_at(x, offset);
     if (value < low || value > high) {
       fail(MK_INVALID_ARGUMENT, op, ": ", x.name, " must be from ", low, " to ", high, ", got ",
            value, " at flat index ", flat);

@@ -56,7 +56,8 @@ struct Vec {
 
   MK_INLINE Vec() = default;
   MK_INLINE Vec(Native native) : v(native) {}
-  MK_INLINE Vec(T value) : v(Native{} + value) {}
+  // (Subtracting zero keeps every value, -0 too, so the compiler drops it; adding zero would not.)
+  MK_INLINE Vec(T value) : v(value - Native{}) {}
 
   MK_INLINE static Vec zero() { return Native{}; }
   MK_INLINE static Vec load(const T* p) { return Native(*reinterpret_cast<const Unaligned*>(p)); }

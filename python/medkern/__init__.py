@@ -4,9 +4,10 @@ The namespaces:
 
 - `kernels`: array in, array out, without gradients.
 - `functional`: the same operations on `Tensor`, differentiable.
+- `nn`: layers with parameters.
 """
 
-from medkern import functional, kernels
+from medkern import functional, kernels, nn
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
@@ -23,6 +24,7 @@ __all__ = [
     "get_num_threads",
     "is_grad_enabled",
     "kernels",
+    "nn",
     "no_grad",
     "set_num_threads",
     "tensor",

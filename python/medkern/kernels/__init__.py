@@ -6,6 +6,13 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
+)
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -26,12 +33,17 @@ from medkern.kernels.pool import (
 __all__ = [
     "batch_norm",
     "batch_norm_backward",
+    "bias_backward",
+    "gemm",
     "group_norm",
     "group_norm_backward",
     "instance_norm",
     "instance_norm_backward",
     "layer_norm",
     "layer_norm_backward",
+    "linear",
+    "linear_backward_input",
+    "linear_backward_weight",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
