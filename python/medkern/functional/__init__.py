@@ -15,6 +15,23 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+from medkern.functional.gemm import (
+    linear,
+    matmul,
+)
+from medkern.functional.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
+from medkern.functional.pool import (
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
+
+__all__ = [
     "batch_norm",
     "embedding",
     "group_norm",

@@ -43,6 +43,34 @@ __all__ = [
     "expm1",
     "fma_chain",
     "gelu",
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
+)
+from medkern.kernels.norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+)
+from medkern.kernels.pool import (
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_pool_backward,
+)
+
+__all__ = [
+    "batch_norm",
+    "batch_norm_backward",
+    "bias_backward",
     "gemm",
     "group_norm",
     "group_norm_backward",
@@ -62,6 +90,9 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
+    "linear",
+    "linear_backward_input",
+    "linear_backward_weight",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
