@@ -185,6 +185,34 @@ void expect_no_overlap(const char* op, const TensorView& output, const TensorVie
           " must not share memory with ", input.name);
 }
 
+void expect_same_or_no_overlap(const char* op, const TensorView& output, const TensorView& input) {
+  bool same = output.data == input.data && output.rank == input.rank && output.dtype == input.dtype;
+  for (int i = 0; same && i < output.rank; ++i) {
+    same = output.shape[i] == input.shape[i] &&
+           (output.shape[i] == 1 || output.strides[i] == input.strides[i]);
+  }
+  if (!same) expect_no_overlap(op, output, input);
+}
+
+void expect_distinct(const char* op, const TensorView& output) {
+  if (output.count == 0) return;
+  // From the smallest stride up each one must step over all that is below it.
+  bool placed[MK_MAX_RANK] = {};
+  int64_t reach = 0;  // offset of the last element so far
+  for (int round = 0; round < output.rank; ++round) {
+    int next = -1;
+    for (int i = 0; i < output.rank; ++i) {
+      if (!placed[i] && (next < 0 || output.strides[i] < output.strides[next])) next = i;
+    }
+    placed[next] = true;
+    if (output.shape[next] == 1) continue;
+    require(output.strides[next] > reach, op, ": elements of ", output.name,
+            " share memory: strides ", shape_text(output.rank, output.strides), " for shape ",
+            shape_text(output));
+    reach += (output.shape[next] - 1) * output.strides[next];
+  }
+}
+
 void expect_range(const char* op, const char* name, int64_t value, int64_t low, int64_t high) {
   require(value >= low && value <= high, op, ": ", name, " must be ",
           high == INT64_MAX ? "at least " : "from ", low,

@@ -5,12 +5,14 @@ namespace medkern::MK_ISA {
 
 extern const GemmKernels gemm_kernels;
 extern const PoolKernels pool_kernels;
+extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
     .gemm = &gemm_kernels,
     .pool = &pool_kernels,
+    .unary = &unary_kernels,
 };
 
 }  // namespace medkern::MK_ISA

@@ -2,6 +2,7 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
@@ -11,6 +12,7 @@ namespace medkern {
 struct KernelTable {
   const GemmKernels* gemm;
   const PoolKernels* pool;
+  const UnaryKernels* unary;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

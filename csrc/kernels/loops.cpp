@@ -1,0 +1,77 @@
+#include "kernels/loops.h"
+
+#include <utility>
+
+namespace medkern {
+namespace {
+
+// Whether dimension `outer` of every operand continues where `inner` ends.
+bool can_merge(const Loops& loops, int operands, int outer, int inner) {
+  for (int k = 0; k < operands; ++k) {
+    if (loops.stride[k][outer] != loops.stride[k][inner] * loops.size[inner]) return false;
+  }
+  return true;
+}
+
+void swap_dimensions(Loops& loops, int operands, int i, int j) {
+  std::swap(loops.size[i], loops.size[j]);
+  for (int k = 0; k < operands; ++k) std::swap(loops.stride[k][i], loops.stride[k][j]);
+}
+
+// Whether dimension i belongs outside of j: larger steps first, in the output before the inputs.
+bool is_outer(const Loops& loops, int operands, int i, int j) {
+  for (int k = 0; k < operands; ++k) {
+    if (loops.stride[k][i] != loops.stride[k][j]) return loops.stride[k][i] > loops.stride[k][j];
+  }
+  return false;
+}
+
+}  // namespace
+
+int broadcast_shape(const char* op, const TensorView& a, const TensorView& b,
+                    int64_t shape[MK_MAX_RANK]) {
+  const int rank = a.rank > b.rank ? a.rank : b.rank;
+  for (int i = 0; i < rank; ++i) {
+    const int ia = i - (rank - a.rank), ib = i - (rank - b.rank);
+    const int64_t size_a = ia >= 0 ? a.shape[ia] : 1, size_b = ib >= 0 ? b.shape[ib] : 1;
+    require(size_a == size_b || size_a == 1 || size_b == 1, op, ": ", b.name, " of shape ",
+            shape_text(b), " does not broadcast with ", a.name, " of shape ", shape_text(a));
+    shape[i] = size_a == 1 ? size_b : size_a;
+  }
+  return rank;
+}
+
+Loops loops_over(std::initializer_list<const TensorView*> list) {
+  const int operands = static_cast<int>(list.size());
+  const TensorView* const* operand = list.begin();
+  const TensorView& output = *operand[0];
+  Loops loops{};
+  for (int i = 0; i < output.rank; ++i) {
+    if (output.shape[i] == 1) continue;
+    loops.size[loops.rank] = output.shape[i];
+    for (int k = 0; k < operands; ++k) {
+      const int j = i - (output.rank - operand[k]->rank);
+      const bool stretched = j < 0 || operand[k]->shape[j] == 1;
+      loops.stride[k][loops.rank] = stretched ? 0 : operand[k]->strides[j];
+    }
+    // Insertion from the end keeps the order of equal steps.
+    for (int j = loops.rank; j > 0 && is_outer(loops, operands, j, j - 1); --j) {
+      swap_dimensions(loops, operands, j, j - 1);
+    }
+    ++loops.rank;
+  }
+  int last = 0;
+  for (int i = 1; i < loops.rank; ++i) {
+    if (can_merge(loops, operands, last, i)) {
+      loops.size[last] *= loops.size[i];
+      for (int k = 0; k < operands; ++k) loops.stride[k][last] = loops.stride[k][i];
+    } else {
+      swap_dimensions(loops, operands, ++last, i);
+    }
+  }
+  if (loops.rank == 0) loops.size[0] = 1;
+  loops.rank = last + 1;
+  return loops;
+}
+
+}  // namespace medkern
