@@ -39,6 +39,34 @@ Array dense_argument(const py::object& object, const char* name) {
   return Array::from_object(object, name).dense();
 }
 
+std::optional<Array> optional_argument(const py::object& object, const char* name) {
+  if (object.is_none()) return std::nullopt;
+  return dense_argument(object, name);
+}
+
+Array argument_like(const py::object& object, const char* name, const Array& like) {
+  Array array = dense_argument(object, name);
+  const bool fits =
+      like.format() == Format::contiguous ? array.is_contiguous() : array.is_channels_last();
+  if (fits || array.rank() != like.rank()) return array;
+  Array copy = Array::empty(array.shape(), array.dtype(), array.device(), like.format());
+  const py::module_ numpy = py::module_::import("numpy");
+  numpy.attr("copyto")(numpy.attr("asarray")(py::cast(copy)), py::cast(array));
+  return copy;
+}
+
+Array inplace_argument(const py::object& object, const char* name) {
+  Array array = Array::from_object(object, name);
+  if (array.readonly()) throw py::value_error(std::string(name) + " is read-only");
+  // from_object copies what DLPack can't describe; a result written to a copy would be lost.
+  if (!py::isinstance<Array>(object) && PyObject_CheckBuffer(object.ptr()) &&
+      py::reinterpret_borrow<py::buffer>(object).request().ptr != array.data()) {
+    throw py::value_error(std::string(name) +
+                          " must be aligned and must not have negative strides");
+  }
+  return array;
+}
+
 Array output_argument(const py::object& out, const Array& like, const Shape& shape) {
   return output_argument(out, like, shape, like.dtype());
 }
@@ -46,14 +74,7 @@ Array output_argument(const py::object& out, const Array& like, const Shape& sha
 Array output_argument(const py::object& out, const Array& like, const Shape& shape,
                       DLDataType dtype) {
   if (out.is_none()) return Array::empty(shape, dtype, like.device(), like.format());
-  Array array = Array::from_object(out, "out");
-  if (array.readonly()) throw py::value_error("out is read-only");
-  // from_object copies what an Array can't describe; a result written to a copy would be lost.
-  if (!py::isinstance<Array>(out) && PyObject_CheckBuffer(out.ptr()) &&
-      py::reinterpret_borrow<py::buffer>(out).request().ptr != array.data()) {
-    throw py::value_error("out must be aligned and must not have negative strides");
-  }
-  return array;
+  return inplace_argument(out, "out");
 }
 
 void axes_argument(const char* op, const char* name, const py::object& value, int rank,

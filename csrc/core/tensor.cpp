@@ -176,6 +176,14 @@ void expect_dense(const char* op, const TensorView& x) {
           " for shape ", shape_text(x));
 }
 
+void expect_same_layout(const char* op, const TensorView& x, const TensorView& like) {
+  bool same = true;
+  for (int i = 0; i < x.rank; ++i) same &= x.shape[i] <= 1 || x.strides[i] == like.strides[i];
+  require(same || x.count == 0, op, ": ", x.name, " must have the memory layout of ", like.name,
+          ": strides ", shape_text(like.rank, like.strides), ", got ",
+          shape_text(x.rank, x.strides));
+}
+
 void expect_no_overlap(const char* op, const TensorView& output, const TensorView& input) {
   const int64_t output_bytes = extent_bytes(output), input_bytes = extent_bytes(input);
   if (output_bytes == 0 || input_bytes == 0) return;

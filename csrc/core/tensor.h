@@ -50,6 +50,9 @@ void expect_same_device(const char* op, const TensorView& x, const TensorView& l
 void expect_contiguous(const char* op, const TensorView& x);
 // Contiguous or channels-last.
 void expect_dense(const char* op, const TensorView& x);
+// The same strides, where a dimension has more than one element: one offset finds an element in
+// both. Both have the same shape.
+void expect_same_layout(const char* op, const TensorView& x, const TensorView& like);
 // Fails if the memory extents of the two meet.
 void expect_no_overlap(const char* op, const TensorView& output, const TensorView& input);
 // Fails if they meet, unless they are the same elements in the same memory: for operations that

@@ -4,6 +4,8 @@
 namespace medkern::MK_ISA {
 
 extern const GemmKernels gemm_kernels;
+extern const LayerNormKernels layer_norm_kernels;
+extern const NormKernels norm_kernels;
 extern const PoolKernels pool_kernels;
 extern const UnaryKernels unary_kernels;
 
@@ -11,6 +13,8 @@ extern const UnaryKernels unary_kernels;
 extern const KernelTable table;
 constinit const KernelTable table = {
     .gemm = &gemm_kernels,
+    .layer_norm = &layer_norm_kernels,
+    .norm = &norm_kernels,
     .pool = &pool_kernels,
     .unary = &unary_kernels,
 };

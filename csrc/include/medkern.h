@@ -21,6 +21,7 @@
 
 #include "medkern/pointwise.h"
 #include "medkern/gemm.h"
+#include "medkern/norm.h"
 #include "medkern/pool.h"
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/norm/norm.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
@@ -11,6 +12,8 @@ namespace medkern {
 
 struct KernelTable {
   const GemmKernels* gemm;
+  const LayerNormKernels* layer_norm;
+  const NormKernels* norm;
   const PoolKernels* pool;
   const UnaryKernels* unary;
 };

@@ -6,12 +6,16 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
-from medkern.kernels.gemm import (
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
+from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
+from medkern.kernels.norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
 )
 from medkern.kernels.pointwise import (
     abs,
@@ -36,15 +40,12 @@ from medkern.kernels.pointwise import (
     tanh,
     unary_backward,
 )
-from medkern.kernels.pool import (
-    max_pool1d,
-    max_pool2d,
-    max_pool3d,
-    max_pool_backward,
-)
+from medkern.kernels.pool import max_pool1d, max_pool2d, max_pool3d, max_pool_backward
 
 __all__ = [
     "abs",
+    "batch_norm",
+    "batch_norm_backward",
     "bias_backward",
     "clamp",
     "elu",
@@ -53,6 +54,12 @@ __all__ = [
     "expm1",
     "gelu",
     "gemm",
+    "group_norm",
+    "group_norm_backward",
+    "instance_norm",
+    "instance_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "linear",
     "linear_backward_input",
