@@ -9,8 +9,11 @@ PYBIND11_MODULE(_C, module) {
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_runtime(module);
   bind_array(module);
-  bind_pointwise(module);
+  bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);
+  bind_peak(module);
+  bind_pointwise(module);
   bind_pool(module);
+  bind_recurrent(module);
 }

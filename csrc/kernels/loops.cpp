@@ -28,15 +28,19 @@ bool is_outer(const Loops& loops, int operands, int i, int j) {
 
 }  // namespace
 
-int broadcast_shape(const char* op, const TensorView& a, const TensorView& b,
+int broadcast_shape(const char* op, std::initializer_list<const TensorView*> operands,
                     int64_t shape[MK_MAX_RANK]) {
-  const int rank = a.rank > b.rank ? a.rank : b.rank;
-  for (int i = 0; i < rank; ++i) {
-    const int ia = i - (rank - a.rank), ib = i - (rank - b.rank);
-    const int64_t size_a = ia >= 0 ? a.shape[ia] : 1, size_b = ib >= 0 ? b.shape[ib] : 1;
-    require(size_a == size_b || size_a == 1 || size_b == 1, op, ": ", b.name, " of shape ",
-            shape_text(b), " does not broadcast with ", a.name, " of shape ", shape_text(a));
-    shape[i] = size_a == 1 ? size_b : size_a;
+  int rank = 0;
+  for (const TensorView* x : operands) rank = x->rank > rank ? x->rank : rank;
+  for (int i = 0; i < rank; ++i) shape[i] = 1;
+  for (const TensorView* x : operands) {
+    for (int j = 0; j < x->rank; ++j) {
+      int64_t& size = shape[rank - x->rank + j];
+      require(size == x->shape[j] || size == 1 || x->shape[j] == 1, op, ": ", x->name, " of shape ",
+              shape_text(*x), " does not broadcast with ", (*operands.begin())->name, " of shape ",
+              shape_text(**operands.begin()));
+      if (size == 1) size = x->shape[j];
+    }
   }
   return rank;
 }

@@ -18,9 +18,9 @@ struct Loops {
   int64_t stride[kMostOperands][MK_MAX_RANK];  // in elements; 0 where an operand is broadcast
 };
 
-// The shape `a` and `b` broadcast to: aligned at the last dimension, a size of 1 stretches. Gives
+// The shape the operands broadcast to: aligned at the last dimension, a size of 1 stretches. Gives
 // its rank.
-int broadcast_shape(const char* op, const TensorView& a, const TensorView& b,
+int broadcast_shape(const char* op, std::initializer_list<const TensorView*> operands,
                     int64_t shape[MK_MAX_RANK]);
 
 // The loops over operands of which the first, the output, has the full shape and the others

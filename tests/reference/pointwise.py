@@ -35,3 +35,27 @@ square = _in_float64(np.square)
 reciprocal = _in_float64(lambda x: 1 / x)
 clamp = _in_float64(np.clip)
 pow = _in_float64(np.power)
+
+
+def _of_two(function):
+    def call(a, b):
+        with np.errstate(all="ignore"):
+            return function(np.asarray(a, np.float64), np.asarray(b, np.float64))
+
+    return call
+
+
+add = _of_two(lambda a, b: a + b)
+sub = _of_two(lambda a, b: a - b)
+mul = _of_two(lambda a, b: a * b)
+div = _of_two(lambda a, b: a / b)
+maximum = _of_two(np.maximum)
+minimum = _of_two(np.minimum)
+compare = {
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+}

@@ -42,6 +42,45 @@ MK_API mk_status mk_unary(mk_unary_op op, const DLTensor* x, double a, double b,
 MK_API mk_status mk_unary_backward(mk_unary_op op, const DLTensor* dy, const DLTensor* saved,
                                    double a, double b, DLTensor* dx);
 
+/* What two shapes broadcast to: aligned at the last dimension, sizes of 1 stretch. shape has room
+ * for MK_MAX_RANK sizes; rank is how many were written. */
+MK_API mk_status mk_binary_output_shape(const DLTensor* a, const DLTensor* b, int64_t* shape,
+                                        int32_t* rank);
+
+typedef enum mk_binary_op {
+  MK_ADD = 0,
+  MK_SUB = 1,
+  MK_MUL = 2,
+  MK_DIV = 3,
+  MK_MAXIMUM = 4, /* NaN if either is */
+  MK_MINIMUM = 5
+} mk_binary_op;
+
+/* y = a op b.  a, b  float32 or float64, the same for both; a tensor of rank 0 is a number.
+ *   y  the shape they broadcast to, their dtype */
+MK_API mk_status mk_binary(mk_binary_op op, const DLTensor* a, const DLTensor* b, DLTensor* y);
+
+typedef enum mk_compare_op {
+  MK_EQUAL = 0,
+  MK_NOT_EQUAL = 1,
+  MK_LESS = 2,
+  MK_LESS_EQUAL = 3,
+  MK_GREATER = 4,
+  MK_GREATER_EQUAL = 5
+} mk_compare_op;
+
+/* y = 1 where a op b holds, else 0.  a, b  any type, the same for both.
+ *   y  the shape they broadcast to, uint8 or bool */
+MK_API mk_status mk_compare(mk_compare_op op, const DLTensor* a, const DLTensor* b, DLTensor* y);
+
+/* The same for three shapes. */
+MK_API mk_status mk_where_output_shape(const DLTensor* mask, const DLTensor* a, const DLTensor* b,
+                                       int64_t* shape, int32_t* rank);
+
+/* y = a where mask is not 0, else b.  mask  uint8 or bool; a, b  any type, the same for both.
+ *   y  the shape the three broadcast to, dtype of a */
+MK_API mk_status mk_where(const DLTensor* mask, const DLTensor* a, const DLTensor* b, DLTensor* y);
+
 #ifdef __cplusplus
 }
 #endif

@@ -136,6 +136,109 @@ def pow(x: Any, exponent: float, *, out: Any = None) -> Any:
     return _unary("pow", x, out, exponent)
 
 
+def _binary(op: str, a: Any, b: Any, out: Any) -> Any:
+    return like(b if isinstance(a, (int, float)) else a, _C.binary(getattr(_C.BinaryOp, op), a, b, out))
+
+
+def add(a: Any, b: Any, *, out: Any = None) -> Any:
+    """Y = a + b with broadcasting.
+
+    This holds for every function of two arrays here: shapes are aligned at the last axis and sizes of 1
+    stretch, as in NumPy; any strides will do; `out` may be a or b.
+
+    Args:
+        a: float32 or float64, or a number.
+        b: an array of the type of `a`, or a number; one of the two must be an array.
+        out: array for the result; may be `a` or `b` if it has the result's shape.
+
+    Returns:
+        y, in the type of `a` and the memory format of the operand that has its shape, `a` before `b`.
+
+    Raises:
+        ValueError: the shapes don't broadcast, or `out` doesn't fit.
+        TypeError: the types differ or are not float32 or float64.
+
+    Example:
+        >>> medkern.kernels.add(np.ones((2, 3)), np.array([0.0, 1.0, 2.0]))[1]
+        array([1., 2., 3.])
+    """
+    return _binary("add", a, b, out)
+
+
+def sub(a: Any, b: Any, *, out: Any = None) -> Any:
+    """Y = a - b with broadcasting; see `add`."""
+    return _binary("sub", a, b, out)
+
+
+def mul(a: Any, b: Any, *, out: Any = None) -> Any:
+    """Y = a b, element by element with broadcasting; see `add`."""
+    return _binary("mul", a, b, out)
+
+
+def div(a: Any, b: Any, *, out: Any = None) -> Any:
+    """Y = a / b with broadcasting; see `add`."""
+    return _binary("div", a, b, out)
+
+
+def maximum(a: Any, b: Any, *, out: Any = None) -> Any:
+    """The larger of a and b, NaN if either is, with broadcasting; see `add`."""
+    return _binary("maximum", a, b, out)
+
+
+def minimum(a: Any, b: Any, *, out: Any = None) -> Any:
+    """The smaller of a and b, NaN if either is, with broadcasting; see `add`."""
+    return _binary("minimum", a, b, out)
+
+
+def compare(op: str, a: Any, b: Any, *, out: Any = None) -> Any:
+    """Where a relation holds between a and b, with broadcasting.
+
+    Args:
+        op: "eq", "ne", "lt", "le", "gt" or "ge".
+        a: an array of any type, or a number.
+        b: an array of the type of `a`, or a number; one of the two must be an array.
+        out: bool or uint8 array for the result.
+
+    Returns:
+        A bool array.
+
+    Raises:
+        ValueError: the shapes don't broadcast, or `op` is unknown.
+        TypeError: the types differ.
+
+    Example:
+        >>> medkern.kernels.compare("ge", np.array([0.2, 0.7]), 0.5)
+        array([False,  True])
+    """
+    if op not in _C.CompareOp.__members__:
+        raise ValueError(f"compare: op must be one of {', '.join(_C.CompareOp.__members__)}, got {op!r}")
+    first = b if isinstance(a, (int, float)) else a
+    return like(first, _C.compare(getattr(_C.CompareOp, op), a, b, out))
+
+
+def where(mask: Any, a: Any, b: Any, *, out: Any = None) -> Any:
+    """Y = a where `mask` holds, else b, with broadcasting.
+
+    Args:
+        mask: bool or uint8.
+        a: an array of any type, or a number.
+        b: an array of the type of `a`, or a number; one of the two must be an array.
+        out: array for the result; may be `a` or `b`.
+
+    Returns:
+        y, of the shape the three broadcast to.
+
+    Raises:
+        ValueError: the shapes don't broadcast, or `out` doesn't fit.
+        TypeError: the types differ, or `mask` is neither bool nor uint8.
+
+    Example:
+        >>> medkern.kernels.where(np.array([True, False]), np.array([1.0, 2.0]), 0.0)
+        array([1., 0.])
+    """
+    return like(mask, _C.where(mask, a, b, out))
+
+
 def unary_backward(op: str, dy: Any, saved: Any, a: float = 0.0, b: float = 0.0, *, out: Any = None) -> Any:
     """The gradient of any function of one array: dx = dy * op'(x).
 
