@@ -175,7 +175,7 @@ def test_binary_cross_entropy(rng):
 def test_max_pool_indices_and_unpooling(rng):
     x = rng.standard_normal((2, 3, 8, 6))
     y, indices = functional.max_pool2d(medkern.tensor(x), 2, return_indices=True)
-    ty, tindices = torch.nn.functional.max_pool2d(torch.tensor(x), 2, return_indices=True)
+    _, tindices = torch.nn.functional.max_pool2d(torch.tensor(x), 2, return_indices=True)
     np.testing.assert_array_equal(indices.numpy(), tindices.numpy())
     compare(
         lambda y: functional.max_unpool2d(y, indices, 2),
