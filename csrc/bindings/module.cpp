@@ -11,5 +11,6 @@ PYBIND11_MODULE(_C, module) {
   bind_array(module);
   bind_gemm(module);
   bind_norm(module);
+  bind_optim(module);
   bind_pool(module);
 }

@@ -21,6 +21,7 @@
 
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
+#include "medkern/optim.h"
 #include "medkern/pool.h"
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
+#include "kernels/optim/optim.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
 
@@ -13,6 +14,7 @@ struct KernelTable {
   const GemmKernels* gemm;
   const LayerNormKernels* layer_norm;
   const NormKernels* norm;
+  const OptimKernels* optim;
   const PoolKernels* pool;
 };
 

@@ -23,6 +23,7 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
+from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.pool import (
     max_pool1d,
     max_pool2d,
@@ -31,6 +32,7 @@ from medkern.kernels.pool import (
 )
 
 __all__ = [
+    "adam_step",
     "batch_norm",
     "batch_norm_backward",
     "bias_backward",
@@ -48,4 +50,5 @@ __all__ = [
     "max_pool2d",
     "max_pool3d",
     "max_pool_backward",
+    "sgd_step",
 ]
