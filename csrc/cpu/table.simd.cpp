@@ -8,6 +8,7 @@ extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
 extern const NormKernels norm_kernels;
+extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 extern const RecurrentKernels gru_kernels;
@@ -22,12 +23,13 @@ constinit const KernelTable table = {
     .binary = &binary_kernels,
     .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
+    .gru = &gru_kernels,
     .layer_norm = &layer_norm_kernels,
+    .lstm = &lstm_kernels,
     .norm = &norm_kernels,
+    .optim = &optim_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
-    .gru = &gru_kernels,
-    .lstm = &lstm_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .unary = &unary_kernels,
