@@ -10,4 +10,5 @@ PYBIND11_MODULE(_C, module) {
   bind_runtime(module);
   bind_array(module);
   bind_pool(module);
+  bind_resize(module);
 }

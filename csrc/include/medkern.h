@@ -20,5 +20,6 @@
 #include "medkern/runtime.h"
 
 #include "medkern/pool.h"
+#include "medkern/resize.h"
 
 #endif

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "kernels/pool/pool.h"
+#include "kernels/resize/resize.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
   const PoolKernels* pool;
+  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

@@ -17,6 +17,7 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
+from medkern.functional.resize import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -28,6 +29,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "interpolate",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",

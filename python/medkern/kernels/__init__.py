@@ -28,6 +28,7 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
+from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -42,6 +43,8 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "avg_pool_backward",
+    "interpolate",
+    "interpolate_backward",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
