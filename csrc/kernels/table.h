@@ -10,6 +10,7 @@
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
+#include "kernels/resize/resize.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -28,6 +29,7 @@ struct KernelTable {
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const UnaryKernels* unary;
+  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

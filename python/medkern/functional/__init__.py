@@ -21,6 +21,7 @@ from medkern.functional.pool import (
     max_unpool3d,
 )
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.resize import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -71,6 +72,7 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "matmul",
+    "interpolate",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
