@@ -3,15 +3,14 @@
 
 namespace medkern::MK_ISA {
 
-extern const EmbeddingKernels embedding_kernels;
 extern const BinaryKernels binary_kernels;
+extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
 extern const RecurrentKernels gru_kernels;
-extern const RecurrentKernels lstm_kernels;
-extern const PeakKernels peak_kernels;
-extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
+extern const RecurrentKernels lstm_kernels;
 extern const NormKernels norm_kernels;
+extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
@@ -20,15 +19,14 @@ extern const UnaryKernels unary_kernels;
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
-    .embedding = &embedding_kernels,
     .binary = &binary_kernels,
+    .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
     .gru = &gru_kernels,
-    .lstm = &lstm_kernels,
-    .peak = &peak_kernels,
-    .gemm = &gemm_kernels,
     .layer_norm = &layer_norm_kernels,
+    .lstm = &lstm_kernels,
     .norm = &norm_kernels,
+    .peak = &peak_kernels,
     .pool = &pool_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,

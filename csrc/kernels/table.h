@@ -3,10 +3,10 @@
 #pragma once
 
 #include "kernels/embedding/embedding.h"
-#include "kernels/peak/peak.h"
-#include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
+#include "kernels/peak/peak.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
 #include "medkern/base.h"
@@ -14,15 +14,14 @@
 namespace medkern {
 
 struct KernelTable {
-  const EmbeddingKernels* embedding;
   const BinaryKernels* binary;
+  const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
-  const RecurrentKernels* lstm;
-  const PeakKernels* peak;
-  const GemmKernels* gemm;
   const LayerNormKernels* layer_norm;
+  const RecurrentKernels* lstm;
   const NormKernels* norm;
+  const PeakKernels* peak;
   const PoolKernels* pool;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
