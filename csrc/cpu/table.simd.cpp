@@ -6,7 +6,9 @@ namespace medkern::MK_ISA {
 extern const BinaryKernels binary_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
+extern const RecurrentKernels gru_kernels;
 extern const LayerNormKernels layer_norm_kernels;
+extern const RecurrentKernels lstm_kernels;
 extern const NormKernels norm_kernels;
 extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;

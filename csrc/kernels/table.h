@@ -19,7 +19,9 @@ struct KernelTable {
   const BinaryKernels* binary;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
+  const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
+  const RecurrentKernels* lstm;
   const NormKernels* norm;
   const OptimKernels* optim;
   const PeakKernels* peak;

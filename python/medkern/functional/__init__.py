@@ -20,6 +20,7 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
+from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 

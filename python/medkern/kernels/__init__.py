@@ -72,6 +72,7 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
+from medkern.kernels.pool import max_pool1d, max_pool2d, max_pool3d, max_pool_backward
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
