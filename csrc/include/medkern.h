@@ -22,9 +22,11 @@
 #include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
+#include "medkern/optim.h"
 #include "medkern/peak.h"
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"
+#include "medkern/resize.h"
 
 #endif

@@ -5,10 +5,12 @@
 #include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
+#include "kernels/optim/optim.h"
 #include "kernels/peak/peak.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
+#include "kernels/resize/resize.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -17,8 +19,11 @@ struct KernelTable {
   const BinaryKernels* binary;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
+  const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
+  const RecurrentKernels* lstm;
   const NormKernels* norm;
+  const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
   const RecurrentKernels* gru;
@@ -26,6 +31,7 @@ struct KernelTable {
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const UnaryKernels* unary;
+  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in
