@@ -33,6 +33,14 @@ int64_t to_int(const char* op, const char* name, const py::handle& value) {
   return result;
 }
 
+// The arrays of a descriptor have room for three axes; the rank comes from the length of a shape.
+void expect_spatial_rank(const char* op, int rank) {
+  if (rank < 1 || rank > 3) {
+    throw py::value_error(std::string(op) + ": there must be 1 to 3 spatial dimensions, got " +
+                          std::to_string(rank));
+  }
+}
+
 }  // namespace
 
 Array dense_argument(const py::object& object, const char* name) {
@@ -79,6 +87,7 @@ Array output_argument(const py::object& out, const Array& like, const Shape& sha
 
 void axes_argument(const char* op, const char* name, const py::object& value, int rank,
                    int64_t* result) {
+  expect_spatial_rank(op, rank);
   const std::string expected = "an int or a sequence of " + std::to_string(rank) + " ints";
   if (is_int(value)) {
     for (int i = 0; i < rank; ++i) result[i] = to_int(op, name, value);
@@ -96,6 +105,7 @@ void axes_argument(const char* op, const char* name, const py::object& value, in
 
 void stride_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
                      int64_t* result) {
+  expect_spatial_rank(op, rank);
   if (value.is_none()) {
     for (int i = 0; i < rank; ++i) result[i] = kernel_size[i];
   } else {
@@ -105,6 +115,7 @@ void stride_argument(const char* op, const py::object& value, int rank, const in
 
 void padding_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
                       const int64_t* stride, const int64_t* dilation, int64_t result[][2]) {
+  expect_spatial_rank(op, rank);
   if (py::isinstance<py::str>(value)) {
     const std::string text = value.cast<std::string>();
     if (text != "same" && text != "valid") {

@@ -157,7 +157,13 @@ Array Array::with_layout(Shape shape, Shape strides) const {
 }
 
 Format Array::format() const {
-  return is_channels_last() && !is_contiguous() ? Format::channels_last : Format::contiguous;
+  if (is_contiguous() || rank() < 3 || strides_[1] != 1 || shape_[1] == 1) {
+    return Format::contiguous;
+  }
+  for (int axis = 2; axis < rank(); ++axis) {
+    if (shape_[axis] > 1 && strides_[axis] < shape_[1]) return Format::contiguous;
+  }
+  return Format::channels_last;
 }
 
 bool Array::is_contiguous() const {

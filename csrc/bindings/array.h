@@ -41,7 +41,7 @@ class Array {
 
   // Uninitialised memory of another shape in this array's type, device and memory format.
   Array empty_like(const Shape& shape) const;
-  // This array if it is contiguous or channels-last, else a contiguous copy.
+  // This array if it is contiguous or channels-last, else a copy in its format().
   Array dense() const;
   // Contiguous, copying only if it is not.
   Array contiguous() const;
@@ -50,7 +50,9 @@ class Array {
   // The same memory with another shape and strides (in elements), which must stay inside it.
   Array with_layout(Shape shape, Shape strides) const;
 
-  Format format() const;  // channels_last if its memory is that and not contiguous
+  // The format for results: channels_last where its memory is that and not contiguous, or is a part
+  // of such memory.
+  Format format() const;
   bool is_contiguous() const;
   bool is_channels_last() const;
 

@@ -9,8 +9,12 @@ PYBIND11_MODULE(_C, module) {
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_runtime(module);
   bind_array(module);
+  bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);
   bind_optim(module);
+  bind_peak(module);
+  bind_pointwise(module);
   bind_pool(module);
+  bind_recurrent(module);
 }

@@ -19,9 +19,13 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
 #include "medkern/optim.h"
+#include "medkern/peak.h"
+#include "medkern/pointwise.h"
 #include "medkern/pool.h"
+#include "medkern/recurrent.h"
 
 #endif

@@ -11,6 +11,7 @@ from medkern import functional, kernels, nn
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
+from medkern.embed import get_include, get_library
 from medkern.tensor import Tensor, tensor
 
 __version__ = _version()
@@ -21,6 +22,8 @@ __all__ = [
     "__version__",
     "enable_grad",
     "functional",
+    "get_include",
+    "get_library",
     "get_num_threads",
     "is_grad_enabled",
     "kernels",

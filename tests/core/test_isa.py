@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from medkern import DeviceError, _C
+from medkern import _C, DeviceError
 
 USE = """
 import numpy as np, medkern
