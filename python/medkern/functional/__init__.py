@@ -38,6 +38,7 @@ from medkern.functional.pool import (
 from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 
 __all__ = [
     "adaptive_avg_pool1d",

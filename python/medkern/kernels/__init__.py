@@ -29,6 +29,7 @@ from medkern.kernels.norm import (
 from medkern.kernels.peak import (
     fma_chain,
 )
+from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
 from medkern.kernels.pointwise import (
     abs,
@@ -110,6 +111,9 @@ from medkern.kernels.resize import interpolate, interpolate_backward
 __all__ = [
     "abs",
     "activation_number",
+
+__all__ = [
+    "abs",
     "adam_step",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
