@@ -83,6 +83,13 @@ def layer_norm_backward(
     dy: Any, x: Any, normalized_shape: Any, mean: Any, rstd: Any, weight: Any, out: Any
 ) -> tuple[Any, ...]: ...
 
+# Embedding.
+
+def embedding(indices: Any, weight: Any, padding_idx: int | None, out: Any) -> Array: ...
+def embedding_backward(
+    dy: Any, indices: Any, weight_shape: Sequence[int], padding_idx: int | None, out: Any
+) -> Array: ...
+
 # The yardstick of benchmarks.
 
 def fma_chain(x: Any, rounds: int, out: Any) -> Array: ...
@@ -145,3 +152,33 @@ class UnaryOp:
 
 def unary(op: UnaryOp, x: Any, a: float, b: float, out: Any) -> Array: ...
 def unary_backward(op: UnaryOp, dy: Any, saved: Any, a: float, b: float, out: Any) -> Array: ...
+
+# Recurrent layers.
+
+def recurrent_backward(
+    cell: str,
+    single_step: bool,
+    dy: Any,
+    dh_n: Any,
+    dc_n: Any,
+    x: Any,
+    weights: Sequence[Any],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    y: Any,
+    saved: Any,
+    input_gradient: bool,
+    weight_gradients: bool,
+) -> tuple[Any, ...]: ...
+def recurrent_forward(
+    cell: str,
+    single_step: bool,
+    x: Any,
+    weights: Sequence[Any],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    save: bool,
+    out: Any,
+) -> tuple[Any, ...]: ...

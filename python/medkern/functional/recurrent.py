@@ -16,7 +16,7 @@ from medkern.tensor import Tensor
 _PARAMETERS = 4
 
 
-def _array(x: Tensor | None) -> _C.Array | None:
+def _array(x: Tensor | None) -> Any:
     return None if x is None else x.array
 
 
@@ -29,7 +29,7 @@ def _joined(states: list[Any]) -> _C.Array:
     return states[0] if len(states) == 1 else _C.Array(np.concatenate(states))
 
 
-def _exchanged(array: _C.Array | None) -> _C.Array | None:
+def _exchanged(array: Any) -> Any:
     """The same memory with its first two axes exchanged: (T, N, C) as (N, T, C) and back."""
     if array is None or array.ndim != 3:
         return array  # the C API refuses it by name
@@ -97,7 +97,9 @@ class Recurrent(Function):
         arrays = [_array(p) for p in parameters]
         directions = ctx.directions
         grad = _array(dy) if ctx.batch_first else _exchanged(_array(dy))
-        dh0, dc0, dweights = [], [], []
+        dh0: list[Any] = []
+        dc0: list[Any] = []
+        dweights: list[Any] = []
         for layer in reversed(range(len(ctx.tape))):
             x, y, saved, mask = ctx.tape[layer]
             part = slice(layer * directions, (layer + 1) * directions)
@@ -171,7 +173,7 @@ class RecurrentCell(Function):
             None,
             _array(dh),
             _array(dc),
-            x.array,
+            _array(x),
             [tuple(map(_array, parameters))],
             _array(h),
             _array(c),
