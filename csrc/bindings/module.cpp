@@ -8,6 +8,14 @@ PYBIND11_MODULE(_C, module) {
   module.attr("DeviceError") =
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_array(module);
+  // What a binding can't convert by hand is a wrong type as well.
+  pybind11::register_local_exception_translator([](std::exception_ptr raised) {
+    try {
+      if (raised) std::rethrow_exception(raised);
+    } catch (const pybind11::cast_error& error) {
+      PyErr_SetString(PyExc_TypeError, error.what());
+    }
+  });
   bind_runtime(module);
   bind_embedding(module);
   bind_gemm(module);

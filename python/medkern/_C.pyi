@@ -44,6 +44,13 @@ def memory_trim() -> None: ...
 def set_num_threads(count: int) -> None: ...
 def version() -> str: ...
 
+# Embedding.
+
+def embedding(indices: Any, weight: Any, padding_idx: int | None, out: Any) -> Array: ...
+def embedding_backward(
+    dy: Any, indices: Any, weight_shape: Sequence[int], padding_idx: int | None, out: Any
+) -> Array: ...
+
 # Matrix products.
 
 def bias_backward(dy: Any, axis: int, out: Any) -> Array: ...
@@ -83,44 +90,65 @@ def layer_norm_backward(
     dy: Any, x: Any, normalized_shape: Any, mean: Any, rstd: Any, weight: Any, out: Any
 ) -> tuple[Any, ...]: ...
 
-# Embedding.
+# Optimizer steps, in place.
 
-def embedding(indices: Any, weight: Any, padding_idx: int | None, out: Any) -> Array: ...
-def embedding_backward(
-    dy: Any, indices: Any, weight_shape: Sequence[int], padding_idx: int | None, out: Any
-) -> Array: ...
+def adam_step(
+    param: Any,
+    grad: Any,
+    exp_avg: Any,
+    exp_avg_sq: Any,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None: ...
+def sgd_step(
+    param: Any,
+    grad: Any,
+    momentum_buffer: Any,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None: ...
 
 # The yardstick of benchmarks.
 
 def fma_chain(x: Any, rounds: int, out: Any) -> Array: ...
 
-# Pooling.
-
-def max_pool(
-    x: Any,
-    rank: int,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: bool,
-    index_dtype: Any,
-    out: Any,
-) -> Any: ...
-def max_pool_backward(
-    dy: Any,
-    indices: Any,
-    input_shape: Sequence[int],
-    rank: int,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: bool,
-    out: Any,
-) -> Array: ...
-
 # Pointwise.
+
+class BinaryOp:
+    __members__: dict[str, BinaryOp]
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    add: BinaryOp
+    div: BinaryOp
+    maximum: BinaryOp
+    minimum: BinaryOp
+    mul: BinaryOp
+    sub: BinaryOp
+
+class CompareOp:
+    __members__: dict[str, CompareOp]
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    eq: CompareOp
+    ge: CompareOp
+    gt: CompareOp
+    le: CompareOp
+    lt: CompareOp
+    ne: CompareOp
 
 class UnaryOp:
     __members__: dict[str, UnaryOp]
@@ -150,8 +178,66 @@ class UnaryOp:
     square: UnaryOp
     tanh: UnaryOp
 
+def binary(op: BinaryOp, a: Any, b: Any, out: Any) -> Array: ...
+def compare(op: CompareOp, a: Any, b: Any, out: Any) -> Array: ...
 def unary(op: UnaryOp, x: Any, a: float, b: float, out: Any) -> Array: ...
 def unary_backward(op: UnaryOp, dy: Any, saved: Any, a: float, b: float, out: Any) -> Array: ...
+def where(mask: Any, a: Any, b: Any, out: Any) -> Array: ...
+
+# Pooling.
+
+def adaptive_avg_pool(x: Any, rank: int, output_size: Any, out: Any) -> Array: ...
+def adaptive_avg_pool_backward(dy: Any, input_shape: Sequence[int], out: Any) -> Array: ...
+def adaptive_max_pool(x: Any, rank: int, output_size: Any, return_indices: bool, out: Any) -> Any: ...
+def adaptive_max_pool_backward(dy: Any, indices: Any, input_shape: Sequence[int], out: Any) -> Array: ...
+def avg_pool(
+    x: Any,
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    out: Any,
+) -> Array: ...
+def avg_pool_backward(
+    dy: Any,
+    input_shape: Sequence[int],
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    out: Any,
+) -> Array: ...
+def max_pool(
+    x: Any,
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    index_dtype: Any,
+    out: Any,
+) -> Any: ...
+def max_pool_backward(
+    dy: Any,
+    indices: Any,
+    input_shape: Sequence[int],
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    out: Any,
+) -> Array: ...
+def max_unpool(
+    x: Any, indices: Any, rank: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
+) -> Array: ...
+def max_unpool_backward(dy: Any, indices: Any, out: Any) -> Array: ...
 
 # Recurrent layers.
 
@@ -182,3 +268,16 @@ def recurrent_forward(
     save: bool,
     out: Any,
 ) -> tuple[Any, ...]: ...
+
+# Resizing.
+
+def interpolate(x: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool, out: Any) -> Array: ...
+def interpolate_backward(
+    dy: Any,
+    input_shape: Sequence[int],
+    size: Any,
+    scale_factor: Any,
+    mode: str,
+    align_corners: bool,
+    out: Any,
+) -> Array: ...
