@@ -6,6 +6,7 @@
 namespace medkern::python {
 
 void bind_runtime(pybind11::module_& module);
+void bind_conv(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 

@@ -3,12 +3,14 @@
 
 namespace medkern::MK_ISA {
 
+extern const ConvKernels conv_kernels;
 extern const GemmKernels gemm_kernels;
 extern const PoolKernels pool_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
+    .conv = &conv_kernels,
     .gemm = &gemm_kernels,
     .pool = &pool_kernels,
 };

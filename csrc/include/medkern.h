@@ -19,6 +19,7 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/conv.h"
 #include "medkern/gemm.h"
 #include "medkern/pool.h"
 

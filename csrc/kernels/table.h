@@ -2,6 +2,7 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/pool/pool.h"
 #include "medkern/base.h"
@@ -9,6 +10,7 @@
 namespace medkern {
 
 struct KernelTable {
+  const ConvKernels* conv;
   const GemmKernels* gemm;
   const PoolKernels* pool;
 };

@@ -6,6 +6,16 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_backward_input,
+    conv_backward_weight,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from medkern.kernels.gemm import (
     bias_backward,
     gemm,
@@ -22,6 +32,14 @@ from medkern.kernels.pool import (
 
 __all__ = [
     "bias_backward",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_backward_input",
+    "conv_backward_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "gemm",
     "linear",
     "linear_backward_input",
