@@ -60,6 +60,24 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "layer_norm",
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
+
+__all__ = [
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "linear",
     "lstm",
     "lstm_cell",

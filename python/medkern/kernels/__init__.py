@@ -6,6 +6,16 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_backward_input,
+    conv_backward_weight,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from medkern.kernels.gemm import (
     activation_number,
     bias_backward,
@@ -143,6 +153,14 @@ __all__ = [
     "fma_chain",
     "from medkern.kernels.norm import (     batch_norm",
     "gelu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_backward_input",
+    "conv_backward_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "gemm",
     "group_norm",
     "group_norm_backward",
