@@ -10,5 +10,6 @@ PYBIND11_MODULE(_C, module) {
   bind_runtime(module);
   bind_array(module);
   bind_pool(module);
+  bind_random(module);
   bind_resize(module);
 }

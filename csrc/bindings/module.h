@@ -7,6 +7,7 @@ namespace medkern::python {
 
 void bind_runtime(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
+void bind_random(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 
 }  // namespace medkern::python

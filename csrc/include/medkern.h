@@ -20,6 +20,7 @@
 #include "medkern/runtime.h"
 
 #include "medkern/pool.h"
+#include "medkern/random.h"
 #include "medkern/resize.h"
 
 #endif

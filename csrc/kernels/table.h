@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/pool/pool.h"
+#include "kernels/random/random.h"
 #include "kernels/resize/resize.h"
 #include "medkern/base.h"
 
@@ -10,6 +11,7 @@ namespace medkern {
 
 struct KernelTable {
   const PoolKernels* pool;
+  const RandomKernels* random;
   const ResizeKernels* resize;
 };
 

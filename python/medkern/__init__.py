@@ -6,7 +6,7 @@ The namespaces:
 - `functional`: the same operations on `Tensor`, differentiable.
 """
 
-from medkern import functional, kernels
+from medkern import functional, kernels, random
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
@@ -24,6 +24,7 @@ __all__ = [
     "is_grad_enabled",
     "kernels",
     "no_grad",
+    "random",
     "set_num_threads",
     "tensor",
 ]

@@ -17,6 +17,7 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
+from medkern.functional.random import dropout
 from medkern.functional.resize import interpolate
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "dropout",
     "interpolate",
     "max_pool1d",
     "max_pool2d",

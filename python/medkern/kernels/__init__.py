@@ -28,6 +28,7 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
+from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "avg_pool_backward",
+    "dropout",
+    "dropout_backward",
     "interpolate",
     "interpolate_backward",
     "max_pool1d",
@@ -53,4 +56,6 @@ __all__ = [
     "max_unpool2d",
     "max_unpool3d",
     "max_unpool_backward",
+    "normal",
+    "uniform",
 ]
