@@ -41,6 +41,8 @@ from medkern.functional.recurrent import (
 from medkern.functional.resize import (
     interpolate,
 )
+from medkern.functional.random import dropout
+from medkern.functional.resize import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -58,6 +60,7 @@ __all__ = [
     "gru",
     "gru_cell",
     "instance_norm",
+    "dropout",
     "interpolate",
     "layer_norm",
 from medkern.functional.conv import (

@@ -116,6 +116,7 @@ from medkern.kernels.peak import (fma_chain,)
 from medkern.kernels.pointwise import (abs, add, clamp, compare, div, elu, erf, exp, expm1, gelu, leaky_relu, log, log1p, maximum, minimum, mul, neg, pow, reciprocal, relu, sigmoid, silu, softplus, sqrt, square, sub, tanh, unary_backward, where,)
 from medkern.kernels.pool import (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_avg_pool_backward, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d, adaptive_max_pool_backward, avg_pool1d, avg_pool2d, avg_pool3d, avg_pool_backward, max_pool1d, max_pool2d, max_pool3d, max_pool_backward, max_unpool1d, max_unpool2d, max_unpool3d, max_unpool_backward,)
 from medkern.kernels.recurrent import (gru, gru_cell, gru_cell_backward, lstm, lstm_cell, lstm_cell_backward, recurrent_layer, recurrent_layer_backward, rnn, rnn_cell, rnn_cell_backward,)
+from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
@@ -180,6 +181,8 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
+    "dropout",
+    "dropout_backward",
     "interpolate",
     "interpolate_backward",
     "max_pool1d",
@@ -212,4 +215,6 @@ __all__ = [
     "tanh",
     "unary_backward",
     "where",
+    "normal",
+    "uniform",
 ]
