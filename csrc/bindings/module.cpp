@@ -12,4 +12,5 @@ PYBIND11_MODULE(_C, module) {
   bind_pointwise(module);
   bind_gemm(module);
   bind_pool(module);
+  bind_reduce(module);
 }

@@ -9,5 +9,6 @@ void bind_runtime(pybind11::module_& module);
 void bind_pointwise(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
+void bind_reduce(pybind11::module_& module);
 
 }  // namespace medkern::python

@@ -22,5 +22,6 @@
 #include "medkern/pointwise.h"
 #include "medkern/gemm.h"
 #include "medkern/pool.h"
+#include "medkern/reduce.h"
 
 #endif

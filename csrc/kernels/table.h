@@ -5,6 +5,7 @@
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/pool/pool.h"
+#include "kernels/reduce/reduce.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -13,6 +14,7 @@ struct KernelTable {
   const BinaryKernels* binary;
   const GemmKernels* gemm;
   const PoolKernels* pool;
+  const ReduceKernels* reduce;
   const UnaryKernels* unary;
 };
 

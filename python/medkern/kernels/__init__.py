@@ -50,6 +50,15 @@ from medkern.kernels.pool import (
     max_pool3d,
     max_pool_backward,
 )
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
 
 __all__ = [
     "abs",
@@ -70,16 +79,21 @@ __all__ = [
     "linear_backward_weight",
     "log",
     "log1p",
+    "max",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "max_pool_backward",
     "maximum",
+    "mean",
+    "min",
     "minimum",
     "mul",
     "neg",
     "pow",
     "reciprocal",
+    "reduce_put",
+    "reduce_take",
     "relu",
     "sigmoid",
     "silu",
@@ -87,7 +101,9 @@ __all__ = [
     "sqrt",
     "square",
     "sub",
+    "sum",
     "tanh",
     "unary_backward",
+    "var",
     "where",
 ]
