@@ -30,5 +30,6 @@
 #include "medkern/recurrent.h"
 #include "medkern/random.h"
 #include "medkern/resize.h"
+#include "medkern/reduce.h"
 
 #endif

@@ -118,6 +118,15 @@ from medkern.kernels.pool import (adaptive_avg_pool1d, adaptive_avg_pool2d, adap
 from medkern.kernels.recurrent import (gru, gru_cell, gru_cell_backward, lstm, lstm_cell, lstm_cell_backward, recurrent_layer, recurrent_layer_backward, rnn, rnn_cell, rnn_cell_backward,)
 from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
 
 __all__ = [
     "abs",
@@ -185,6 +194,7 @@ __all__ = [
     "dropout_backward",
     "interpolate",
     "interpolate_backward",
+    "max",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -194,6 +204,8 @@ __all__ = [
     "max_unpool3d",
     "max_unpool_backward",
     "maximum",
+    "mean",
+    "min",
     "minimum",
     "mul",
     "neg",
@@ -201,6 +213,8 @@ __all__ = [
     "reciprocal",
     "recurrent_layer",
     "recurrent_layer_backward",
+    "reduce_put",
+    "reduce_take",
     "relu",
     "rnn",
     "rnn_cell",
@@ -212,8 +226,10 @@ __all__ = [
     "sqrt",
     "square",
     "sub",
+    "sum",
     "tanh",
     "unary_backward",
+    "var",
     "where",
     "normal",
     "uniform",
