@@ -12,8 +12,6 @@ extern const RecurrentKernels lstm_kernels;
 extern const NormKernels norm_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
-extern const RecurrentKernels gru_kernels;
-extern const RecurrentKernels lstm_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const UnaryKernels unary_kernels;
@@ -30,8 +28,6 @@ constinit const KernelTable table = {
     .norm = &norm_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
-    .gru = &gru_kernels,
-    .lstm = &lstm_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .unary = &unary_kernels,

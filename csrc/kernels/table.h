@@ -23,8 +23,6 @@ struct KernelTable {
   const NormKernels* norm;
   const PeakKernels* peak;
   const PoolKernels* pool;
-  const RecurrentKernels* gru;
-  const RecurrentKernels* lstm;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const UnaryKernels* unary;

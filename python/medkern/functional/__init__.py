@@ -3,10 +3,6 @@
 from medkern.functional.embedding import embedding
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
-from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
-from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-
-__all__ = [
 from medkern.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,

@@ -50,7 +50,6 @@ from medkern.kernels.pointwise import (
     unary_backward,
     where,
 )
-from medkern.kernels.pool import max_pool1d, max_pool2d, max_pool3d, max_pool_backward
 from medkern.kernels.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
