@@ -9,7 +9,7 @@ import numpy as np
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node, is_grad_enabled
-from medkern.kernels.recurrent import check_stack, pair_of, rnn_cell_name
+from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
 from medkern.tensor import Tensor
 
 # weight_ih, weight_hh, bias_ih, bias_hh
