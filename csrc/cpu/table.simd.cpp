@@ -13,12 +13,10 @@ extern const NormKernels norm_kernels;
 extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
-extern const RecurrentKernels gru_kernels;
-extern const RecurrentKernels lstm_kernels;
+extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const UnaryKernels unary_kernels;
-extern const ResizeKernels resize_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
@@ -33,10 +31,10 @@ constinit const KernelTable table = {
     .optim = &optim_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
+    .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .unary = &unary_kernels,
-    .resize = &resize_kernels,
 };
 
 }  // namespace medkern::MK_ISA

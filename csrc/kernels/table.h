@@ -26,12 +26,10 @@ struct KernelTable {
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
-  const RecurrentKernels* gru;
-  const RecurrentKernels* lstm;
+  const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const UnaryKernels* unary;
-  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

@@ -20,7 +20,6 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
-from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 
@@ -34,49 +33,24 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
-from medkern.functional.embedding import (
-    embedding,
-)
-from medkern.functional.gemm import (
-    linear,
-    matmul,
-)
-from medkern.functional.norm import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-)
-from medkern.functional.pool import (
-    max_pool1d,
-    max_pool2d,
-    max_pool3d,
-)
-from medkern.functional.recurrent import (
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    rnn,
-    rnn_cell,
-)
-
-__all__ = [
     "batch_norm",
     "embedding",
     "group_norm",
     "gru",
     "gru_cell",
     "instance_norm",
+    "interpolate",
     "layer_norm",
     "linear",
     "lstm",
     "lstm_cell",
     "matmul",
-    "interpolate",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "rnn",
     "rnn_cell",
 ]

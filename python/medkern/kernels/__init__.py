@@ -18,6 +18,7 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
+from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
 from medkern.kernels.pointwise import (
     abs,
@@ -72,7 +73,6 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
-from medkern.kernels.pool import max_pool1d, max_pool2d, max_pool3d, max_pool_backward
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -86,14 +86,6 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
-from medkern.kernels.embedding import (embedding, embedding_backward,)
-from medkern.kernels.gemm import (batch_norm_backward, bias_backward, from medkern.kernels.norm import (     batch_norm, gemm, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward, linear, linear_backward_input, linear_backward_weight,)
-from medkern.kernels.norm import (batch_norm, batch_norm_backward, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward,)
-from medkern.kernels.optim import (adam_step, sgd_step,)
-from medkern.kernels.peak import (fma_chain,)
-from medkern.kernels.pointwise import (abs, add, clamp, compare, div, elu, erf, exp, expm1, gelu, leaky_relu, log, log1p, maximum, minimum, mul, neg, pow, reciprocal, relu, sigmoid, silu, softplus, sqrt, square, sub, tanh, unary_backward, where,)
-from medkern.kernels.pool import (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_avg_pool_backward, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d, adaptive_max_pool_backward, avg_pool1d, avg_pool2d, avg_pool3d, avg_pool_backward, max_pool1d, max_pool2d, max_pool3d, max_pool_backward, max_unpool1d, max_unpool2d, max_unpool3d, max_unpool_backward,)
-from medkern.kernels.recurrent import (gru, gru_cell, gru_cell_backward, lstm, lstm_cell, lstm_cell_backward, recurrent_layer, recurrent_layer_backward, rnn, rnn_cell, rnn_cell_backward,)
 from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
@@ -125,7 +117,6 @@ __all__ = [
     "exp",
     "expm1",
     "fma_chain",
-    "from medkern.kernels.norm import (     batch_norm",
     "gelu",
     "gemm",
     "group_norm",
@@ -135,6 +126,8 @@ __all__ = [
     "gru_cell_backward",
     "instance_norm",
     "instance_norm_backward",
+    "interpolate",
+    "interpolate_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
@@ -146,8 +139,6 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
-    "interpolate",
-    "interpolate_backward",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
