@@ -7,6 +7,11 @@ extern const BinaryKernels binary_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const ConvKernels conv_kernels;
 extern const GemmKernels gemm_kernels;
+extern const LayerNormKernels layer_norm_kernels;
+extern const NormKernels norm_kernels;
+extern const OptimKernels optim_kernels;
+extern const PeakKernels peak_kernels;
+extern const PoolKernels pool_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const LayerNormKernels layer_norm_kernels;
 extern const RecurrentKernels lstm_kernels;
@@ -27,6 +32,11 @@ constinit const KernelTable table = {
     .embedding = &embedding_kernels,
     .conv = &conv_kernels,
     .gemm = &gemm_kernels,
+    .layer_norm = &layer_norm_kernels,
+    .norm = &norm_kernels,
+    .optim = &optim_kernels,
+    .peak = &peak_kernels,
+    .pool = &pool_kernels,
     .gru = &gru_kernels,
     .layer_norm = &layer_norm_kernels,
     .lstm = &lstm_kernels,
