@@ -27,6 +27,10 @@ def rnn_cell_name(op: str, nonlinearity: str) -> str:
     return f"rnn_{nonlinearity}"
 
 
+def _like_optional(x: Any, result: _C.Array | None) -> Any:
+    return None if result is None else like(x, result)
+
+
 def check_stack(
     op: str, weights: Sequence[Any], states: Sequence[Any], num_layers: int, directions: int
 ) -> None:
@@ -78,8 +82,8 @@ def recurrent_layer(
         ValueError: a shape or length doesn't fit.
         TypeError: a dtype doesn't fit.
     """
-    results = _C.recurrent_forward(cell, False, x, weights, h0, c0, lengths, save, out)
-    return tuple(None if r is None else like(x, r) for r in results)
+    y, h_n, c_n, saved = _C.recurrent_forward(cell, False, x, weights, h0, c0, lengths, save, out)
+    return like(x, y), like(x, h_n), _like_optional(x, c_n), _like_optional(x, saved)
 
 
 def recurrent_layer_backward(
@@ -131,10 +135,8 @@ def recurrent_layer_backward(
 
 
 def _gradients(x: Any, dx: Any, dh0: Any, dc0: Any, dweights: Any) -> tuple[Any, Any, Any, list[Any]]:
-    def kind(array: Any) -> Any:
-        return None if array is None else like(x, array)
-
-    return kind(dx), kind(dh0), kind(dc0), [tuple(map(kind, each)) for each in dweights]
+    parameters = [tuple(_like_optional(x, w) for w in each) for each in dweights]
+    return _like_optional(x, dx), like(x, dh0), _like_optional(x, dc0), parameters
 
 
 def _stack(
@@ -162,8 +164,8 @@ def _stack(
         )
         h_n.append(h)
         c_n.append(c)
-    join = [_C.Array(np.concatenate(s)) if s[0] is not None else None for s in (h_n, c_n)]
-    return like(x, y), like(x, join[0]), None if join[1] is None else like(x, join[1])
+    joined = [None if s[0] is None else _C.Array(np.concatenate(s)) for s in (h_n, c_n)]
+    return like(x, y), *(_like_optional(x, s) for s in joined)
 
 
 def lstm(
