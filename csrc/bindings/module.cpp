@@ -10,10 +10,14 @@ PYBIND11_MODULE(_C, module) {
   bind_runtime(module);
   bind_array(module);
   bind_embedding(module);
+  bind_conv(module);
   bind_gemm(module);
   bind_norm(module);
+  bind_optim(module);
   bind_peak(module);
   bind_pointwise(module);
   bind_pool(module);
   bind_recurrent(module);
+  bind_resize(module);
+  bind_reduce(module);
 }

@@ -20,11 +20,15 @@
 #include "medkern/runtime.h"
 
 #include "medkern/embedding.h"
+#include "medkern/conv.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
+#include "medkern/optim.h"
 #include "medkern/peak.h"
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"
+#include "medkern/resize.h"
+#include "medkern/reduce.h"
 
 #endif

@@ -18,6 +18,7 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
+from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
 from medkern.kernels.pointwise import (
     abs,
@@ -49,6 +50,22 @@ from medkern.kernels.pointwise import (
     tanh,
     unary_backward,
     where,
+from medkern.kernels.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_backward_input,
+    conv_backward_weight,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
 )
 from medkern.kernels.pool import (
     adaptive_avg_pool1d,
@@ -85,9 +102,20 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
+from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
 
 __all__ = [
     "abs",
+    "adam_step",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -115,6 +143,14 @@ __all__ = [
     "expm1",
     "fma_chain",
     "gelu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_backward_input",
+    "conv_backward_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "gemm",
     "group_norm",
     "group_norm_backward",
@@ -123,6 +159,8 @@ __all__ = [
     "gru_cell_backward",
     "instance_norm",
     "instance_norm_backward",
+    "interpolate",
+    "interpolate_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
@@ -134,6 +172,7 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
+    "max",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -143,6 +182,8 @@ __all__ = [
     "max_unpool3d",
     "max_unpool_backward",
     "maximum",
+    "mean",
+    "min",
     "minimum",
     "mul",
     "neg",
@@ -150,17 +191,22 @@ __all__ = [
     "reciprocal",
     "recurrent_layer",
     "recurrent_layer_backward",
+    "reduce_put",
+    "reduce_take",
     "relu",
     "rnn",
     "rnn_cell",
     "rnn_cell_backward",
+    "sgd_step",
     "sigmoid",
     "silu",
     "softplus",
     "sqrt",
     "square",
     "sub",
+    "sum",
     "tanh",
     "unary_backward",
+    "var",
     "where",
 ]
