@@ -23,6 +23,11 @@ struct KernelTable {
   const EmbeddingKernels* embedding;
   const ConvKernels* conv;
   const GemmKernels* gemm;
+  const LayerNormKernels* layer_norm;
+  const NormKernels* norm;
+  const OptimKernels* optim;
+  const PeakKernels* peak;
+  const PoolKernels* pool;
   const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
   const RecurrentKernels* lstm;

@@ -42,6 +42,7 @@ from medkern.functional.resize import (
     interpolate,
 )
 from medkern.functional.random import dropout
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node, is_grad_enabled
-from medkern.kernels.recurrent import check_stack, pair_of, rnn_cell_name
+from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
 from medkern.tensor import Tensor
 
 # weight_ih, weight_hh, bias_ih, bias_hh
@@ -66,7 +66,7 @@ class Recurrent(Function):
             mask = None
             if layer > 0 and dropout > 0:
                 mask = _dropout_mask(y, dropout)
-                y = kernels.mul(y, mask)
+                y = _masked(y, mask)
             part = slice(layer * directions, (layer + 1) * directions)
             weights = _by_direction(arrays, layer, directions)
             below = y
@@ -121,7 +121,7 @@ class Recurrent(Function):
                 any(ctx.needs[first : first + directions * _PARAMETERS]),
             )
             if mask is not None:
-                grad = kernels.mul(grad, mask)
+                grad = _masked(grad, mask)
             dh0.insert(0, dh)
             dc0.insert(0, dc)
             dweights[:0] = [w for each in dw for w in each] or [None] * directions * _PARAMETERS
@@ -137,10 +137,16 @@ def _by_direction(arrays: list[Any], layer: int, directions: int) -> list[tuple[
 
 
 def _dropout_mask(like: _C.Array, p: float) -> _C.Array:
+    """For each element, in memory order, 0 with probability p or else 1 / (1 - p)."""
     from medkern.functional.random import dropout
 
-    ones = np.ones(like.shape, like.dtype)
-    return dropout(Tensor(_C.Array(ones)), p).array
+    return dropout(Tensor(_C.Array(np.ones(like.size, like.dtype))), p).array
+
+
+def _masked(array: _C.Array, mask: _C.Array) -> _C.Array:
+    """A dense array times the mask, in its own memory order."""
+    flat = kernels.mul(array.with_layout((array.size,), (1,)), mask)
+    return flat.with_layout(array.shape, array.strides)
 
 
 class RecurrentCell(Function):

@@ -94,7 +94,6 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
-from medkern.kernels.pool import max_pool1d, max_pool2d, max_pool3d, max_pool_backward
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -161,7 +160,6 @@ __all__ = [
     "exp",
     "expm1",
     "fma_chain",
-    "from medkern.kernels.norm import (     batch_norm",
     "gelu",
     "conv1d",
     "conv2d",
@@ -179,6 +177,8 @@ __all__ = [
     "gru_cell_backward",
     "instance_norm",
     "instance_norm_backward",
+    "interpolate",
+    "interpolate_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
