@@ -5,6 +5,7 @@ namespace medkern::MK_ISA {
 
 extern const BinaryKernels binary_kernels;
 extern const EmbeddingKernels embedding_kernels;
+extern const ConvKernels conv_kernels;
 extern const GemmKernels gemm_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const LayerNormKernels layer_norm_kernels;
@@ -23,6 +24,7 @@ extern const KernelTable table;
 constinit const KernelTable table = {
     .binary = &binary_kernels,
     .embedding = &embedding_kernels,
+    .conv = &conv_kernels,
     .gemm = &gemm_kernels,
     .gru = &gru_kernels,
     .layer_norm = &layer_norm_kernels,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
 #include "kernels/optim/optim.h"
@@ -18,6 +19,7 @@ namespace medkern {
 struct KernelTable {
   const BinaryKernels* binary;
   const EmbeddingKernels* embedding;
+  const ConvKernels* conv;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;

@@ -1,6 +1,14 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
 from medkern.functional.embedding import embedding
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pool import (
@@ -41,6 +49,12 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "layer_norm",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "linear",
     "lstm",
     "lstm_cell",
