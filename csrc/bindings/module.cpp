@@ -19,4 +19,5 @@ PYBIND11_MODULE(_C, module) {
   bind_pool(module);
   bind_recurrent(module);
   bind_resize(module);
+  bind_reduce(module);
 }

@@ -17,6 +17,7 @@ extern const PoolKernels pool_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
+extern const ReduceKernels reduce_kernels;
 extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
@@ -36,6 +37,7 @@ constinit const KernelTable table = {
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
+    .reduce = &reduce_kernels,
     .unary = &unary_kernels,
 };
 

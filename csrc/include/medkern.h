@@ -29,5 +29,6 @@
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"
 #include "medkern/resize.h"
+#include "medkern/reduce.h"
 
 #endif

@@ -12,6 +12,7 @@
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/resize/resize.h"
+#include "kernels/reduce/reduce.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -31,6 +32,7 @@ struct KernelTable {
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const ReduceKernels* reduce;
   const UnaryKernels* unary;
 };
 

@@ -103,6 +103,15 @@ from medkern.kernels.recurrent import (
     rnn_cell_backward,
 )
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
 
 __all__ = [
     "abs",
@@ -163,6 +172,7 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
+    "max",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -172,6 +182,8 @@ __all__ = [
     "max_unpool3d",
     "max_unpool_backward",
     "maximum",
+    "mean",
+    "min",
     "minimum",
     "mul",
     "neg",
@@ -179,6 +191,8 @@ __all__ = [
     "reciprocal",
     "recurrent_layer",
     "recurrent_layer_backward",
+    "reduce_put",
+    "reduce_take",
     "relu",
     "rnn",
     "rnn_cell",
@@ -190,7 +204,9 @@ __all__ = [
     "sqrt",
     "square",
     "sub",
+    "sum",
     "tanh",
     "unary_backward",
+    "var",
     "where",
 ]
