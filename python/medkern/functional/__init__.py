@@ -13,6 +13,17 @@ from medkern.functional.norm import (
     instance_norm,
     layer_norm,
 )
+from medkern.functional.embedding import embedding
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
