@@ -1,5 +1,13 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from medkern.functional.embedding import (
     embedding,
 )
@@ -13,17 +21,6 @@ from medkern.functional.norm import (
     instance_norm,
     layer_norm,
 )
-from medkern.functional.embedding import embedding
-from medkern.functional.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from medkern.functional.gemm import linear, matmul
-from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -41,6 +38,9 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
+from medkern.functional.random import (
+    dropout,
+)
 from medkern.functional.recurrent import (
     gru,
     gru_cell,
@@ -52,9 +52,6 @@ from medkern.functional.recurrent import (
 from medkern.functional.resize import (
     interpolate,
 )
-from medkern.functional.random import dropout
-from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from medkern.functional.resize import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -67,32 +64,20 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
-    "embedding",
-    "group_norm",
-    "gru",
-    "gru_cell",
-    "instance_norm",
-    "dropout",
-    "interpolate",
-    "layer_norm",
-from medkern.functional.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from medkern.functional.gemm import linear, matmul
-from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
-
-__all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "dropout",
+    "embedding",
+    "group_norm",
+    "gru",
+    "gru_cell",
+    "instance_norm",
+    "interpolate",
+    "layer_norm",
     "linear",
     "lstm",
     "lstm_cell",

@@ -16,16 +16,17 @@ from medkern.kernels.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from medkern.kernels.embedding import (
+    embedding,
+    embedding_backward,
+)
 from medkern.kernels.gemm import (
-    activation_number,
     bias_backward,
     gemm,
     linear,
     linear_backward_input,
     linear_backward_weight,
 )
-from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -36,11 +37,13 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
+from medkern.kernels.optim import (
+    adam_step,
+    sgd_step,
+)
 from medkern.kernels.peak import (
     fma_chain,
 )
-from medkern.kernels.optim import adam_step, sgd_step
-from medkern.kernels.peak import fma_chain
 from medkern.kernels.pointwise import (
     abs,
     add,
@@ -71,22 +74,6 @@ from medkern.kernels.pointwise import (
     tanh,
     unary_backward,
     where,
-from medkern.kernels.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_backward_input,
-    conv_backward_weight,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from medkern.kernels.gemm import (
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
 )
 from medkern.kernels.pool import (
     adaptive_avg_pool1d,
@@ -110,6 +97,12 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
+from medkern.kernels.random import (
+    dropout,
+    dropout_backward,
+    normal,
+    uniform,
+)
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -123,16 +116,6 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
-from medkern.kernels.embedding import (embedding, embedding_backward,)
-from medkern.kernels.gemm import (batch_norm_backward, bias_backward, from medkern.kernels.norm import (     batch_norm, gemm, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward, linear, linear_backward_input, linear_backward_weight,)
-from medkern.kernels.norm import (batch_norm, batch_norm_backward, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward,)
-from medkern.kernels.optim import (adam_step, sgd_step,)
-from medkern.kernels.peak import (fma_chain,)
-from medkern.kernels.pointwise import (abs, add, clamp, compare, div, elu, erf, exp, expm1, gelu, leaky_relu, log, log1p, maximum, minimum, mul, neg, pow, reciprocal, relu, sigmoid, silu, softplus, sqrt, square, sub, tanh, unary_backward, where,)
-from medkern.kernels.pool import (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_avg_pool_backward, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d, adaptive_max_pool_backward, avg_pool1d, avg_pool2d, avg_pool3d, avg_pool_backward, max_pool1d, max_pool2d, max_pool3d, max_pool_backward, max_unpool1d, max_unpool2d, max_unpool3d, max_unpool_backward,)
-from medkern.kernels.recurrent import (gru, gru_cell, gru_cell_backward, lstm, lstm_cell, lstm_cell_backward, recurrent_layer, recurrent_layer_backward, rnn, rnn_cell, rnn_cell_backward,)
-from medkern.kernels.random import dropout, dropout_backward, normal, uniform
-from medkern.kernels.resize import interpolate, interpolate_backward
 from medkern.kernels.reduce import (
     max,
     mean,
@@ -142,10 +125,10 @@ from medkern.kernels.reduce import (
     sum,
     var,
 )
-
-__all__ = [
-    "abs",
-    "activation_number",
+from medkern.kernels.resize import (
+    interpolate,
+    interpolate_backward,
+)
 
 __all__ = [
     "abs",
@@ -168,15 +151,6 @@ __all__ = [
     "bias_backward",
     "clamp",
     "compare",
-    "div",
-    "elu",
-    "embedding",
-    "embedding_backward",
-    "erf",
-    "exp",
-    "expm1",
-    "fma_chain",
-    "gelu",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -185,6 +159,17 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "div",
+    "dropout",
+    "dropout_backward",
+    "elu",
+    "embedding",
+    "embedding_backward",
+    "erf",
+    "exp",
+    "expm1",
+    "fma_chain",
+    "gelu",
     "gemm",
     "group_norm",
     "group_norm_backward",
@@ -206,10 +191,6 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
-    "dropout",
-    "dropout_backward",
-    "interpolate",
-    "interpolate_backward",
     "max",
     "max_pool1d",
     "max_pool2d",
@@ -225,6 +206,7 @@ __all__ = [
     "minimum",
     "mul",
     "neg",
+    "normal",
     "pow",
     "reciprocal",
     "recurrent_layer",
@@ -245,8 +227,7 @@ __all__ = [
     "sum",
     "tanh",
     "unary_backward",
+    "uniform",
     "var",
     "where",
-    "normal",
-    "uniform",
 ]
