@@ -9,6 +9,7 @@ PYBIND11_MODULE(_C, module) {
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_runtime(module);
   bind_array(module);
+  bind_copy(module);
   bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);

@@ -4,6 +4,7 @@
 namespace medkern::MK_ISA {
 
 extern const BinaryKernels binary_kernels;
+extern const CopyKernels copy_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
@@ -20,6 +21,7 @@ extern const UnaryKernels unary_kernels;
 extern const KernelTable table;
 constinit const KernelTable table = {
     .binary = &binary_kernels,
+    .copy = &copy_kernels,
     .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
     .layer_norm = &layer_norm_kernels,

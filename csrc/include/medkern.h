@@ -19,6 +19,7 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/copy.h"
 #include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"

@@ -2,6 +2,7 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/copy/copy.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
@@ -15,6 +16,7 @@ namespace medkern {
 
 struct KernelTable {
   const BinaryKernels* binary;
+  const CopyKernels* copy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
   const LayerNormKernels* layer_norm;

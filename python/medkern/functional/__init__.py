@@ -1,5 +1,19 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional.copy import (
+    concat,
+    contiguous,
+    flatten,
+    getitem,
+    pad,
+    permute,
+    reshape,
+    squeeze,
+    stack,
+    to,
+    transpose,
+    unsqueeze,
+)
 from medkern.functional.embedding import embedding
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
@@ -33,7 +47,11 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "concat",
+    "contiguous",
     "embedding",
+    "flatten",
+    "getitem",
     "group_norm",
     "gru",
     "gru_cell",
@@ -49,6 +67,14 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "pad",
+    "permute",
+    "reshape",
     "rnn",
     "rnn_cell",
+    "squeeze",
+    "stack",
+    "to",
+    "transpose",
+    "unsqueeze",
 ]

@@ -6,6 +6,7 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.embedding import embedding, embedding_backward
 from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
@@ -106,6 +107,8 @@ __all__ = [
     "bias_backward",
     "clamp",
     "compare",
+    "concat",
+    "copy",
     "div",
     "elu",
     "embedding",
@@ -114,6 +117,7 @@ __all__ = [
     "exp",
     "expm1",
     "fma_chain",
+    "full",
     "gelu",
     "gemm",
     "group_norm",
@@ -146,6 +150,8 @@ __all__ = [
     "minimum",
     "mul",
     "neg",
+    "pad",
+    "pad_backward",
     "pow",
     "reciprocal",
     "recurrent_layer",
