@@ -10,6 +10,11 @@ PYBIND11_MODULE(_C, module) {
   bind_runtime(module);
   bind_array(module);
   bind_conv(module);
+  bind_embedding(module);
   bind_gemm(module);
+  bind_norm(module);
+  bind_peak(module);
+  bind_pointwise(module);
   bind_pool(module);
+  bind_recurrent(module);
 }

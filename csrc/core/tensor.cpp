@@ -1,11 +1,26 @@
 #include "core/tensor.h"
 
-#include <cstring>
+#include <limits>
+#include <type_traits>
 
 namespace medkern {
 namespace {
 
 constexpr int64_t kMostBytes = INT64_MAX;
+
+// "float16", "uint32", ...; types NumPy has no name for by their DLPack code.
+std::string dtype_text(DLDataType type) {
+  const char* kind = type.code == kDLFloat    ? "float"
+                     : type.code == kDLBfloat ? "bfloat"
+                     : type.code == kDLInt    ? "int"
+                     : type.code == kDLUInt   ? "uint"
+                                              : nullptr;
+  std::string text = kind != nullptr ? kind + std::to_string(type.bits)
+                                     : "DLPack type code " + std::to_string(type.code) + " of " +
+                                           std::to_string(type.bits) + " bits";
+  if (type.lanes != 1) text += " with " + std::to_string(type.lanes) + " lanes";
+  return text;
+}
 
 Dtype dtype_of(const char* op, const char* name, DLDataType type) {
   if (type.lanes == 1) {
@@ -16,9 +31,8 @@ Dtype dtype_of(const char* op, const char* name, DLDataType type) {
     if (type.code == kDLUInt && type.bits == 8) return Dtype::u8;
     if (type.code == kDLBool && type.bits == 8) return Dtype::u8;
   }
-  fail(MK_INVALID_TYPE, op, ": ", name,
-       " must be float32, float64, int32, int64 or uint8, got DLPack type code ", int(type.code),
-       " with ", int(type.bits), " bits and ", type.lanes, " lanes");
+  fail(MK_INVALID_TYPE, op, ": ", name, " must be float32, float64, int32, int64 or uint8, got ",
+       dtype_text(type));
 }
 
 // Bytes from the first element to one past the last.
@@ -27,6 +41,39 @@ int64_t extent_bytes(const TensorView& x) {
   int64_t last = 0;
   for (int i = 0; i < x.rank; ++i) last += (x.shape[i] - 1) * x.strides[i];
   return (last + 1) * static_cast<int64_t>(size_of(x.dtype));
+}
+
+// Element offset of the `flat`-th element in row-major order.
+int64_t offset_of(const TensorView& x, int64_t flat) {
+  int64_t offset = 0;
+  for (int i = x.rank - 1; i >= 0; --i) {
+    offset += flat % x.shape[i] * x.strides[i];
+    flat /= x.shape[i];
+  }
+  return offset;
+}
+
+template <class T>
+void expect_indices_of(const char* op, const TensorView& x, int64_t low, int64_t high) {
+  const T* values = x.as<const T>();
+  if (is_contiguous(x) || is_channels_last(x)) {
+    // The order doesn't matter until something is wrong: one pass over the memory, which the
+    // compiler turns into vectors.
+    if (std::is_same_v<T, uint8_t> && low <= 0 && high >= UINT8_MAX) return;
+    T least = std::numeric_limits<T>::max(), most = std::numeric_limits<T>::min();
+    for (int64_t i = 0; i < x.count; ++i) {
+      least = values[i] < least ? values[i] : least;
+      most = values[i] > most ? values[i] : most;
+    }
+    if (x.count == 0 || (least >= low && most <= high)) return;
+  }
+  for (int64_t flat = 0; flat < x.count; ++flat) {
+    const int64_t value = values[offset_of(x, flat)];
+    if (value < low || value > high) {
+      fail(MK_INVALID_ARGUMENT, op, ": ", x.name, " must be from ", low, " to ", high, ", got ",
+           value, " at flat index ", flat);
+    }
+  }
 }
 
 }  // namespace
@@ -70,6 +117,7 @@ TensorView view(const char* op, const char* name, const DLTensor* tensor) {
     x.strides[i] = tensor->strides != nullptr ? tensor->strides[i] : dense;
     require(x.strides[i] >= 0 || x.shape[i] <= 1, op, ": ", name,
             " has a negative stride: ", x.strides[i], " in dimension ", i);
+    if (x.strides[i] < 0) x.strides[i] = 0;  // of a size of 0 or 1: never used
     if (x.count > 0) {
       dense = checked_mul(op, dense, x.shape[i]);
       if (x.shape[i] > 1) {
@@ -162,6 +210,14 @@ void expect_dense(const char* op, const TensorView& x) {
           " for shape ", shape_text(x));
 }
 
+void expect_same_layout(const char* op, const TensorView& x, const TensorView& like) {
+  bool same = true;
+  for (int i = 0; i < x.rank; ++i) same &= x.shape[i] <= 1 || x.strides[i] == like.strides[i];
+  require(same || x.count == 0, op, ": ", x.name, " must have the memory layout of ", like.name,
+          ": strides ", shape_text(like.rank, like.strides), ", got ",
+          shape_text(x.rank, x.strides));
+}
+
 void expect_no_overlap(const char* op, const TensorView& output, const TensorView& input) {
   const int64_t output_bytes = extent_bytes(output), input_bytes = extent_bytes(input);
   if (output_bytes == 0 || input_bytes == 0) return;
@@ -171,6 +227,34 @@ void expect_no_overlap(const char* op, const TensorView& output, const TensorVie
           " must not share memory with ", input.name);
 }
 
+void expect_same_or_no_overlap(const char* op, const TensorView& output, const TensorView& input) {
+  bool same = output.data == input.data && output.rank == input.rank && output.dtype == input.dtype;
+  for (int i = 0; same && i < output.rank; ++i) {
+    same = output.shape[i] == input.shape[i] &&
+           (output.shape[i] == 1 || output.strides[i] == input.strides[i]);
+  }
+  if (!same) expect_no_overlap(op, output, input);
+}
+
+void expect_distinct(const char* op, const TensorView& output) {
+  if (output.count == 0) return;
+  // From the smallest stride up each one must step over all that is below it.
+  bool placed[MK_MAX_RANK] = {};
+  int64_t reach = 0;  // offset of the last element so far
+  for (int round = 0; round < output.rank; ++round) {
+    int next = -1;
+    for (int i = 0; i < output.rank; ++i) {
+      if (!placed[i] && (next < 0 || output.strides[i] < output.strides[next])) next = i;
+    }
+    placed[next] = true;
+    if (output.shape[next] == 1) continue;
+    require(output.strides[next] > reach, op, ": elements of ", output.name,
+            " share memory: strides ", shape_text(output.rank, output.strides), " for shape ",
+            shape_text(output));
+    reach += (output.shape[next] - 1) * output.strides[next];
+  }
+}
+
 void expect_range(const char* op, const char* name, int64_t value, int64_t low, int64_t high) {
   require(value >= low && value <= high, op, ": ", name, " must be ",
           high == INT64_MAX ? "at least " : "from ", low,
@@ -178,20 +262,13 @@ void expect_range(const char* op, const char* name, int64_t value, int64_t low, 
 }
 
 void expect_indices(const char* op, const TensorView& x, int64_t low, int64_t high) {
-  for (int64_t flat = 0; flat < x.count; ++flat) {
-    int64_t offset = 0, rest = flat;
-    for (int i = x.rank - 1; i >= 0; --i) {
-      offset += rest % x.shape[i] * x.strides[i];
-      rest /= x.shape[i];
-    }
-    const int64_t value = x.dtype == Dtype::u8    ? x.as<uint8_t>()[offset]
-                          : x.dtype == Dtype::i32 ? x.as<int32_t>()[offset]
-                                                  : x.as<int64_t>()[offset];
-    if (value < low || value > high) {
-      fail(MK_INVALID_ARGUMENT, op, ": ", x.name, " must be from ", low, " to ", high, ", got ",
-           value, " at flat index ", flat);
-    }
+  if (x.device.device_type != kDLCPU) {
+    fail(MK_DEVICE_ERROR, op, ": ", x.name, " must be on the CPU, got DLPack device type ",
+         int(x.device.device_type));
   }
+  x.dtype == Dtype::u8    ? expect_indices_of<uint8_t>(op, x, low, high)
+  : x.dtype == Dtype::i32 ? expect_indices_of<int32_t>(op, x, low, high)
+                          : expect_indices_of<int64_t>(op, x, low, high);
 }
 
 void expect_descriptor(const char* op, const void* desc, size_t struct_size, size_t bytes) {

@@ -154,11 +154,12 @@ MK_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 }
 template <>
 MK_INLINE Vec<float> sqrt(Vec<float> a) {
-  return Vec<float>::Native(_mm512_sqrt_ps(a.v));
+  // Masked with all lanes: GCC 12 warns about the plain form's undefined register.
+  return Vec<float>::Native(_mm512_maskz_sqrt_ps(0xffff, a.v));
 }
 template <>
 MK_INLINE Vec<double> sqrt(Vec<double> a) {
-  return Vec<double>::Native(_mm512_sqrt_pd(a.v));
+  return Vec<double>::Native(_mm512_maskz_sqrt_pd(0xff, a.v));
 }
 template <>
 MK_INLINE Vec<float> Vec<float>::load(const float* p, int64_t n) {

@@ -20,7 +20,12 @@
 #include "medkern/runtime.h"
 
 #include "medkern/conv.h"
+#include "medkern/embedding.h"
 #include "medkern/gemm.h"
+#include "medkern/norm.h"
+#include "medkern/peak.h"
+#include "medkern/pointwise.h"
 #include "medkern/pool.h"
+#include "medkern/recurrent.h"
 
 #endif

@@ -3,16 +3,31 @@
 #pragma once
 
 #include "kernels/conv/conv.h"
+#include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/norm/norm.h"
+#include "kernels/peak/peak.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
+#include "kernels/recurrent/recurrent.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
   const ConvKernels* conv;
+  const BinaryKernels* binary;
+  const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
+  const LayerNormKernels* layer_norm;
+  const NormKernels* norm;
+  const PeakKernels* peak;
   const PoolKernels* pool;
+  const RecurrentKernels* gru;
+  const RecurrentKernels* lstm;
+  const RecurrentKernels* rnn_relu;
+  const RecurrentKernels* rnn_tanh;
+  const UnaryKernels* unary;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

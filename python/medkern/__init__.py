@@ -4,12 +4,14 @@ The namespaces:
 
 - `kernels`: array in, array out, without gradients.
 - `functional`: the same operations on `Tensor`, differentiable.
+- `nn`: layers with parameters.
 """
 
-from medkern import functional, kernels
+from medkern import functional, kernels, nn
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
+from medkern.embed import get_include, get_library
 from medkern.tensor import Tensor, tensor
 
 __version__ = _version()
@@ -20,9 +22,12 @@ __all__ = [
     "__version__",
     "enable_grad",
     "functional",
+    "get_include",
+    "get_library",
     "get_num_threads",
     "is_grad_enabled",
     "kernels",
+    "nn",
     "no_grad",
     "set_num_threads",
     "tensor",

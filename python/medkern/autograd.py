@@ -12,7 +12,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,6 +71,11 @@ class Node:
         self.results: list[tuple[tuple[int, ...], np.dtype]] = []
         self._saved: list[tuple[Tensor | None, int]] | None = []
         self._saved_outputs: list[tuple[_C.Array, int]] | None = []
+
+    if TYPE_CHECKING:  # the options a Function keeps
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def save(self, *tensors: Tensor | None) -> None:
         """Keeps inputs for backward, which gets them from `saved`."""
@@ -208,8 +213,7 @@ def _sweep(
     for root, grad in zip(roots, grads, strict=True):
         if not root.requires_grad:
             raise ValueError("backward: the tensor does not require a gradient")
-        edge = root if root._node is None else (root._node, root._index)
-        yield from send(edge, _initial_grad(root, grad))
+        yield from send(root if root._node is None else (root._node, root._index), _initial_grad(root, grad))
 
     while waiting:
         _, node = heapq.heappop(waiting)

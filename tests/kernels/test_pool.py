@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+import medkern
 from arrays import FORMATS, channels_last
-from medkern import kernels
+from medkern import _C, kernels
 from reference import pool as reference
 
 # shape, kernel_size, stride, padding (before, after), dilation, ceil_mode
@@ -41,6 +42,53 @@ def test_forward_and_backward(
     dy = layout(rng.integers(-4, 5, y.shape).astype(dtype))
     dx = kernels.max_pool_backward(dy, indices, shape, *options)
     np.testing.assert_array_equal(dx, reference.max_pool_backward(dy, indices, shape))
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape,kernel_size,stride,padding,dilation,ceil_mode", CASES)
+def test_one_byte_indices(isa, rng, shape, kernel_size, stride, padding, dilation, ceil_mode, dtype, layout):
+    # What autograd keeps. Small integers: sums are exact in any order.
+    x = layout(rng.integers(-4, 5, shape).astype(dtype))
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    y, indices = _C.max_pool(x, len(shape) - 2, *options, "uint8", None)
+    expected, flat = reference.max_pool(x, *options)
+    np.testing.assert_array_equal(y, expected)
+    assert np.asarray(indices).dtype == np.uint8
+
+    dy = layout(rng.integers(-4, 5, expected.shape).astype(dtype))
+    dx = kernels.max_pool_backward(dy, np.asarray(indices), shape, *options)
+    np.testing.assert_array_equal(dx, reference.max_pool_backward(dy, flat, shape))
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])
+@pytest.mark.parametrize("kernel_size,stride,padding", [(2, 2, 0), (3, 2, 1)])
+@pytest.mark.parametrize("index_dtype", ["uint8", "int64"])
+def test_any_number_of_threads_gives_the_same_bits(rng, layout, kernel_size, stride, padding, index_dtype):
+    x = layout(rng.standard_normal((2, 24, 33, 35)).astype(np.float32))
+    results = []
+    before = medkern.get_num_threads()
+    for threads in (1, 2, 3):
+        medkern.set_num_threads(threads)
+        y, indices = _C.max_pool(x, 2, kernel_size, stride, padding, 1, False, index_dtype, None)
+        dx = kernels.max_pool_backward(np.asarray(y), indices, x.shape, kernel_size, stride, padding)
+        results.append((np.asarray(y).tobytes(), np.asarray(indices).tobytes(), dx.tobytes()))
+    medkern.set_num_threads(before)
+    assert results[0] == results[1] == results[2]
+
+
+def test_mixed_memory_formats_agree(rng):
+    x = rng.standard_normal((2, 19, 7, 6)).astype(np.float32)
+    y, indices = kernels.max_pool2d(x, 3, 2, 1, return_indices=True)
+    dx = kernels.max_pool_backward(y, indices, x.shape, 3, 2, 1)
+    out = channels_last(np.empty_like(y))
+    kernels.max_pool2d(x, 3, 2, 1, out=out)
+    np.testing.assert_array_equal(out, y)
+    for dy in (y, channels_last(y)):
+        for i in (indices, channels_last(indices)):
+            for into in (np.empty_like(x), channels_last(np.empty_like(x))):
+                kernels.max_pool_backward(dy, i, x.shape, 3, 2, 1, out=into)
+                np.testing.assert_array_equal(into, dx)
 
 
 def test_result_has_the_memory_format_of_x(rng):
@@ -122,6 +170,11 @@ def test_bad_backward_arguments_are_named():
         kernels.max_pool_backward(dy, good, (1, 1, 6, 6), 2)
     with pytest.raises(TypeError, match="indices must be int64, got float32"):
         kernels.max_pool_backward(dy, dy, (1, 1, 4, 4), 2)
+    with pytest.raises(ValueError, match="indices must be from 0 to 3, got 4 at flat index 2"):
+        local = channels_last(np.array([0, 1, 4, 9], np.uint8).reshape(1, 1, 2, 2))
+        kernels.max_pool_backward(dy, local, (1, 1, 4, 4), 2)
+    with pytest.raises(ValueError, match="uint8 indices can number 256 window positions"):
+        kernels.max_pool_backward(dy, good.astype(np.uint8), (1, 1, 34, 34), 17)
     with pytest.raises(ValueError, match="negative size"):
         kernels.max_pool_backward(dy, good, (1, -1, 4, 4), 2)
     with pytest.raises(MemoryError):

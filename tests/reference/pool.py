@@ -47,3 +47,78 @@ def max_pool_backward(dy, indices, input_shape):
     for at in np.ndindex(dy.shape):
         flat[at[0], at[1], indices[at]] += dy[at]
     return dx
+
+
+def divisor(window, start, kernel, size, padding, count_include_pad):
+    """What one axis contributes to the divisor of a window that begins at `start`."""
+    if not count_include_pad:
+        return len(window)
+    return min(start + kernel, size + padding[1]) - start
+
+
+def avg_pool_weights(shape, kernel_size, stride, padding, ceil_mode, count_include_pad):
+    """For each axis a matrix (outputs, inputs) with 1 / divisor where the output covers the input."""
+    matrices = []
+    for size, k, s, p in zip(shape[2:], kernel_size, stride, padding, strict=True):
+        axis = windows(size, k, s, p, 1, ceil_mode)
+        matrix = np.zeros((len(axis), size))
+        for o, window in enumerate(axis):
+            for _, position in window:
+                matrix[o, position] = 1 / divisor(window, o * s - p[0], k, size, p, count_include_pad)
+        matrices.append(matrix)
+    return matrices
+
+
+def adaptive_weights(shape, output_size):
+    matrices = []
+    for size, count in zip(shape[2:], output_size, strict=True):
+        matrix = np.zeros((count, size))
+        for o in range(count):
+            begin, end = o * size // count, -(-(o + 1) * size // count)
+            matrix[o, begin:end] = 1 / (end - begin)
+        matrices.append(matrix)
+    return matrices
+
+
+def apply_weights(x, matrices):
+    """Each spatial axis of x times its matrix."""
+    y = np.asarray(x, np.float64)
+    for axis, matrix in enumerate(matrices, start=2):
+        y = np.moveaxis(np.tensordot(matrix, y, axes=(1, axis)), 0, axis)
+    return y
+
+
+def adaptive_max_pool(x, output_size):
+    x = np.asarray(x, np.float64)
+    y = np.zeros(x.shape[:2] + tuple(output_size))
+    indices = np.zeros(y.shape, np.int64)
+    for n, c, *out in np.ndindex(y.shape):
+        ranges = [
+            range(o * size // count, -(-(o + 1) * size // count))
+            for o, size, count in zip(out, x.shape[2:], output_size, strict=True)
+        ]
+        best = None
+        for at in itertools.product(*ranges):
+            value = x[(n, c, *at)]
+            if best is None or (not np.isnan(best) and (value > best or np.isnan(value))):
+                best = value
+                indices[(n, c, *out)] = np.ravel_multi_index(at, x.shape[2:])
+        y[(n, c, *out)] = best
+    return y, indices
+
+
+def max_unpool(x, indices, spatial):
+    y = np.zeros((*x.shape[:2], int(np.prod(spatial))))
+    for at in np.ndindex(x.shape):
+        if indices[at] >= 0:
+            y[at[0], at[1], indices[at]] = x[at]
+    return y.reshape(x.shape[:2] + tuple(spatial))
+
+
+def max_unpool_backward(dy, indices):
+    flat = dy.reshape(*dy.shape[:2], int(np.prod(dy.shape[2:])))
+    dx = np.zeros(indices.shape)
+    for at in np.ndindex(indices.shape):
+        if indices[at] >= 0:
+            dx[at] = flat[at[0], at[1], indices[at]]
+    return dx

@@ -1,0 +1,89 @@
+// The arithmetic of pooling windows along one axis, in both directions: the part of x an output
+// covers, and the outputs that cover an element of x. For *.simd.cpp files.
+#pragma once
+
+#include "cpu/vec.h"
+#include "kernels/pool/pool.h"
+
+namespace medkern::MK_ISA {
+namespace {
+
+// Window positions [begin, end) that lie inside x; position t is at start + t * dilation.
+struct Taps {
+  int64_t start, begin, end, dilation;
+  MK_INLINE int64_t at(int64_t tap) const { return start + tap * dilation; }
+};
+
+// The window of output `o` along `axis`; `size` and `count` are those of x and y there.
+MK_INLINE Taps taps_of(const PoolWindows& p, int axis, int64_t o, int64_t size, int64_t count) {
+  if (p.adaptive) {
+    const int64_t start = o * size / count;
+    return {start, 0, ((o + 1) * size + count - 1) / count - start, 1};
+  }
+  const Window& w = p.window;
+  const int64_t start = o * w.stride[axis] - w.pad_before[axis];
+  const int64_t dilation = w.dilation[axis], kernel = w.kernel[axis];
+  const int64_t begin = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
+  int64_t end = kernel;
+  if (start + (kernel - 1) * dilation >= size) {
+    end = start >= size ? 0 : (size - start + dilation - 1) / dilation;
+  }
+  return {start, begin, end, dilation};
+}
+
+// Outputs [begin, end) whose window reaches over element `i` of x. With dilation some of them step
+// over it: see tap_at.
+struct Cover {
+  int64_t begin, end;
+};
+
+MK_INLINE Cover outputs_over(const PoolWindows& p, int axis, int64_t i, int64_t size,
+                             int64_t count) {
+  if (p.adaptive) return {i * count / size, ((i + 1) * count + size - 1) / size};
+  const Window& w = p.window;
+  const int64_t at = i + w.pad_before[axis], stride = w.stride[axis];
+  const int64_t extent = w.dilation[axis] * (w.kernel[axis] - 1) + 1;
+  const int64_t begin = at < extent ? 0 : (at - extent) / stride + 1;
+  const int64_t end = at / stride + 1;
+  return {begin, end < count ? end : count};
+}
+
+// Which position of output o's window is element i of x; -1 if its steps miss it.
+MK_INLINE int64_t tap_at(const Window& w, int axis, int64_t o, int64_t i) {
+  const int64_t from_start = i + w.pad_before[axis] - o * w.stride[axis];
+  if (w.dilation[axis] == 1) return from_start;
+  return from_start % w.dilation[axis] == 0 ? from_start / w.dilation[axis] : -1;
+}
+
+// Element offset of a position; spatial dimensions are dense relative to each other in both memory
+// formats, so this is also `unit` times the flat spatial index.
+MK_INLINE int64_t spatial_offset(const Image& x, int64_t d, int64_t h, int64_t w) {
+  return d * x.stride[0] + h * x.stride[1] + w * x.stride[2];
+}
+
+MK_INLINE int64_t unit_of(const Image& x) {
+  for (int axis = 2; axis > 0; --axis) {
+    if (x.size[axis] > 1) return x.stride[axis];
+  }
+  return x.stride[0];
+}
+
+MK_INLINE int64_t spatial_count(const Image& x) { return x.size[0] * x.size[1] * x.size[2]; }
+
+// Channels at stride 1: a pixel's channels are loaded a vector at a time. (The stride is 0 where
+// there is one channel only.)
+MK_INLINE bool has_channel_vectors(const Image& x) { return x.stride_c == 1; }
+
+// Channels a task takes where tasks are cut by channels: one cache line of float32, so that tasks
+// don't share lines.
+constexpr int64_t kChannelBlock = 16;
+
+MK_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <class T>
+MK_INLINE T* plane_of(const Image& x, int64_t n, int64_t c) {
+  return static_cast<T*>(x.data) + n * x.stride_n + c * x.stride_c;
+}
+
+}  // namespace
+}  // namespace medkern::MK_ISA
