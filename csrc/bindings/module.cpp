@@ -10,6 +10,7 @@ PYBIND11_MODULE(_C, module) {
   bind_runtime(module);
   bind_array(module);
   bind_copy(module);
+  bind_conv(module);
   bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);

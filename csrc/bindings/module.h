@@ -6,6 +6,8 @@
 namespace medkern::python {
 
 void bind_copy(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
+void bind_conv(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_norm(pybind11::module_& module);

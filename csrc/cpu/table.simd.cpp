@@ -3,6 +3,7 @@
 
 namespace medkern::MK_ISA {
 
+extern const ConvKernels conv_kernels;
 extern const BinaryKernels binary_kernels;
 extern const CopyKernels copy_kernels;
 extern const EmbeddingKernels embedding_kernels;
@@ -20,6 +21,7 @@ extern const UnaryKernels unary_kernels;
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
+    .conv = &conv_kernels,
     .binary = &binary_kernels,
     .copy = &copy_kernels,
     .embedding = &embedding_kernels,

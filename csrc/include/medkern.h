@@ -20,6 +20,7 @@
 #include "medkern/runtime.h"
 
 #include "medkern/copy.h"
+#include "medkern/conv.h"
 #include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/copy/copy.h"
+#include "kernels/conv/conv.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
@@ -15,6 +16,7 @@
 namespace medkern {
 
 struct KernelTable {
+  const ConvKernels* conv;
   const BinaryKernels* binary;
   const CopyKernels* copy;
   const EmbeddingKernels* embedding;

@@ -27,6 +27,7 @@ void tile(const Tile<T>& t) {
 
   const int64_t a_row = kRowsContiguous ? 1 : t.a_row;
   const int64_t a_step = kRowsContiguous ? t.a_col : 1;
+  const T* b = t.b;
   for (int64_t s = 0; s < t.steps; ++s) {
     // Rows in threes from one pointer: p, p + a_row, p + 2 a_row are addresses the processor forms
     // itself.
@@ -34,7 +35,6 @@ void tile(const Tile<T>& t) {
     const T* a[kGroups];
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) a[g] = pinned(t.a + t.a_offset[s] + 3 * g * a_row);
-    const T* b = t.b + t.b_offset[s];
     for (int64_t k = 0; k < t.k; ++k) {
       V bk[kVectors];
 #pragma GCC unroll 2

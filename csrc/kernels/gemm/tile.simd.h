@@ -1,11 +1,11 @@
 // The micro-kernel under GEMM and convolution: one tile of c, held in registers.
 //
 //   c[i, j] = act(c[i, j] if accumulate + bias[j]
-//                 + sum over s < steps, k of a[a_offset[s] + i a_row + k a_col]
-//                                          * b[b_offset[s] + k b_row + j])
+//                 + sum over s < steps, kk < k of a[a_offset[s] + i a_row + kk a_col]
+//                                               * b[(s k + kk) b_row + j])
 //
 // with i < rows <= kTileRows, j < columns <= kPanel. Each element is one chain of fused
-// multiply-adds in the order of (s, k), whatever the shape of the tile: an element has the same
+// multiply-adds in the order of (s, kk), whatever the shape of the tile: an element has the same
 // bits in any tile. Work 2 rows columns k flops, (rows + 2) loads per k for rows * 2 fma.
 #pragma once
 
@@ -26,7 +26,6 @@ struct Tile {
   int64_t k;
   int64_t steps = 1;  // may be 0
   const int64_t* a_offset = kNoOffset;
-  const int64_t* b_offset = kNoOffset;
   int64_t rows, columns;
   bool accumulate = false;
   const T* bias = nullptr;

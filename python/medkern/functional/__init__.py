@@ -13,6 +13,13 @@ from medkern.functional.copy import (
     to,
     transpose,
     unsqueeze,
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
 )
 from medkern.functional.embedding import embedding
 from medkern.functional.gemm import linear, matmul
@@ -37,6 +44,12 @@ from medkern.functional.pool import (
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 
 __all__ = [
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",

@@ -7,6 +7,22 @@ same bits at any number of threads.
 """
 
 from medkern.kernels.copy import concat, copy, full, pad, pad_backward
+from medkern.kernels.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_backward_input,
+    conv_backward_weight,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
 from medkern.kernels.embedding import embedding, embedding_backward
 from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
@@ -105,6 +121,14 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "bias_backward",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_backward_input",
+    "conv_backward_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "clamp",
     "compare",
     "concat",
