@@ -16,5 +16,7 @@ void bind_pointwise(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
+void bind_random(pybind11::module_& module);
+void bind_resize(pybind11::module_& module);
 
 }  // namespace medkern::python

@@ -17,6 +17,8 @@ extern const RecurrentKernels lstm_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const UnaryKernels unary_kernels;
+extern const RandomKernels random_kernels;
+extern const ResizeKernels resize_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
@@ -35,6 +37,8 @@ constinit const KernelTable table = {
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .unary = &unary_kernels,
+    .random = &random_kernels,
+    .resize = &resize_kernels,
 };
 
 }  // namespace medkern::MK_ISA

@@ -11,6 +11,8 @@
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
+#include "kernels/random/random.h"
+#include "kernels/resize/resize.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -30,6 +32,8 @@ struct KernelTable {
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const UnaryKernels* unary;
+  const RandomKernels* random;
+  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

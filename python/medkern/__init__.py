@@ -5,9 +5,10 @@ The namespaces:
 - `kernels`: array in, array out, without gradients.
 - `functional`: the same operations on `Tensor`, differentiable.
 - `nn`: layers with parameters.
+- `optim`: optimizers and learning-rate schedules.
 """
 
-from medkern import functional, kernels, nn
+from medkern import functional, kernels, nn, optim, random
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
@@ -29,6 +30,8 @@ __all__ = [
     "kernels",
     "nn",
     "no_grad",
+    "optim",
+    "random",
     "set_num_threads",
     "tensor",
 ]

@@ -42,6 +42,8 @@ from medkern.functional.pool import (
     max_unpool3d,
 )
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.random import dropout
+from medkern.functional.resize import interpolate
 
 __all__ = [
     "conv1d",
@@ -74,6 +76,8 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "matmul",
+    "dropout",
+    "interpolate",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",

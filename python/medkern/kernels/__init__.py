@@ -102,6 +102,8 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
+from medkern.kernels.random import dropout, dropout_backward, normal, uniform
+from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
     "abs",
@@ -162,6 +164,10 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
+    "dropout",
+    "dropout_backward",
+    "interpolate",
+    "interpolate_backward",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -193,4 +199,6 @@ __all__ = [
     "tanh",
     "unary_backward",
     "where",
+    "normal",
+    "uniform",
 ]
