@@ -14,6 +14,7 @@ PYBIND11_MODULE(_C, module) {
   bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);
+  bind_optim(module);
   bind_peak(module);
   bind_pointwise(module);
   bind_pool(module);

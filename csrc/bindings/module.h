@@ -11,6 +11,7 @@ void bind_conv(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_norm(pybind11::module_& module);
+void bind_optim(pybind11::module_& module);
 void bind_peak(pybind11::module_& module);
 void bind_pointwise(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);

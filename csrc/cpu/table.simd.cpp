@@ -10,6 +10,7 @@ extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
 extern const NormKernels norm_kernels;
+extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 extern const RecurrentKernels gru_kernels;
@@ -30,6 +31,7 @@ constinit const KernelTable table = {
     .gemm = &gemm_kernels,
     .layer_norm = &layer_norm_kernels,
     .norm = &norm_kernels,
+    .optim = &optim_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
     .gru = &gru_kernels,

@@ -24,6 +24,7 @@
 #include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
+#include "medkern/optim.h"
 #include "medkern/peak.h"
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"

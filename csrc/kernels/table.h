@@ -7,6 +7,7 @@
 #include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
+#include "kernels/optim/optim.h"
 #include "kernels/peak/peak.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
@@ -25,6 +26,7 @@ struct KernelTable {
   const GemmKernels* gemm;
   const LayerNormKernels* layer_norm;
   const NormKernels* norm;
+  const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
   const RecurrentKernels* gru;

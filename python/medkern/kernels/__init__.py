@@ -35,6 +35,7 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
+from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
 from medkern.kernels.pointwise import (
     abs,
@@ -107,6 +108,7 @@ from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
     "abs",
+    "adam_step",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -190,6 +192,7 @@ __all__ = [
     "rnn",
     "rnn_cell",
     "rnn_cell_backward",
+    "sgd_step",
     "sigmoid",
     "silu",
     "softplus",
