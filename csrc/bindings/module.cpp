@@ -21,4 +21,5 @@ PYBIND11_MODULE(_C, module) {
   bind_recurrent(module);
   bind_random(module);
   bind_resize(module);
+  bind_reduce(module);
 }

@@ -17,6 +17,7 @@ extern const RecurrentKernels gru_kernels;
 extern const RecurrentKernels lstm_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
+extern const ReduceKernels reduce_kernels;
 extern const UnaryKernels unary_kernels;
 extern const RandomKernels random_kernels;
 extern const ResizeKernels resize_kernels;
@@ -38,6 +39,7 @@ constinit const KernelTable table = {
     .lstm = &lstm_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
+    .reduce = &reduce_kernels,
     .unary = &unary_kernels,
     .random = &random_kernels,
     .resize = &resize_kernels,

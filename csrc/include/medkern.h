@@ -31,5 +31,6 @@
 #include "medkern/recurrent.h"
 #include "medkern/random.h"
 #include "medkern/resize.h"
+#include "medkern/reduce.h"
 
 #endif

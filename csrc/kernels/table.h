@@ -14,6 +14,7 @@
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/random/random.h"
 #include "kernels/resize/resize.h"
+#include "kernels/reduce/reduce.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -33,6 +34,7 @@ struct KernelTable {
   const RecurrentKernels* lstm;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const ReduceKernels* reduce;
   const UnaryKernels* unary;
   const RandomKernels* random;
   const ResizeKernels* resize;

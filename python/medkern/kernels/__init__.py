@@ -105,6 +105,15 @@ from medkern.kernels.recurrent import (
 )
 from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
 
 __all__ = [
     "abs",
@@ -170,6 +179,7 @@ __all__ = [
     "dropout_backward",
     "interpolate",
     "interpolate_backward",
+    "max",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -179,6 +189,8 @@ __all__ = [
     "max_unpool3d",
     "max_unpool_backward",
     "maximum",
+    "mean",
+    "min",
     "minimum",
     "mul",
     "neg",
@@ -188,6 +200,8 @@ __all__ = [
     "reciprocal",
     "recurrent_layer",
     "recurrent_layer_backward",
+    "reduce_put",
+    "reduce_take",
     "relu",
     "rnn",
     "rnn_cell",
@@ -199,8 +213,10 @@ __all__ = [
     "sqrt",
     "square",
     "sub",
+    "sum",
     "tanh",
     "unary_backward",
+    "var",
     "where",
     "normal",
     "uniform",
