@@ -2,8 +2,8 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
-#include "kernels/embedding/embedding.h"
 #include "kernels/conv/conv.h"
+#include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
 #include "kernels/optim/optim.h"
@@ -11,22 +11,17 @@
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
-#include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/resize/resize.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
   const BinaryKernels* binary;
-  const EmbeddingKernels* embedding;
   const ConvKernels* conv;
+  const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
-  const LayerNormKernels* layer_norm;
-  const NormKernels* norm;
-  const OptimKernels* optim;
-  const PeakKernels* peak;
-  const PoolKernels* pool;
   const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
   const RecurrentKernels* lstm;
@@ -34,10 +29,10 @@ struct KernelTable {
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
+  const ReduceKernels* reduce;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
-  const ReduceKernels* reduce;
   const UnaryKernels* unary;
 };
 
