@@ -22,4 +22,5 @@ PYBIND11_MODULE(_C, module) {
   bind_random(module);
   bind_resize(module);
   bind_reduce(module);
+  bind_resize(module);
 }

@@ -20,5 +20,7 @@ void bind_runtime(pybind11::module_& module);
 void bind_random(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);
+void bind_resize(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
 
 }  // namespace medkern::python

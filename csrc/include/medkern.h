@@ -32,5 +32,6 @@
 #include "medkern/random.h"
 #include "medkern/resize.h"
 #include "medkern/reduce.h"
+#include "medkern/resize.h"
 
 #endif

@@ -15,6 +15,7 @@
 #include "kernels/random/random.h"
 #include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/resize/resize.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -23,18 +24,23 @@ struct KernelTable {
   const ConvKernels* conv;
   const BinaryKernels* binary;
   const CopyKernels* copy;
+  const BinaryKernels* binary;
+  const ConvKernels* conv;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
+  const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
+  const RecurrentKernels* lstm;
   const NormKernels* norm;
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
   const RecurrentKernels* gru;
   const RecurrentKernels* lstm;
+  const ReduceKernels* reduce;
+  const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
-  const ReduceKernels* reduce;
   const UnaryKernels* unary;
   const RandomKernels* random;
   const ResizeKernels* resize;

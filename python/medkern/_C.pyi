@@ -44,6 +44,13 @@ def memory_trim() -> None: ...
 def set_num_threads(count: int) -> None: ...
 def version() -> str: ...
 
+# Embedding.
+
+def embedding(indices: Any, weight: Any, padding_idx: int | None, out: Any) -> Array: ...
+def embedding_backward(
+    dy: Any, indices: Any, weight_shape: Sequence[int], padding_idx: int | None, out: Any
+) -> Array: ...
+
 # The yardstick of benchmarks.
 
 def fma_chain(x: Any, rounds: int, out: Any) -> Array: ...
@@ -73,3 +80,33 @@ def max_pool_backward(
     ceil_mode: bool,
     out: Any,
 ) -> Array: ...
+
+# Recurrent layers.
+
+def recurrent_backward(
+    cell: str,
+    single_step: bool,
+    dy: Any,
+    dh_n: Any,
+    dc_n: Any,
+    x: Any,
+    weights: Sequence[Any],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    y: Any,
+    saved: Any,
+    input_gradient: bool,
+    weight_gradients: bool,
+) -> tuple[Any, ...]: ...
+def recurrent_forward(
+    cell: str,
+    single_step: bool,
+    x: Any,
+    weights: Sequence[Any],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    save: bool,
+    out: Any,
+) -> tuple[Any, ...]: ...

@@ -114,6 +114,8 @@ from medkern.kernels.reduce import (
     sum,
     var,
 )
+from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
+from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
     "abs",
@@ -134,6 +136,8 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "bias_backward",
+    "clamp",
+    "compare",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -164,6 +168,8 @@ __all__ = [
     "gru_cell_backward",
     "instance_norm",
     "instance_norm_backward",
+    "interpolate",
+    "interpolate_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
