@@ -9,8 +9,8 @@ PYBIND11_MODULE(_C, module) {
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_runtime(module);
   bind_array(module);
-  bind_embedding(module);
   bind_conv(module);
+  bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);
   bind_optim(module);
@@ -18,6 +18,6 @@ PYBIND11_MODULE(_C, module) {
   bind_pointwise(module);
   bind_pool(module);
   bind_recurrent(module);
-  bind_resize(module);
   bind_reduce(module);
+  bind_resize(module);
 }

@@ -4,14 +4,9 @@
 namespace medkern::MK_ISA {
 
 extern const BinaryKernels binary_kernels;
-extern const EmbeddingKernels embedding_kernels;
 extern const ConvKernels conv_kernels;
+extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
-extern const LayerNormKernels layer_norm_kernels;
-extern const NormKernels norm_kernels;
-extern const OptimKernels optim_kernels;
-extern const PeakKernels peak_kernels;
-extern const PoolKernels pool_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const LayerNormKernels layer_norm_kernels;
 extern const RecurrentKernels lstm_kernels;
@@ -19,24 +14,19 @@ extern const NormKernels norm_kernels;
 extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
+extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
-extern const ReduceKernels reduce_kernels;
 extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
     .binary = &binary_kernels,
-    .embedding = &embedding_kernels,
     .conv = &conv_kernels,
+    .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
-    .layer_norm = &layer_norm_kernels,
-    .norm = &norm_kernels,
-    .optim = &optim_kernels,
-    .peak = &peak_kernels,
-    .pool = &pool_kernels,
     .gru = &gru_kernels,
     .layer_norm = &layer_norm_kernels,
     .lstm = &lstm_kernels,
@@ -44,10 +34,10 @@ constinit const KernelTable table = {
     .optim = &optim_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
+    .reduce = &reduce_kernels,
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
-    .reduce = &reduce_kernels,
     .unary = &unary_kernels,
 };
 

@@ -19,8 +19,8 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
-#include "medkern/embedding.h"
 #include "medkern/conv.h"
+#include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
 #include "medkern/optim.h"
@@ -28,7 +28,7 @@
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"
-#include "medkern/resize.h"
 #include "medkern/reduce.h"
+#include "medkern/resize.h"
 
 #endif

@@ -19,14 +19,9 @@ namespace medkern {
 
 struct KernelTable {
   const BinaryKernels* binary;
-  const EmbeddingKernels* embedding;
   const ConvKernels* conv;
+  const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
-  const LayerNormKernels* layer_norm;
-  const NormKernels* norm;
-  const OptimKernels* optim;
-  const PeakKernels* peak;
-  const PoolKernels* pool;
   const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
   const RecurrentKernels* lstm;
@@ -34,10 +29,10 @@ struct KernelTable {
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
+  const ReduceKernels* reduce;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
-  const ReduceKernels* reduce;
   const UnaryKernels* unary;
 };
 

@@ -1,6 +1,5 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
-from medkern.functional.embedding import embedding
 from medkern.functional.conv import (
     conv1d,
     conv2d,
@@ -9,6 +8,7 @@ from medkern.functional.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from medkern.functional.embedding import embedding
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pool import (
@@ -42,6 +42,12 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "embedding",
     "group_norm",
     "gru",
@@ -49,12 +55,6 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "layer_norm",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
     "linear",
     "lstm",
     "lstm_cell",

@@ -6,6 +6,16 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_backward_input,
+    conv_backward_weight,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from medkern.kernels.embedding import embedding, embedding_backward
 from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
@@ -50,22 +60,6 @@ from medkern.kernels.pointwise import (
     tanh,
     unary_backward,
     where,
-from medkern.kernels.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_backward_input,
-    conv_backward_weight,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from medkern.kernels.gemm import (
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
 )
 from medkern.kernels.pool import (
     adaptive_avg_pool1d,
@@ -102,16 +96,8 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
+from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
-from medkern.kernels.reduce import (
-    max,
-    mean,
-    min,
-    reduce_put,
-    reduce_take,
-    sum,
-    var,
-)
 
 __all__ = [
     "abs",
@@ -134,6 +120,14 @@ __all__ = [
     "bias_backward",
     "clamp",
     "compare",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_backward_input",
+    "conv_backward_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "div",
     "elu",
     "embedding",
@@ -143,14 +137,6 @@ __all__ = [
     "expm1",
     "fma_chain",
     "gelu",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_backward_input",
-    "conv_backward_weight",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
     "gemm",
     "group_norm",
     "group_norm_backward",
