@@ -8,6 +8,8 @@ extern const BinaryKernels binary_kernels;
 extern const CopyKernels copy_kernels;
 extern const BinaryKernels binary_kernels;
 extern const ConvKernels conv_kernels;
+extern const BinaryKernels binary_kernels;
+extern const ConvKernels conv_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
 extern const RecurrentKernels gru_kernels;
@@ -33,6 +35,8 @@ constinit const KernelTable table = {
     .conv = &conv_kernels,
     .binary = &binary_kernels,
     .copy = &copy_kernels,
+    .binary = &binary_kernels,
+    .conv = &conv_kernels,
     .binary = &binary_kernels,
     .conv = &conv_kernels,
     .embedding = &embedding_kernels,

@@ -26,6 +26,8 @@ struct KernelTable {
   const CopyKernels* copy;
   const BinaryKernels* binary;
   const ConvKernels* conv;
+  const BinaryKernels* binary;
+  const ConvKernels* conv;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;

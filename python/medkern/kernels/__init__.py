@@ -116,6 +116,8 @@ from medkern.kernels.reduce import (
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
+from medkern.kernels.resize import interpolate, interpolate_backward
 
 __all__ = [
     "abs",
