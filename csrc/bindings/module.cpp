@@ -12,6 +12,7 @@ PYBIND11_MODULE(_C, module) {
   bind_copy(module);
   bind_conv(module);
   bind_embedding(module);
+  bind_conv(module);
   bind_gemm(module);
   bind_norm(module);
   bind_optim(module);
@@ -23,4 +24,5 @@ PYBIND11_MODULE(_C, module) {
   bind_resize(module);
   bind_reduce(module);
   bind_resize(module);
+  bind_reduce(module);
 }

@@ -9,6 +9,8 @@ void bind_copy(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
+void bind_conv(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_norm(pybind11::module_& module);
 void bind_optim(pybind11::module_& module);
@@ -22,5 +24,6 @@ void bind_resize(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
+void bind_reduce(pybind11::module_& module);
 
 }  // namespace medkern::python

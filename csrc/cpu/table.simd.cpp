@@ -9,8 +9,8 @@ extern const CopyKernels copy_kernels;
 extern const BinaryKernels binary_kernels;
 extern const ConvKernels conv_kernels;
 extern const BinaryKernels binary_kernels;
-extern const ConvKernels conv_kernels;
 extern const EmbeddingKernels embedding_kernels;
+extern const ConvKernels conv_kernels;
 extern const GemmKernels gemm_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const LayerNormKernels layer_norm_kernels;
@@ -25,6 +25,7 @@ extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
+extern const ReduceKernels reduce_kernels;
 extern const UnaryKernels unary_kernels;
 extern const RandomKernels random_kernels;
 extern const ResizeKernels resize_kernels;
@@ -38,8 +39,8 @@ constinit const KernelTable table = {
     .binary = &binary_kernels,
     .conv = &conv_kernels,
     .binary = &binary_kernels,
-    .conv = &conv_kernels,
     .embedding = &embedding_kernels,
+    .conv = &conv_kernels,
     .gemm = &gemm_kernels,
     .gru = &gru_kernels,
     .layer_norm = &layer_norm_kernels,
@@ -54,6 +55,7 @@ constinit const KernelTable table = {
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
+    .reduce = &reduce_kernels,
     .unary = &unary_kernels,
     .random = &random_kernels,
     .resize = &resize_kernels,

@@ -22,6 +22,7 @@
 #include "medkern/copy.h"
 #include "medkern/conv.h"
 #include "medkern/embedding.h"
+#include "medkern/conv.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
 #include "medkern/optim.h"
@@ -33,5 +34,6 @@
 #include "medkern/resize.h"
 #include "medkern/reduce.h"
 #include "medkern/resize.h"
+#include "medkern/reduce.h"
 
 #endif

@@ -5,6 +5,7 @@
 #include "kernels/copy/copy.h"
 #include "kernels/conv/conv.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
 #include "kernels/optim/optim.h"
@@ -16,6 +17,7 @@
 #include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
+#include "kernels/reduce/reduce.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -27,8 +29,8 @@ struct KernelTable {
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const BinaryKernels* binary;
-  const ConvKernels* conv;
   const EmbeddingKernels* embedding;
+  const ConvKernels* conv;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
@@ -43,6 +45,7 @@ struct KernelTable {
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const ReduceKernels* reduce;
   const UnaryKernels* unary;
   const RandomKernels* random;
   const ResizeKernels* resize;

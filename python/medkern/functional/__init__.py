@@ -13,6 +13,7 @@ from medkern.functional.copy import (
     to,
     transpose,
     unsqueeze,
+from medkern.functional.embedding import embedding
 from medkern.functional.conv import (
     conv1d,
     conv2d,
@@ -21,7 +22,6 @@ from medkern.functional.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from medkern.functional.embedding import embedding
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pool import (
@@ -46,12 +46,6 @@ from medkern.functional.random import dropout
 from medkern.functional.resize import interpolate
 
 __all__ = [
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -80,6 +74,12 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "layer_norm",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "linear",
     "lstm",
     "lstm_cell",

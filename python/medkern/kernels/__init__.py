@@ -67,6 +67,22 @@ from medkern.kernels.pointwise import (
     tanh,
     unary_backward,
     where,
+from medkern.kernels.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_backward_input,
+    conv_backward_weight,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
 )
 from medkern.kernels.pool import (
     adaptive_avg_pool1d,
@@ -118,6 +134,15 @@ from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum,
 from medkern.kernels.resize import interpolate, interpolate_backward
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
 
 __all__ = [
     "abs",
