@@ -13,6 +13,19 @@ from medkern.functional.copy import (
     to,
     transpose,
     unsqueeze,
+from medkern.functional.embedding import (
+    embedding,
+)
+from medkern.functional.gemm import (
+    linear,
+    matmul,
+)
+from medkern.functional.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
 from medkern.functional.embedding import embedding
 from medkern.functional.conv import (
     conv1d,
@@ -41,8 +54,19 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
-from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.recurrent import (
+    gru,
+    gru_cell,
+    lstm,
+    lstm_cell,
+    rnn,
+    rnn_cell,
+)
+from medkern.functional.resize import (
+    interpolate,
+)
 from medkern.functional.random import dropout
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 
 __all__ = [
@@ -74,6 +98,18 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "layer_norm",
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
+
+__all__ = [
     "conv1d",
     "conv2d",
     "conv3d",

@@ -18,11 +18,13 @@ from medkern.kernels.conv import (
     conv_transpose3d,
 )
 from medkern.kernels.gemm import (
+    activation_number,
     bias_backward,
     gemm,
     linear,
     linear_backward_input,
     linear_backward_weight,
+)
 from medkern.kernels.embedding import embedding, embedding_backward
 from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
@@ -34,6 +36,9 @@ from medkern.kernels.norm import (
     instance_norm_backward,
     layer_norm,
     layer_norm_backward,
+)
+from medkern.kernels.peak import (
+    fma_chain,
 )
 from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
@@ -119,6 +124,14 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
+from medkern.kernels.embedding import (embedding, embedding_backward,)
+from medkern.kernels.gemm import (batch_norm_backward, bias_backward, from medkern.kernels.norm import (     batch_norm, gemm, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward, linear, linear_backward_input, linear_backward_weight,)
+from medkern.kernels.norm import (batch_norm, batch_norm_backward, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward,)
+from medkern.kernels.optim import (adam_step, sgd_step,)
+from medkern.kernels.peak import (fma_chain,)
+from medkern.kernels.pointwise import (abs, add, clamp, compare, div, elu, erf, exp, expm1, gelu, leaky_relu, log, log1p, maximum, minimum, mul, neg, pow, reciprocal, relu, sigmoid, silu, softplus, sqrt, square, sub, tanh, unary_backward, where,)
+from medkern.kernels.pool import (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_avg_pool_backward, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d, adaptive_max_pool_backward, avg_pool1d, avg_pool2d, avg_pool3d, avg_pool_backward, max_pool1d, max_pool2d, max_pool3d, max_pool_backward, max_unpool1d, max_unpool2d, max_unpool3d, max_unpool_backward,)
+from medkern.kernels.recurrent import (gru, gru_cell, gru_cell_backward, lstm, lstm_cell, lstm_cell_backward, recurrent_layer, recurrent_layer_backward, rnn, rnn_cell, rnn_cell_backward,)
 from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.resize import interpolate, interpolate_backward
 from medkern.kernels.reduce import (
@@ -143,6 +156,10 @@ from medkern.kernels.reduce import (
     sum,
     var,
 )
+
+__all__ = [
+    "abs",
+    "activation_number",
 
 __all__ = [
     "abs",
