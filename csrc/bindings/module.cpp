@@ -7,6 +7,9 @@ PYBIND11_MODULE(_C, module) {
   using namespace medkern::python;
   module.attr("DeviceError") =
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
+  bind_array(module);
+  bind_copy(module);
+  bind_conv(module);
   // What a binding can't convert by hand is a wrong type as well.
   pybind11::register_local_exception_translator([](std::exception_ptr raised) {
     try {
@@ -29,4 +32,5 @@ PYBIND11_MODULE(_C, module) {
   bind_recurrent(module);
   bind_reduce(module);
   bind_resize(module);
+  bind_reduce(module);
 }

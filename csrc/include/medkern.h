@@ -19,6 +19,9 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/copy.h"
+#include "medkern/conv.h"
+#include "medkern/embedding.h"
 #include "medkern/conv.h"
 #include "medkern/embedding.h"
 #include "medkern/gemm.h"
@@ -31,5 +34,6 @@
 #include "medkern/recurrent.h"
 #include "medkern/reduce.h"
 #include "medkern/resize.h"
+#include "medkern/reduce.h"
 
 #endif

@@ -2,6 +2,9 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/copy/copy.h"
+#include "kernels/conv/conv.h"
+#include "kernels/embedding/embedding.h"
 #include "kernels/conv/conv.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
@@ -14,11 +17,17 @@
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
+#include "kernels/reduce/reduce.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
+  const ConvKernels* conv;
+  const BinaryKernels* binary;
+  const CopyKernels* copy;
+  const BinaryKernels* binary;
+  const ConvKernels* conv;
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const EmbeddingKernels* embedding;
@@ -31,11 +40,15 @@ struct KernelTable {
   const PeakKernels* peak;
   const PoolKernels* pool;
   const RandomKernels* random;
+  const RecurrentKernels* gru;
+  const RecurrentKernels* lstm;
   const ReduceKernels* reduce;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const UnaryKernels* unary;
+  const RandomKernels* random;
+  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

@@ -6,6 +6,7 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -129,6 +130,23 @@ from medkern.kernels.resize import (
     interpolate,
     interpolate_backward,
 )
+from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
+from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
+from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
+
+__all__ = [
+    "abs",
+    "activation_number",
 
 __all__ = [
     "abs",
@@ -162,6 +180,11 @@ __all__ = [
     "div",
     "dropout",
     "dropout_backward",
+    "clamp",
+    "compare",
+    "concat",
+    "copy",
+    "div",
     "elu",
     "embedding",
     "embedding_backward",
@@ -169,6 +192,7 @@ __all__ = [
     "exp",
     "expm1",
     "fma_chain",
+    "full",
     "gelu",
     "gemm",
     "group_norm",
@@ -207,6 +231,8 @@ __all__ = [
     "mul",
     "neg",
     "normal",
+    "pad",
+    "pad_backward",
     "pow",
     "reciprocal",
     "recurrent_layer",
