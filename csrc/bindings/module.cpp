@@ -17,4 +17,5 @@ PYBIND11_MODULE(_C, module) {
   bind_pointwise(module);
   bind_pool(module);
   bind_recurrent(module);
+  bind_softmax(module);
 }

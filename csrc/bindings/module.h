@@ -14,5 +14,6 @@ void bind_pointwise(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
+void bind_softmax(pybind11::module_& module);
 
 }  // namespace medkern::python

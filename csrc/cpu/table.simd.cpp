@@ -4,6 +4,7 @@
 namespace medkern::MK_ISA {
 
 extern const BinaryKernels binary_kernels;
+extern const CrossEntropyKernels cross_entropy_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
@@ -15,12 +16,14 @@ extern const RecurrentKernels gru_kernels;
 extern const RecurrentKernels lstm_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
+extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
     .binary = &binary_kernels,
+    .cross_entropy = &cross_entropy_kernels,
     .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
     .layer_norm = &layer_norm_kernels,
@@ -32,6 +35,7 @@ constinit const KernelTable table = {
     .lstm = &lstm_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
+    .softmax = &softmax_kernels,
     .unary = &unary_kernels,
 };
 

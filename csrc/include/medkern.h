@@ -27,5 +27,6 @@
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"
+#include "medkern/softmax.h"
 
 #endif

@@ -10,12 +10,14 @@
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
+#include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
   const BinaryKernels* binary;
+  const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
   const LayerNormKernels* layer_norm;
@@ -27,6 +29,7 @@ struct KernelTable {
   const RecurrentKernels* lstm;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
 };
 

@@ -21,6 +21,7 @@ from medkern.functional.pool import (
     max_unpool3d,
 )
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -33,6 +34,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "cross_entropy",
     "embedding",
     "group_norm",
     "gru",
@@ -40,6 +42,7 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "linear",
+    "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
@@ -51,4 +54,5 @@ __all__ = [
     "max_unpool3d",
     "rnn",
     "rnn_cell",
+    "softmax",
 ]

@@ -86,6 +86,14 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
+from medkern.kernels.softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 
 __all__ = [
     "abs",
@@ -108,6 +116,8 @@ __all__ = [
     "bias_backward",
     "clamp",
     "compare",
+    "cross_entropy",
+    "cross_entropy_backward",
     "div",
     "elu",
     "embedding",
@@ -133,6 +143,8 @@ __all__ = [
     "linear_backward_weight",
     "log",
     "log1p",
+    "log_softmax",
+    "log_softmax_backward",
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
@@ -159,6 +171,8 @@ __all__ = [
     "sgd_step",
     "sigmoid",
     "silu",
+    "softmax",
+    "softmax_backward",
     "softplus",
     "sqrt",
     "square",
