@@ -18,6 +18,7 @@
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -30,6 +31,7 @@ struct KernelTable {
   const ConvKernels* conv;
   const BinaryKernels* binary;
   const ConvKernels* conv;
+  const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
@@ -46,6 +48,7 @@ struct KernelTable {
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
   const RandomKernels* random;
   const ResizeKernels* resize;

@@ -65,6 +65,8 @@ from medkern.functional.recurrent import (
 from medkern.functional.resize import (
     interpolate,
 )
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -88,6 +90,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cross_entropy",
     "embedding",
     "group_norm",
     "gru",
@@ -122,6 +125,7 @@ __all__ = [
     "interpolate",
     "layer_norm",
     "linear",
+    "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
@@ -143,4 +147,5 @@ __all__ = [
     "to",
     "transpose",
     "unsqueeze",
+    "softmax",
 ]
