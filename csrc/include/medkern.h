@@ -27,6 +27,7 @@
 #include "medkern/peak.h"
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"
+#include "medkern/random.h"
 #include "medkern/recurrent.h"
 #include "medkern/reduce.h"
 #include "medkern/resize.h"

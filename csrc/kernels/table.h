@@ -10,6 +10,7 @@
 #include "kernels/peak/peak.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
+#include "kernels/random/random.h"
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
@@ -29,6 +30,7 @@ struct KernelTable {
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
+  const RandomKernels* random;
   const ReduceKernels* reduce;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;

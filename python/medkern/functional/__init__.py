@@ -28,6 +28,7 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
+from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 
@@ -48,6 +49,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "dropout",
     "embedding",
     "group_norm",
     "gru",

@@ -83,6 +83,7 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
+from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -129,6 +130,8 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "div",
+    "dropout",
+    "dropout_backward",
     "elu",
     "embedding",
     "embedding_backward",
@@ -173,6 +176,7 @@ __all__ = [
     "minimum",
     "mul",
     "neg",
+    "normal",
     "pow",
     "reciprocal",
     "recurrent_layer",
@@ -193,6 +197,7 @@ __all__ = [
     "sum",
     "tanh",
     "unary_backward",
+    "uniform",
     "var",
     "where",
 ]
