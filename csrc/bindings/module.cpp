@@ -7,9 +7,6 @@ PYBIND11_MODULE(_C, module) {
   using namespace medkern::python;
   module.attr("DeviceError") =
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
-  bind_array(module);
-  bind_copy(module);
-  bind_conv(module);
   // What a binding can't convert by hand is a wrong type as well.
   pybind11::register_local_exception_translator([](std::exception_ptr raised) {
     try {
@@ -21,6 +18,7 @@ PYBIND11_MODULE(_C, module) {
   bind_array(module);
   bind_runtime(module);
   bind_conv(module);
+  bind_copy(module);
   bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);
@@ -32,6 +30,5 @@ PYBIND11_MODULE(_C, module) {
   bind_recurrent(module);
   bind_reduce(module);
   bind_resize(module);
-  bind_reduce(module);
   bind_softmax(module);
 }

@@ -5,11 +5,9 @@
 
 namespace medkern::python {
 
+void bind_runtime(pybind11::module_& module);
+void bind_conv(pybind11::module_& module);
 void bind_copy(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
-void bind_conv(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
-void bind_conv(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_norm(pybind11::module_& module);
@@ -19,13 +17,6 @@ void bind_pointwise(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_random(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
-void bind_recurrent(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
-void bind_random(pybind11::module_& module);
-void bind_resize(pybind11::module_& module);
-void bind_reduce(pybind11::module_& module);
-void bind_resize(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_softmax(pybind11::module_& module);

@@ -3,13 +3,9 @@
 
 namespace medkern::MK_ISA {
 
-extern const ConvKernels conv_kernels;
 extern const BinaryKernels binary_kernels;
+extern const ConvKernels conv_kernels;
 extern const CopyKernels copy_kernels;
-extern const BinaryKernels binary_kernels;
-extern const ConvKernels conv_kernels;
-extern const BinaryKernels binary_kernels;
-extern const ConvKernels conv_kernels;
 extern const CrossEntropyKernels cross_entropy_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
@@ -21,27 +17,19 @@ extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 extern const RandomKernels random_kernels;
-extern const RecurrentKernels gru_kernels;
-extern const RecurrentKernels lstm_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
-extern const RandomKernels random_kernels;
-extern const ResizeKernels resize_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
-    .conv = &conv_kernels,
     .binary = &binary_kernels,
+    .conv = &conv_kernels,
     .copy = &copy_kernels,
-    .binary = &binary_kernels,
-    .conv = &conv_kernels,
-    .binary = &binary_kernels,
-    .conv = &conv_kernels,
     .cross_entropy = &cross_entropy_kernels,
     .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
@@ -53,16 +41,12 @@ constinit const KernelTable table = {
     .peak = &peak_kernels,
     .pool = &pool_kernels,
     .random = &random_kernels,
-    .gru = &gru_kernels,
-    .lstm = &lstm_kernels,
     .reduce = &reduce_kernels,
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .softmax = &softmax_kernels,
     .unary = &unary_kernels,
-    .random = &random_kernels,
-    .resize = &resize_kernels,
 };
 
 }  // namespace medkern::MK_ISA

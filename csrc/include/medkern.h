@@ -19,10 +19,8 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/conv.h"
 #include "medkern/copy.h"
-#include "medkern/conv.h"
-#include "medkern/embedding.h"
-#include "medkern/conv.h"
 #include "medkern/embedding.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
@@ -34,7 +32,6 @@
 #include "medkern/recurrent.h"
 #include "medkern/reduce.h"
 #include "medkern/resize.h"
-#include "medkern/reduce.h"
 #include "medkern/softmax.h"
 
 #endif

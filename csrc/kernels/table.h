@@ -2,10 +2,8 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/conv/conv.h"
 #include "kernels/copy/copy.h"
-#include "kernels/conv/conv.h"
-#include "kernels/embedding/embedding.h"
-#include "kernels/conv/conv.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
@@ -17,20 +15,15 @@
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
-#include "kernels/reduce/reduce.h"
 #include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
-  const ConvKernels* conv;
   const BinaryKernels* binary;
+  const ConvKernels* conv;
   const CopyKernels* copy;
-  const BinaryKernels* binary;
-  const ConvKernels* conv;
-  const BinaryKernels* binary;
-  const ConvKernels* conv;
   const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
@@ -42,16 +35,12 @@ struct KernelTable {
   const PeakKernels* peak;
   const PoolKernels* pool;
   const RandomKernels* random;
-  const RecurrentKernels* gru;
-  const RecurrentKernels* lstm;
   const ReduceKernels* reduce;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
-  const RandomKernels* random;
-  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

@@ -21,6 +21,7 @@ from medkern.functional.copy import (
     to,
     transpose,
     unsqueeze,
+)
 from medkern.functional.embedding import (
     embedding,
 )
@@ -65,8 +66,11 @@ from medkern.functional.recurrent import (
 from medkern.functional.resize import (
     interpolate,
 )
-from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from medkern.functional.softmax import cross_entropy, log_softmax, softmax
+from medkern.functional.softmax import (
+    cross_entropy,
+    log_softmax,
+    softmax,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -81,9 +85,6 @@ __all__ = [
     "batch_norm",
     "concat",
     "contiguous",
-    "embedding",
-    "flatten",
-    "getitem",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -91,33 +92,10 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "cross_entropy",
-    "embedding",
-    "group_norm",
-    "gru",
-    "gru_cell",
-    "instance_norm",
-    "interpolate",
-    "layer_norm",
-from medkern.functional.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from medkern.functional.gemm import linear, matmul
-from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
-
-__all__ = [
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
     "dropout",
     "embedding",
+    "flatten",
+    "getitem",
     "group_norm",
     "gru",
     "gru_cell",
@@ -129,8 +107,6 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "matmul",
-    "dropout",
-    "interpolate",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -142,10 +118,10 @@ __all__ = [
     "reshape",
     "rnn",
     "rnn_cell",
+    "softmax",
     "squeeze",
     "stack",
     "to",
     "transpose",
     "unsqueeze",
-    "softmax",
 ]

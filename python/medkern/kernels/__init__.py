@@ -6,7 +6,6 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
-from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -16,6 +15,13 @@ from medkern.kernels.conv import (
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
+)
+from medkern.kernels.copy import (
+    concat,
+    copy,
+    full,
+    pad,
+    pad_backward,
 )
 from medkern.kernels.embedding import (
     embedding,
@@ -130,23 +136,6 @@ from medkern.kernels.resize import (
     interpolate,
     interpolate_backward,
 )
-from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
-from medkern.kernels.resize import interpolate, interpolate_backward
-from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
-from medkern.kernels.resize import interpolate, interpolate_backward
-from medkern.kernels.reduce import (
-    max,
-    mean,
-    min,
-    reduce_put,
-    reduce_take,
-    sum,
-    var,
-)
-
-__all__ = [
-    "abs",
-    "activation_number",
 from medkern.kernels.softmax import (
     cross_entropy,
     cross_entropy_backward,
@@ -177,6 +166,7 @@ __all__ = [
     "bias_backward",
     "clamp",
     "compare",
+    "concat",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -185,16 +175,12 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
-    "div",
-    "dropout",
-    "dropout_backward",
-    "clamp",
-    "compare",
-    "concat",
     "copy",
     "cross_entropy",
     "cross_entropy_backward",
     "div",
+    "dropout",
+    "dropout_backward",
     "elu",
     "embedding",
     "embedding_backward",
