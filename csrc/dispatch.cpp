@@ -40,9 +40,15 @@ constexpr Isa kIsas[] = {
               __builtin_cpu_supports("avx512vl");
      }},
     {"avx2", &avx2::table,
-     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") != 0; }},
-#endif
+     [] {
+       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+     }},
+    {"portable", &portable::table,
+     [] { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }},
+#else
     {"portable", &portable::table, [] { return true; }},
+#endif
 };
 constexpr int kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
@@ -67,7 +73,8 @@ const Isa& first_choice() {
   for (const Isa& isa : kIsas) {
     if (isa.supported()) return isa;
   }
-  return kIsas[kIsaCount - 1];
+  fail(MK_DEVICE_ERROR, "this processor can run none of the instruction sets of this build; on ",
+       "x86-64 it needs at least SSE4.2");
 }
 
 const Isa& active_isa() {

@@ -11,8 +11,10 @@ std::string repr(const py::object& value) { return py::repr(value).cast<std::str
                        repr(value));
 }
 
+// Arrays have __index__ too, but count as sequences.
 bool is_int(const py::handle& value) {
-  return PyIndex_Check(value.ptr()) != 0 && !PyBool_Check(value.ptr());
+  return PyIndex_Check(value.ptr()) != 0 && PySequence_Check(value.ptr()) == 0 &&
+         !PyBool_Check(value.ptr());
 }
 
 bool is_sequence(const py::handle& value) {
@@ -31,10 +33,46 @@ int64_t to_int(const char* op, const char* name, const py::handle& value) {
   return result;
 }
 
+// The arrays of a descriptor have room for three axes; the rank comes from the length of a shape.
+void expect_spatial_rank(const char* op, int rank) {
+  if (rank < 1 || rank > 3) {
+    throw py::value_error(std::string(op) + ": there must be 1 to 3 spatial dimensions, got " +
+                          std::to_string(rank));
+  }
+}
+
 }  // namespace
 
 Array dense_argument(const py::object& object, const char* name) {
   return Array::from_object(object, name).dense();
+}
+
+std::optional<Array> optional_argument(const py::object& object, const char* name) {
+  if (object.is_none()) return std::nullopt;
+  return dense_argument(object, name);
+}
+
+Array argument_like(const py::object& object, const char* name, const Array& like) {
+  Array array = dense_argument(object, name);
+  const bool fits =
+      like.format() == Format::contiguous ? array.is_contiguous() : array.is_channels_last();
+  if (fits || array.rank() != like.rank()) return array;
+  Array copy = Array::empty(array.shape(), array.dtype(), array.device(), like.format());
+  const py::module_ numpy = py::module_::import("numpy");
+  numpy.attr("copyto")(numpy.attr("asarray")(py::cast(copy)), py::cast(array));
+  return copy;
+}
+
+Array inplace_argument(const py::object& object, const char* name) {
+  Array array = Array::from_object(object, name);
+  if (array.readonly()) throw py::value_error(std::string(name) + " is read-only");
+  // from_object copies what an Array can't describe; a result written to a copy would be lost.
+  if (!py::isinstance<Array>(object) && PyObject_CheckBuffer(object.ptr()) &&
+      py::reinterpret_borrow<py::buffer>(object).request().ptr != array.data()) {
+    throw py::value_error(std::string(name) +
+                          " must be aligned and must not have negative strides");
+  }
+  return array;
 }
 
 Array output_argument(const py::object& out, const Array& like, const Shape& shape) {
@@ -44,18 +82,12 @@ Array output_argument(const py::object& out, const Array& like, const Shape& sha
 Array output_argument(const py::object& out, const Array& like, const Shape& shape,
                       DLDataType dtype) {
   if (out.is_none()) return Array::empty(shape, dtype, like.device(), like.format());
-  Array array = Array::from_object(out, "out");
-  if (array.readonly()) throw py::value_error("out is read-only");
-  // from_object copies what DLPack can't describe; a result written to a copy would be lost.
-  if (!py::isinstance<Array>(out) && PyObject_CheckBuffer(out.ptr()) &&
-      py::reinterpret_borrow<py::buffer>(out).request().ptr != array.data()) {
-    throw py::value_error("out must be aligned and must not have negative strides");
-  }
-  return array;
+  return inplace_argument(out, "out");
 }
 
 void axes_argument(const char* op, const char* name, const py::object& value, int rank,
                    int64_t* result) {
+  expect_spatial_rank(op, rank);
   const std::string expected = "an int or a sequence of " + std::to_string(rank) + " ints";
   if (is_int(value)) {
     for (int i = 0; i < rank; ++i) result[i] = to_int(op, name, value);
@@ -73,6 +105,7 @@ void axes_argument(const char* op, const char* name, const py::object& value, in
 
 void stride_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
                      int64_t* result) {
+  expect_spatial_rank(op, rank);
   if (value.is_none()) {
     for (int i = 0; i < rank; ++i) result[i] = kernel_size[i];
   } else {
@@ -82,6 +115,7 @@ void stride_argument(const char* op, const py::object& value, int rank, const in
 
 void padding_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
                       const int64_t* stride, const int64_t* dilation, int64_t result[][2]) {
+  expect_spatial_rank(op, rank);
   if (py::isinstance<py::str>(value)) {
     const std::string text = value.cast<std::string>();
     if (text != "same" && text != "valid") {
@@ -94,7 +128,8 @@ void padding_argument(const char* op, const py::object& value, int rank, const i
                               std::to_string(stride[i]));
       }
       int64_t total = 0;
-      if (text == "same" && __builtin_mul_overflow(dilation[i], kernel_size[i] - 1, &total)) {
+      if (text == "same" && (__builtin_sub_overflow(kernel_size[i], 1, &total) ||
+                             __builtin_mul_overflow(dilation[i], total, &total))) {
         throw py::value_error(std::string(op) + ": dilation * kernel_size does not fit 64 bits");
       }
       result[i][0] = total / 2;

@@ -13,6 +13,15 @@ namespace medkern::python {
 // nor channels-last.
 Array dense_argument(const py::object& object, const char* name);
 
+// The same where None stands for no argument.
+std::optional<Array> optional_argument(const py::object& object, const char* name);
+
+// A tensor argument that is to have the memory format of `like`: copied once if it has not.
+Array argument_like(const py::object& object, const char* name, const Array& like);
+
+// A tensor argument that is changed in place: never a copy, and an error where it can't be written.
+Array inplace_argument(const py::object& object, const char* name);
+
 // The result array of an operation: `out` if it was given, else new memory in the format of `like`.
 Array output_argument(const py::object& out, const Array& like, const Shape& shape);
 Array output_argument(const py::object& out, const Array& like, const Shape& shape,
@@ -31,6 +40,7 @@ void stride_argument(const char* op, const py::object& value, int rank, const in
 void padding_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
                       const int64_t* stride, const int64_t* dilation, int64_t result[][2]);
 
+constexpr DLDataType kBool{kDLBool, 8, 1};
 constexpr DLDataType kFloat32{kDLFloat, 32, 1};
 constexpr DLDataType kFloat64{kDLFloat, 64, 1};
 constexpr DLDataType kInt32{kDLInt, 32, 1};

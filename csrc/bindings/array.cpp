@@ -1,26 +1,10 @@
 #include "bindings/array.h"
 
-#include <cstring>
-
 #include "bindings/arguments.h"
+#include "bindings/exchange.h"
 
 namespace medkern::python {
 namespace {
-
-Shape dense_strides(const Shape& shape, Format format) {
-  const int rank = static_cast<int>(shape.size());
-  Shape strides(rank);
-  int64_t step = 1;
-  const auto place = [&](int axis) {
-    strides[axis] = step;
-    step *= shape[axis] > 0 ? shape[axis] : 1;
-  };
-  if (format == Format::channels_last) place(1);
-  for (int axis = rank - 1; axis >= 0; --axis) {
-    if (format == Format::contiguous || axis != 1) place(axis);
-  }
-  return strides;
-}
 
 bool has_strides(const Shape& shape, const Shape& strides, const Shape& expected) {
   for (size_t i = 0; i < shape.size(); ++i) {
@@ -30,14 +14,25 @@ bool has_strides(const Shape& shape, const Shape& strides, const Shape& expected
   return true;
 }
 
-DLDataType dl_dtype(const std::string& format, int64_t item, const char* name) {
-  const char code = format.empty() ? '?' : format.back();
-  const auto bits = static_cast<uint8_t>(8 * item);
-  if (std::strchr("fd", code) != nullptr) return {kDLFloat, bits, 1};
-  if (std::strchr("bhilqn", code) != nullptr) return {kDLInt, bits, 1};
-  if (std::strchr("BHILQN", code) != nullptr) return {kDLUInt, bits, 1};
-  if (code == '?') return {kDLBool, 8, 1};
-  throw py::type_error(std::string(name) + " has the unsupported element type '" + format + "'");
+[[noreturn]] void throw_memory_error(const char* message) {
+  PyErr_SetString(PyExc_MemoryError, message);
+  throw py::error_already_set();
+}
+
+// The largest offset of an element plus 1, 0 if there is none; nothing if it leaves 64 bits.
+std::optional<int64_t> extent(const Shape& shape, const Shape& strides) {
+  int64_t last = 0;
+  for (const int64_t size : shape) {
+    if (size == 0) return 0;
+  }
+  for (size_t i = 0; i < shape.size(); ++i) {
+    int64_t step;
+    if (__builtin_mul_overflow(shape[i] - 1, strides[i], &step) ||
+        __builtin_add_overflow(last, step, &last)) {
+      return std::nullopt;
+    }
+  }
+  return last == INT64_MAX ? std::nullopt : std::optional(last + 1);
 }
 
 }  // namespace
@@ -51,94 +46,79 @@ void check(mk_status status) {
     case MK_INVALID_TYPE:
       throw py::type_error(message);
     case MK_OUT_OF_MEMORY:
-      PyErr_SetString(PyExc_MemoryError, message);
-      throw py::error_already_set();
-    case MK_DEVICE_ERROR: {
-      PyErr_SetString(py::module_::import("medkern._C").attr("DeviceError").ptr(), message);
-      throw py::error_already_set();
-    }
+      throw_memory_error(message);
+    case MK_DEVICE_ERROR:
+      throw_device_error(message);
     default:
       throw std::runtime_error(message);
   }
 }
 
-Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format) {
-  Array array;
-  array.shape_ = shape;
-  int64_t count = 1;
-  for (const int64_t size : shape) {
-    if (size < 0) throw py::value_error("a shape has a negative size");
-    if (__builtin_mul_overflow(count, size, &count)) {
-      PyErr_SetString(PyExc_MemoryError, "a shape overflows 64 bits");
-      throw py::error_already_set();
+void throw_device_error(const std::string& message) {
+  PyErr_SetString(py::module_::import("medkern._C").attr("DeviceError").ptr(), message.c_str());
+  throw py::error_already_set();
+}
+
+Shape dense_strides(const Shape& shape, Format format) {
+  const int rank = static_cast<int>(shape.size());
+  Shape strides(rank);
+  int64_t step = 1;
+  const auto place = [&](int axis) {
+    strides[axis] = step;
+    // Only the strides of an empty array can overflow, and those are never used.
+    if (shape[axis] > 0 && __builtin_mul_overflow(step, shape[axis], &step)) step = 1;
+  };
+  if (format == Format::channels_last && rank >= 3) {
+    place(1);
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      if (axis != 1) place(axis);
     }
+  } else {
+    for (int axis = rank - 1; axis >= 0; --axis) place(axis);
   }
-  array.strides_ = dense_strides(shape, shape.size() >= 3 ? format : Format::contiguous);
+  return strides;
+}
+
+Array Array::over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
+                  Shape shape, Shape strides, bool readonly) {
+  Array array;
+  array.owner_ = std::move(owner);
+  array.shape_ = std::move(shape);
+  array.strides_ = std::move(strides);
+  array.readonly_ = readonly;
+  array.tensor_.data = data;
   array.tensor_.dtype = dtype;
   array.tensor_.device = device;
-  size_t bytes;
-  if (__builtin_mul_overflow(static_cast<size_t>(count), size_t{dtype.bits / 8u}, &bytes)) {
-    PyErr_SetString(PyExc_MemoryError, "a shape overflows 64 bits");
-    throw py::error_already_set();
-  }
-  check(mk_alloc(bytes, &array.tensor_.data));
-  array.owner_ = std::shared_ptr<void>(array.tensor_.data, mk_free);
   return array;
+}
+
+Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format) {
+  if (shape.size() > MK_MAX_RANK) {
+    throw py::value_error("a shape must have at most " + std::to_string(MK_MAX_RANK) +
+                          " dimensions, got " + std::to_string(shape.size()));
+  }
+  bool fits = true;
+  int64_t bytes = dtype.bits / 8;
+  for (const int64_t size : shape) {
+    if (size < 0) {
+      throw py::value_error("a shape has a negative size: " +
+                            py::repr(py::tuple(py::cast(shape))).cast<std::string>());
+    }
+    fits = fits && !__builtin_mul_overflow(bytes, size, &bytes);
+  }
+  if (!fits) throw_memory_error("the bytes of a shape overflow 64 bits");
+  void* data = nullptr;
+  check(mk_alloc(static_cast<size_t>(bytes), &data));
+  return over(std::shared_ptr<void>(data, mk_free), data, dtype, device, shape,
+              dense_strides(shape, format), false);
 }
 
 Array Array::from_object(const py::object& object, const char* name) {
   if (py::isinstance<Array>(object)) return object.cast<Array>();
-  Array array;
   if (PyObject_CheckBuffer(object.ptr()) && !py::isinstance<py::bytes>(object)) {
-    auto info =
-        std::make_shared<py::buffer_info>(py::reinterpret_borrow<py::buffer>(object).request());
-    array.tensor_.data = info->ptr;
-    array.tensor_.device = {kDLCPU, 0};
-    array.tensor_.dtype = dl_dtype(info->format, info->itemsize, name);
-    array.readonly_ = info->readonly;
-    array.shape_.assign(info->shape.begin(), info->shape.end());
-    bool aligned_strides = true, forward = true;
-    for (const auto stride : info->strides) {
-      aligned_strides &= stride % info->itemsize == 0;
-      forward &= stride >= 0;
-      array.strides_.push_back(stride / info->itemsize);
-    }
-    if (!aligned_strides || !forward ||
-        reinterpret_cast<uintptr_t>(info->ptr) % info->itemsize != 0) {
-      // Strides DLPack can't say, or that run backwards: NumPy makes the one copy.
-      return from_object(py::module_::import("numpy").attr("array")(object, py::arg("copy") = true,
-                                                                    py::arg("order") = "C"),
-                         name);
-    }
-    // The buffer is released under the interpreter lock whichever thread drops the last reference.
-    array.owner_ = std::shared_ptr<void>(info->ptr, [info](void*) mutable {
-      py::gil_scoped_acquire locked;
-      info.reset();
-    });
-    return array;
+    return array_from_buffer(object, name);
   }
-  if (py::hasattr(object, "__dlpack__")) {
-    py::capsule capsule = object.attr("__dlpack__")();
-    auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
-    if (managed == nullptr) throw py::error_already_set();
-    PyCapsule_SetName(capsule.ptr(), "used_dltensor");
-    const DLTensor& tensor = managed->dl_tensor;
-    array.owner_ = std::shared_ptr<void>(managed, [](void* p) {
-      auto* owned = static_cast<DLManagedTensor*>(p);
-      py::gil_scoped_acquire locked;
-      if (owned->deleter != nullptr) owned->deleter(owned);
-    });
-    array.tensor_ = tensor;
-    array.tensor_.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
-    array.tensor_.byte_offset = 0;
-    array.shape_.assign(tensor.shape, tensor.shape + tensor.ndim);
-    if (tensor.strides != nullptr) {
-      array.strides_.assign(tensor.strides, tensor.strides + tensor.ndim);
-    } else {
-      array.strides_ = dense_strides(array.shape_, Format::contiguous);
-    }
-    return array;
-  }
+  if (py::hasattr(object, "__dlpack__")) return array_from_dlpack(object, name);
   throw py::type_error(std::string(name) +
                        " must be an array (NumPy, DLPack or medkern.Tensor), got " +
                        py::str(py::type::of(object).attr("__name__")).cast<std::string>());
@@ -150,21 +130,41 @@ Array Array::empty_like(const Shape& shape) const {
 
 Array Array::dense() const { return is_contiguous() || is_channels_last() ? *this : contiguous(); }
 
-Array Array::contiguous() const {
-  if (is_contiguous()) return *this;
-  const py::object copy = py::module_::import("numpy").attr("ascontiguousarray")(py::cast(*this));
-  return from_object(copy, "x");
+Array Array::contiguous() const { return is_contiguous() ? *this : copy(); }
+
+Array Array::copy() const {
+  const Array result = empty(shape_, dtype(), device(), Format::contiguous);
+  call([&] { return mk_copy(dl(), result.dl()); });
+  return result;
 }
 
-Array Array::with_layout(Shape shape, Shape strides) const {
-  Array array = *this;
-  array.shape_ = std::move(shape);
-  array.strides_ = std::move(strides);
-  return array;
+Array Array::with_layout(Shape shape, Shape strides, int64_t offset) const {
+  if (shape.size() != strides.size() || shape.size() > MK_MAX_RANK) {
+    throw py::value_error("with_layout: shape and strides must have the same length of at most " +
+                          std::to_string(MK_MAX_RANK));
+  }
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] < 0 || strides[i] < 0) {
+      throw py::value_error("with_layout: shape and strides must not be negative");
+    }
+  }
+  const std::optional<int64_t> wanted = extent(shape, strides), there = extent(shape_, strides_);
+  if (!wanted || !there || offset < 0 || *wanted > *there || offset > *there - *wanted) {
+    throw py::value_error("with_layout: the new layout reaches beyond this array's memory");
+  }
+  char* first = static_cast<char*>(tensor_.data) + offset * (tensor_.dtype.bits / 8);
+  return over(owner_, first, tensor_.dtype, tensor_.device, std::move(shape), std::move(strides),
+              readonly_);
 }
 
 Format Array::format() const {
-  return is_channels_last() && !is_contiguous() ? Format::channels_last : Format::contiguous;
+  if (is_contiguous() || rank() < 3 || strides_[1] != 1 || shape_[1] == 1) {
+    return Format::contiguous;
+  }
+  for (int axis = 2; axis < rank(); ++axis) {
+    if (shape_[axis] > 1 && strides_[axis] < shape_[1]) return Format::contiguous;
+  }
+  return Format::channels_last;
 }
 
 bool Array::is_contiguous() const {
@@ -197,25 +197,6 @@ DLTensor* Array::dl() const {
   return &tensor_;
 }
 
-py::capsule Array::to_dlpack() const {
-  struct Shared {
-    Array array;
-    DLManagedTensor managed;
-  };
-  auto* shared = new Shared{*this, {}};
-  shared->managed.dl_tensor = *shared->array.dl();
-  shared->managed.manager_ctx = shared;
-  shared->managed.deleter = [](DLManagedTensor* self) {
-    delete static_cast<Shared*>(self->manager_ctx);
-  };
-  return py::capsule(&shared->managed, "dltensor", [](PyObject* capsule) {
-    // Still named "dltensor" only if no consumer took it.
-    if (!PyCapsule_IsValid(capsule, "dltensor")) return;
-    auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor"));
-    managed->deleter(managed);
-  });
-}
-
 void bind_array(py::module_& module) {
   py::class_<Array>(module, "Array", py::buffer_protocol())
       .def(py::init([](const py::object& object) { return Array::from_object(object, "object"); }),
@@ -240,11 +221,13 @@ void bind_array(py::module_& module) {
       .def("contiguous", &Array::contiguous)
       .def(
           "with_layout",
-          [](const Array& array, Shape shape, Shape strides) {
-            return array.with_layout(std::move(shape), std::move(strides));
+          [](const Array& array, Shape shape, Shape strides, int64_t offset) {
+            return array.with_layout(std::move(shape), std::move(strides), offset);
           },
-          py::arg("shape"), py::arg("strides"))
-      .def("__dlpack__", [](const Array& array, const py::kwargs&) { return array.to_dlpack(); })
+          py::arg("shape"), py::arg("strides"), py::arg("offset") = 0)
+      .def("__dlpack__", dlpack_capsule, py::kw_only(), py::arg("stream") = py::none(),
+           py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
+           py::arg("copy") = py::none())
       .def("__dlpack_device__", [](const Array& array) {
         return py::make_tuple(int(array.device().device_type), array.device().device_id);
       });

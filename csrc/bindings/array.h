@@ -7,6 +7,8 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "medkern.h"
@@ -20,26 +22,38 @@ using Shape = std::vector<int64_t>;
 // Raises the Python exception that belongs to a status.
 void check(mk_status status);
 
+[[noreturn]] void throw_device_error(const std::string& message);
+
 enum class Format { contiguous, channels_last };
+
+// The strides, in elements, of an array without gaps.
+Shape dense_strides(const Shape& shape, Format format);
 
 class Array {
  public:
   // Uninitialised memory of this shape.
   static Array empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format);
-  // A view of any object with the buffer protocol or __dlpack__; no copy. TypeError for anything
-  // else.
+  // A view of memory that `owner` keeps alive.
+  static Array over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
+                    Shape shape, Shape strides, bool readonly);
+  // A view of any object with the buffer protocol or __dlpack__. TypeError for anything else.
   static Array from_object(const py::object& object, const char* name);
 
   // Uninitialised memory of another shape in this array's type, device and memory format.
   Array empty_like(const Shape& shape) const;
-  // This array if it is contiguous or channels-last, else a contiguous copy.
+  // This array if it is contiguous or channels-last, else a copy in its format().
   Array dense() const;
   // Contiguous, copying only if it is not.
   Array contiguous() const;
-  // The same memory with another shape and strides (in elements).
-  Array with_layout(Shape shape, Shape strides) const;
+  // A contiguous copy.
+  Array copy() const;
+  // The same memory from element `offset` on with another shape and strides (in elements), which
+  // must stay inside it.
+  Array with_layout(Shape shape, Shape strides, int64_t offset = 0) const;
 
-  Format format() const;  // channels_last if its memory is that and not contiguous
+  // The format for results: channels_last where its memory is that and not contiguous, or is a part
+  // of such memory.
+  Format format() const;
   bool is_contiguous() const;
   bool is_channels_last() const;
 
@@ -55,9 +69,6 @@ class Array {
 
   // For the C API; valid while this Array lives.
   DLTensor* dl() const;
-
-  // A capsule "dltensor" for DLPack consumers.
-  py::capsule to_dlpack() const;
 
  private:
   Array() = default;

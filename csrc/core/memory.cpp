@@ -1,5 +1,7 @@
 // A caching allocator. Blocks are rounded up to one of four sizes per power of two and kept in a
 // free list per size, so that a network that runs again on the same shapes maps no page twice.
+#include <pthread.h>
+
 #include <array>
 #include <bit>
 #include <cstdlib>
@@ -88,6 +90,10 @@ class Cache {
     return {sizeof(mk_memory_stats), in_use_, peak_, cached_};
   }
 
+  // A fork while another thread holds the lock would leave it locked in the child for ever.
+  void before_fork() { mutex_.lock(); }
+  void after_fork() { mutex_.unlock(); }
+
   void reset_peak() {
     std::lock_guard<std::mutex> lock(mutex_);
     peak_ = in_use_;
@@ -99,8 +105,10 @@ class Cache {
   }
 
   static void* map(int size_class) {
-    // aligned_alloc wants a multiple of the alignment; the classes from 256 bytes up are one.
-    const size_t bytes = (class_bytes(size_class) + 2 * kAlignment - 1) / kAlignment * kAlignment;
+    // Header and block; aligned_alloc wants a multiple of the alignment, which 80, 96 and 112 bytes
+    // are not.
+    const size_t bytes =
+        (kAlignment + class_bytes(size_class) + kAlignment - 1) / kAlignment * kAlignment;
     void* block = std::aligned_alloc(kAlignment, bytes);
     if (block == nullptr) return nullptr;
     static_cast<Header*>(block)->size_class = size_class;
@@ -119,7 +127,12 @@ class Cache {
 
 // Never destroyed: arrays may outlive static destruction at interpreter exit.
 Cache& cache() {
-  static Cache* instance = new Cache;
+  static Cache* instance = [] {
+    auto* made = new Cache;
+    pthread_atfork([] { cache().before_fork(); }, [] { cache().after_fork(); },
+                   [] { cache().after_fork(); });
+    return made;
+  }();
   return *instance;
 }
 

@@ -9,19 +9,16 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
-#include <fstream>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
 #include "core/denormals.h"
+#include "core/processors.h"
 #include "core/status.h"
 #include "medkern/runtime.h"
 
@@ -31,6 +28,7 @@ namespace {
 constexpr int kMostThreads = 256;
 // Below about this many operations waking a second thread costs more than it saves.
 constexpr int64_t kSerialWork = 32768;
+constexpr int kSpinsBeforeYield = 2000;
 constexpr auto kSpinTime = std::chrono::microseconds(30);
 
 void pause_briefly() {
@@ -48,40 +46,24 @@ int environment_count(const char* name, int otherwise) {
   return end != text && value > 0 && value <= kMostThreads ? static_cast<int>(value) : otherwise;
 }
 
-int processors_allowed() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  const unsigned count = std::thread::hardware_concurrency();
-  return count > 0 ? static_cast<int>(count) : 1;
-}
-
-// The control group's CPU quota, rounded up to whole processors, or `otherwise` where there is
-// none.
-int quota_count(int otherwise) {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0, period = 0;
-  if (file >> quota >> period && quota > 0 && period > 0) {
-    const int count = static_cast<int>((quota + period - 1) / period);
-    if (count > 0 && count < otherwise) return count;
-  }
-  return otherwise;
-}
-
 int initial_thread_count() {
-  int count = processors_allowed();
-  count = quota_count(count);
+  int count = quota_count("", processors_allowed());
   count = environment_count("OMP_NUM_THREADS", count);
   count = environment_count("MEDKERN_NUM_THREADS", count);
   return count < kMostThreads ? count : kMostThreads;
 }
 
-// True on a thread that is running tasks: a loop started there runs serially.
+// True on a thread that is running tasks: a loop started there runs serially, as the same worker.
 thread_local bool inside_loop = false;
+thread_local int this_worker = 0;
+
+// What max_workers() last said in the current C API call, 0 if it was not asked.
+thread_local int promised_workers = 0;
 
 class Pool {
  public:
+  explicit Pool(int count) : count_(count) {}
+
   int count() const { return count_.load(std::memory_order_relaxed); }
 
   void set_count(int count) {
@@ -90,14 +72,15 @@ class Pool {
     count_ = count;
   }
 
-  // False if another thread is using the pool.
-  bool try_run(int64_t tasks, void (*body)(void*, int64_t, int), void* context) {
+  // False if another thread is using the pool. At most `workers` threads take part.
+  bool try_run(int64_t tasks, int workers, void (*body)(void*, int64_t, int), void* context) {
     std::unique_lock<std::mutex> use(use_, std::try_to_lock);
     if (!use.owns_lock()) return false;
     start_workers();
     body_ = body;
     context_ = context;
     tasks_ = tasks;
+    limit_ = workers;
     next_.store(0, std::memory_order_relaxed);
     busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
     {
@@ -106,19 +89,33 @@ class Pool {
     }
     wake_.notify_all();
     take_tasks(0);
-    while (busy_.load(std::memory_order_acquire) != 0) pause_briefly();
+    wait_for_workers();
     return true;
   }
 
  private:
   void take_tasks(int worker) {
     inside_loop = true;
+    this_worker = worker;
     for (;;) {
       const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
       if (task >= tasks_) break;
       body_(context_, task, worker);
     }
     inside_loop = false;
+    this_worker = 0;
+  }
+
+  // Spins for as long as the last tasks usually take; then lets other threads have the processor,
+  // for it may be the one a worker needs.
+  void wait_for_workers() {
+    for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
+      if (spins < kSpinsBeforeYield) {
+        pause_briefly();
+      } else {
+        std::this_thread::yield();
+      }
+    }
   }
 
   void start_workers() {
@@ -153,7 +150,7 @@ class Pool {
       wait_for_generation_after(seen);
       seen = generation_.load(std::memory_order_acquire);
       if (stopping_) return;
-      take_tasks(worker);
+      if (worker < limit_) take_tasks(worker);
       busy_.fetch_sub(1, std::memory_order_release);
     }
   }
@@ -175,11 +172,12 @@ class Pool {
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> next_{0};
   std::atomic<int> busy_{0};
-  std::atomic<int> count_{initial_thread_count()};
+  std::atomic<int> count_;
   std::atomic<bool> stopping_{false};
   void (*body_)(void*, int64_t, int) = nullptr;
   void* context_ = nullptr;
   int64_t tasks_ = 0;
+  int limit_ = 0;
 };
 
 Pool* instance = nullptr;
@@ -187,17 +185,16 @@ Pool* instance = nullptr;
 // A forked child has none of the parent's threads: it starts over with a new pool. The old one is
 // left as it is, for its threads can't be joined.
 void start_over_in_child() {
-  const int count = instance->count();
-  instance = new Pool;
-  instance->set_count(count);
+  instance = new Pool(instance->count());
   inside_loop = false;
+  this_worker = 0;
 }
 
 // Never destroyed: a loop may run while the interpreter exits.
 Pool& pool() {
   static std::once_flag once;
   std::call_once(once, [] {
-    instance = new Pool;
+    instance = new Pool(initial_thread_count());
     pthread_atfork(nullptr, nullptr, start_over_in_child);
   });
   return *instance;
@@ -205,13 +202,19 @@ Pool& pool() {
 
 }  // namespace
 
-int max_workers() { return pool().count(); }
+int max_workers() {
+  if (promised_workers == 0) promised_workers = pool().count();
+  return promised_workers;
+}
+
+void forget_promised_workers() { promised_workers = 0; }
 
 void detail::run_tasks(int64_t tasks, int64_t work, void (*body)(void*, int64_t, int),
                        void* context) {
-  const bool serial = tasks <= 1 || work < kSerialWork || inside_loop || pool().count() == 1;
-  if (!serial && pool().try_run(tasks, body, context)) return;
-  for (int64_t task = 0; task < tasks; ++task) body(context, task, 0);
+  const int workers = promised_workers != 0 ? promised_workers : pool().count();
+  const bool serial = tasks <= 1 || work < kSerialWork || inside_loop || workers == 1;
+  if (!serial && pool().try_run(tasks, workers, body, context)) return;
+  for (int64_t task = 0; task < tasks; ++task) body(context, task, this_worker);
 }
 
 }  // namespace medkern

@@ -8,7 +8,12 @@
 namespace medkern {
 
 // The most workers a loop may use (worker numbers are below this); sizes per-worker scratch memory.
+// It stays the same to the end of the C API call that asked, even if another thread sets the number
+// of threads meanwhile.
 int max_workers();
+
+// Called where a C API call begins.
+void forget_promised_workers();
 
 namespace detail {
 void run_tasks(int64_t tasks, int64_t work, void (*body)(void*, int64_t task, int worker),

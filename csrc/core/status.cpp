@@ -22,8 +22,15 @@ mk_status record_current_exception() noexcept {
   } catch (const std::bad_alloc&) {
     last_error = "out of memory";  // short enough for the small-string buffer: no allocation
     return MK_OUT_OF_MEMORY;
+  } catch (const std::exception& error) {
+    try {
+      last_error = std::string("internal error: ") + error.what();
+    } catch (...) {
+      last_error.clear();
+    }
+    return MK_INTERNAL;
   } catch (...) {
-    last_error.clear();
+    last_error = "internal error";
     return MK_INTERNAL;
   }
 }

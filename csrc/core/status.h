@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/denormals.h"
+#include "core/parallel.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -46,6 +47,7 @@ template <class Body>
 mk_status guarded(Body&& body) noexcept {
   try {
     DenormalsFlushed flushed;
+    forget_promised_workers();
     body();
     return MK_OK;
   } catch (...) {

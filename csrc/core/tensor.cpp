@@ -8,6 +8,20 @@ namespace {
 
 constexpr int64_t kMostBytes = INT64_MAX;
 
+// "float16", "uint32", ...; types NumPy has no name for by their DLPack code.
+std::string dtype_text(DLDataType type) {
+  const char* kind = type.code == kDLFloat    ? "float"
+                     : type.code == kDLBfloat ? "bfloat"
+                     : type.code == kDLInt    ? "int"
+                     : type.code == kDLUInt   ? "uint"
+                                              : nullptr;
+  std::string text = kind != nullptr ? kind + std::to_string(type.bits)
+                                     : "DLPack type code " + std::to_string(type.code) + " of " +
+                                           std::to_string(type.bits) + " bits";
+  if (type.lanes != 1) text += " with " + std::to_string(type.lanes) + " lanes";
+  return text;
+}
+
 Dtype dtype_of(const char* op, const char* name, DLDataType type) {
   if (type.lanes == 1) {
     if (type.code == kDLFloat && type.bits == 32) return Dtype::f32;
@@ -17,9 +31,8 @@ Dtype dtype_of(const char* op, const char* name, DLDataType type) {
     if (type.code == kDLUInt && type.bits == 8) return Dtype::u8;
     if (type.code == kDLBool && type.bits == 8) return Dtype::u8;
   }
-  fail(MK_INVALID_TYPE, op, ": ", name,
-       " must be float32, float64, int32, int64 or uint8, got DLPack type code ", int(type.code),
-       " with ", int(type.bits), " bits and ", type.lanes, " lanes");
+  fail(MK_INVALID_TYPE, op, ": ", name, " must be float32, float64, int32, int64 or uint8, got ",
+       dtype_text(type));
 }
 
 // Bytes from the first element to one past the last.
@@ -104,6 +117,7 @@ TensorView view(const char* op, const char* name, const DLTensor* tensor) {
     x.strides[i] = tensor->strides != nullptr ? tensor->strides[i] : dense;
     require(x.strides[i] >= 0 || x.shape[i] <= 1, op, ": ", name,
             " has a negative stride: ", x.strides[i], " in dimension ", i);
+    if (x.strides[i] < 0) x.strides[i] = 0;  // of a size of 0 or 1: never used
     if (x.count > 0) {
       dense = checked_mul(op, dense, x.shape[i]);
       if (x.shape[i] > 1) {
@@ -196,6 +210,14 @@ void expect_dense(const char* op, const TensorView& x) {
           " for shape ", shape_text(x));
 }
 
+void expect_same_layout(const char* op, const TensorView& x, const TensorView& like) {
+  bool same = true;
+  for (int i = 0; i < x.rank; ++i) same &= x.shape[i] <= 1 || x.strides[i] == like.strides[i];
+  require(same || x.count == 0, op, ": ", x.name, " must have the memory layout of ", like.name,
+          ": strides ", shape_text(like.rank, like.strides), ", got ",
+          shape_text(x.rank, x.strides));
+}
+
 void expect_no_overlap(const char* op, const TensorView& output, const TensorView& input) {
   const int64_t output_bytes = extent_bytes(output), input_bytes = extent_bytes(input);
   if (output_bytes == 0 || input_bytes == 0) return;
@@ -205,6 +227,34 @@ void expect_no_overlap(const char* op, const TensorView& output, const TensorVie
           " must not share memory with ", input.name);
 }
 
+void expect_same_or_no_overlap(const char* op, const TensorView& output, const TensorView& input) {
+  bool same = output.data == input.data && output.rank == input.rank && output.dtype == input.dtype;
+  for (int i = 0; same && i < output.rank; ++i) {
+    same = output.shape[i] == input.shape[i] &&
+           (output.shape[i] == 1 || output.strides[i] == input.strides[i]);
+  }
+  if (!same) expect_no_overlap(op, output, input);
+}
+
+void expect_distinct(const char* op, const TensorView& output) {
+  if (output.count == 0) return;
+  // From the smallest stride up each one must step over all that is below it.
+  bool placed[MK_MAX_RANK] = {};
+  int64_t reach = 0;  // offset of the last element so far
+  for (int round = 0; round < output.rank; ++round) {
+    int next = -1;
+    for (int i = 0; i < output.rank; ++i) {
+      if (!placed[i] && (next < 0 || output.strides[i] < output.strides[next])) next = i;
+    }
+    placed[next] = true;
+    if (output.shape[next] == 1) continue;
+    require(output.strides[next] > reach, op, ": elements of ", output.name,
+            " share memory: strides ", shape_text(output.rank, output.strides), " for shape ",
+            shape_text(output));
+    reach += (output.shape[next] - 1) * output.strides[next];
+  }
+}
+
 void expect_range(const char* op, const char* name, int64_t value, int64_t low, int64_t high) {
   require(value >= low && value <= high, op, ": ", name, " must be ",
           high == INT64_MAX ? "at least " : "from ", low,
@@ -212,6 +262,10 @@ void expect_range(const char* op, const char* name, int64_t value, int64_t low, 
 }
 
 void expect_indices(const char* op, const TensorView& x, int64_t low, int64_t high) {
+  if (x.device.device_type != kDLCPU) {
+    fail(MK_DEVICE_ERROR, op, ": ", x.name, " must be on the CPU, got DLPack device type ",
+         int(x.device.device_type));
+  }
   x.dtype == Dtype::u8    ? expect_indices_of<uint8_t>(op, x, low, high)
   : x.dtype == Dtype::i32 ? expect_indices_of<int32_t>(op, x, low, high)
                           : expect_indices_of<int64_t>(op, x, low, high);
@@ -269,7 +323,7 @@ int64_t checked_add(const char* op, int64_t a, int64_t b) {
 }
 
 void give_shape(const char* op, int64_t* output, int rank, const int64_t* shape) {
-  require(output != nullptr, op, ": shape is NULL");
+  require(output != nullptr || rank == 0, op, ": shape is NULL");
   for (int i = 0; i < rank; ++i) output[i] = shape[i];
 }
 

@@ -50,8 +50,16 @@ void expect_same_device(const char* op, const TensorView& x, const TensorView& l
 void expect_contiguous(const char* op, const TensorView& x);
 // Contiguous or channels-last.
 void expect_dense(const char* op, const TensorView& x);
+// The same strides, where a dimension has more than one element: one offset finds an element in
+// both. Both have the same shape.
+void expect_same_layout(const char* op, const TensorView& x, const TensorView& like);
 // Fails if the memory extents of the two meet.
 void expect_no_overlap(const char* op, const TensorView& output, const TensorView& input);
+// Fails if they meet, unless they are the same elements in the same memory: for operations that
+// may run in place.
+void expect_same_or_no_overlap(const char* op, const TensorView& output, const TensorView& input);
+// No two elements of an output share memory.
+void expect_distinct(const char* op, const TensorView& output);
 // A size at least 1, an index below size, ...: `value` within [low, high].
 void expect_range(const char* op, const char* name, int64_t value, int64_t low, int64_t high);
 // Every element of the integer tensor `x` is within [low, high].

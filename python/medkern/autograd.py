@@ -12,7 +12,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,6 +72,11 @@ class Node:
         self._saved: list[tuple[Tensor | None, int]] | None = []
         self._saved_outputs: list[tuple[_C.Array, int]] | None = []
 
+    if TYPE_CHECKING:  # the options a Function keeps
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def save(self, *tensors: Tensor | None) -> None:
         """Keeps inputs for backward, which gets them from `saved`."""
         self._saved = [(x, 0 if x is None else x._version) for x in tensors]
@@ -81,7 +86,7 @@ class Node:
         self._saved_outputs = [(array, first + i) for i, array in enumerate(arrays)]
 
     @property
-    def saved(self) -> tuple[Tensor | None, ...]:
+    def saved(self) -> tuple[Any, ...]:
         """The inputs given to `save`, in order."""
         if self._saved is None:
             raise RuntimeError(
@@ -208,8 +213,7 @@ def _sweep(
     for root, grad in zip(roots, grads, strict=True):
         if not root.requires_grad:
             raise ValueError("backward: the tensor does not require a gradient")
-        edge = root if root._node is None else (root._node, root._index)
-        yield from send(edge, _initial_grad(root, grad))
+        yield from send(root if root._node is None else (root._node, root._index), _initial_grad(root, grad))
 
     while waiting:
         _, node = heapq.heappop(waiting)

@@ -129,7 +129,7 @@ def test_bad_arrays_are_named():
         kernels.avg_pool2d(x, 1, out=x)
     with pytest.raises(ValueError, match=r"dy must have shape \(1, 1, 3, 3\), got \(1, 1, 4, 4\)"):
         kernels.avg_pool_backward(x, (1, 1, 6, 6), 2)
-    with pytest.raises(ValueError, match="spatial_rank must be from 1 to 3, got -1"):
+    with pytest.raises(ValueError, match="there must be 1 to 3 spatial dimensions, got -1"):
         kernels.avg_pool_backward(x, (4,), 2)
     with pytest.raises(ValueError, match="negative size"):
         kernels.avg_pool_backward(x, (1, -1, 4, 4), 2)

@@ -27,6 +27,12 @@ typedef enum mk_status {
   MK_INTERNAL = 5          /* a fault of medkern itself */
 } mk_status;
 
+/* What is done to a result as it is stored. */
+typedef enum mk_activation {
+  MK_ACTIVATION_NONE = 0,
+  MK_ACTIVATION_RELU = 1 /* max(y, 0); NaN stays NaN */
+} mk_activation;
+
 /* The message of the last failure in this thread; "" if there was none. Valid until the next call.
  */
 MK_API const char* mk_last_error(void);

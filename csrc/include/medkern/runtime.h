@@ -24,8 +24,10 @@ MK_API mk_status mk_isa_active(const char** name);
 /* Use this instruction set from now on; for tests and benchmarks. No kernel may be running. */
 MK_API mk_status mk_isa_select(const char* name);
 
-/* The number of threads kernels may use. Its first value is the smallest of MEDKERN_NUM_THREADS,
- * OMP_NUM_THREADS, the processors the process may run on and the control group's CPU quota. */
+/* The number of threads kernels may use. Its first value is MEDKERN_NUM_THREADS, else
+ * OMP_NUM_THREADS, else the number of processors the process may run on or its control group's CPU
+ * quota, whichever is smaller. Setting it waits for a loop that is running on the threads; a call
+ * whose workspace was asked for before may then find it too small and fail. */
 MK_API int32_t mk_get_num_threads(void);
 MK_API mk_status mk_set_num_threads(int32_t count);
 

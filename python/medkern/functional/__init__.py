@@ -1,5 +1,30 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.functional.copy import (
+    concat,
+    contiguous,
+    flatten,
+    getitem,
+    pad,
+    permute,
+    reshape,
+    squeeze,
+    stack,
+    to,
+    transpose,
+    unsqueeze,
+)
+from medkern.functional.embedding import embedding
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -18,6 +43,7 @@ from medkern.functional.pool import (
     max_unpool3d,
 )
 from medkern.functional.random import dropout
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 
 __all__ = [
@@ -30,12 +56,43 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "batch_norm",
+    "concat",
+    "contiguous",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "dropout",
+    "embedding",
+    "flatten",
+    "getitem",
+    "group_norm",
+    "gru",
+    "gru_cell",
+    "instance_norm",
     "interpolate",
+    "layer_norm",
+    "linear",
+    "lstm",
+    "lstm_cell",
+    "matmul",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "pad",
+    "permute",
+    "reshape",
+    "rnn",
+    "rnn_cell",
+    "squeeze",
+    "stack",
+    "to",
+    "transpose",
+    "unsqueeze",
 ]

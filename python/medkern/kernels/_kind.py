@@ -9,12 +9,20 @@ import numpy as np
 
 from medkern import _C
 
+# Libraries whose arrays are of a class that another package than the public one defines.
+_PUBLIC = {"jaxlib": "jax.numpy"}
+
 
 def like(x: Any, result: _C.Array) -> Any:
-    """`result` as the kind of array `x` is: NumPy, medkern's own, or that of a DLPack library."""
+    """`result` as the kind of array `x` is: NumPy, medkern's own, or that of a DLPack library.
+
+    A library with no `from_dlpack` gets NumPy arrays.
+    """
     if isinstance(x, _C.Array):
         return result
     if isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__"):
         return np.asarray(result)
-    library = sys.modules[type(x).__module__.partition(".")[0]]
-    return library.from_dlpack(result)
+    package = type(x).__module__.partition(".")[0]
+    library = sys.modules.get(_PUBLIC.get(package, package))
+    from_dlpack = getattr(library, "from_dlpack", None)
+    return np.asarray(result) if from_dlpack is None else from_dlpack(result)

@@ -1,0 +1,53 @@
+"""What the machine can do at best, measured: arithmetic and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import medkern
+from medkern import kernels
+
+_SECONDS = 0.4
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The best figures seen with the threads in use.
+
+    Attributes:
+        gflops: float32 multiply-adds in registers, 1e9 operations a second.
+        gbytes: bytes read plus bytes written by a copy that is larger than the caches, 1e9 a second.
+    """
+
+    gflops: float
+    gbytes: float
+
+
+def _best(call: Callable[[], object]) -> float:
+    """The shortest time of a call, over calls that fill about _SECONDS."""
+    best, end = float("inf"), time.perf_counter() + _SECONDS
+    while True:
+        start = time.perf_counter()
+        call()
+        now = time.perf_counter()
+        best = min(best, now - start)
+        if now > end:
+            return best
+
+
+def measure() -> Peak:
+    """Measures both figures with the number of threads and the instruction set in use."""
+    x = np.zeros(192 * 8 * medkern.get_num_threads(), np.float32)
+    rounds = 20_000
+    flops = 2 * rounds * x.size
+    kernels.fma_chain(x, rounds)
+    gflops = flops / _best(lambda: kernels.fma_chain(x, rounds)) / 1e9
+
+    source = np.ones(1 << 24, np.float32)  # 64 MiB, and as much again for the copy
+    target = np.empty_like(source)
+    gbytes = 2 * source.nbytes / _best(lambda: np.copyto(target, source)) / 1e9
+    return Peak(gflops, gbytes)

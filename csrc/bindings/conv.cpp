@@ -1,0 +1,144 @@
+// Python bindings of convolution.
+#include "medkern/conv.h"
+
+#include "bindings/arguments.h"
+#include "bindings/module.h"
+
+namespace medkern::python {
+namespace {
+
+// The spatial sizes of a weight are the kernel's; a weight of another rank is refused by the C API.
+mk_conv_desc conv_desc(const char* op, int rank, const Shape& weight_shape,
+                       const py::object& stride, const py::object& padding,
+                       const py::object& dilation, int64_t groups) {
+  mk_conv_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.spatial_rank = rank;
+  desc.groups = groups;
+  if (rank < 1 || rank > 3) return desc;
+  int64_t kernel[3] = {1, 1, 1};
+  for (int i = 0; i < rank && i + 2 < static_cast<int>(weight_shape.size()); ++i) {
+    kernel[i] = weight_shape[i + 2];
+  }
+  axes_argument(op, "stride", stride, rank, desc.stride);
+  axes_argument(op, "dilation", dilation, rank, desc.dilation);
+  padding_argument(op, padding, rank, kernel, desc.stride, desc.dilation, desc.padding);
+  return desc;
+}
+
+// A result in the format of x, or channels-last on request.
+Array result(const py::object& out, const Array& x, const Shape& shape, bool channels_last) {
+  if (out.is_none() && channels_last) {
+    return Array::empty(shape, x.dtype(), x.device(), Format::channels_last);
+  }
+  return output_argument(out, x, shape);
+}
+
+std::optional<Array> bias_argument(const py::object& object) {
+  if (object.is_none()) return std::nullopt;
+  return Array::from_object(object, "bias").contiguous();
+}
+
+Array conv(const py::object& x_object, const py::object& weight_object,
+           const py::object& bias_object, int rank, const py::object& stride,
+           const py::object& padding, const py::object& dilation, int64_t groups, int activation,
+           bool channels_last, const py::object& out) {
+  const Array x = dense_argument(x_object, "x");
+  const Array weight = Array::from_object(weight_object, "weight").contiguous();
+  const auto bias = bias_argument(bias_object);
+  const mk_conv_desc desc =
+      conv_desc("conv", rank, weight.shape(), stride, padding, dilation, groups);
+  Shape shape(rank + 2);
+  size_t bytes = 0;
+  check(mk_conv_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
+  check(mk_conv_workspace(&desc, x.dl(), weight.dl(), &bytes));
+  const Array y = result(out, x, shape, channels_last);
+  const Workspace workspace(bytes);
+  call([&] {
+    return mk_conv_forward(&desc, x.dl(), weight.dl(), dl(bias), activation, y.dl(),
+                           workspace.data(), bytes);
+  });
+  return y;
+}
+
+Array conv_transpose(const py::object& x_object, const py::object& weight_object,
+                     const py::object& bias_object, int rank, const py::object& stride,
+                     const py::object& padding, const py::object& output_padding, int64_t groups,
+                     const py::object& dilation, int activation, bool channels_last,
+                     const py::object& out) {
+  const char* op = "conv_transpose";
+  const Array x = dense_argument(x_object, "x");
+  const Array weight = Array::from_object(weight_object, "weight").contiguous();
+  const auto bias = bias_argument(bias_object);
+  mk_conv_desc desc = conv_desc(op, rank, weight.shape(), stride, padding, dilation, groups);
+  axes_argument(op, "output_padding", output_padding, rank, desc.output_padding);
+  Shape shape(rank + 2);
+  size_t bytes = 0;
+  check(mk_conv_transpose_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
+  check(mk_conv_transpose_workspace(&desc, x.dl(), weight.dl(), &bytes));
+  const Array y = result(out, x, shape, channels_last);
+  const Workspace workspace(bytes);
+  call([&] {
+    return mk_conv_transpose_forward(&desc, x.dl(), weight.dl(), dl(bias), activation, y.dl(),
+                                     workspace.data(), bytes);
+  });
+  return y;
+}
+
+Array conv_backward_input(const py::object& dy_object, const py::object& weight_object,
+                          const Shape& input_shape, const py::object& stride,
+                          const py::object& padding, const py::object& dilation, int64_t groups,
+                          bool channels_last, const py::object& out) {
+  const Array dy = dense_argument(dy_object, "dy");
+  const Array weight = Array::from_object(weight_object, "weight").contiguous();
+  const int rank = static_cast<int>(input_shape.size()) - 2;
+  const mk_conv_desc desc =
+      conv_desc("conv_backward_input", rank, weight.shape(), stride, padding, dilation, groups);
+  const Array dx = result(out, dy, input_shape, channels_last);
+  size_t bytes = 0;
+  check(mk_conv_backward_input_workspace(&desc, dy.dl(), weight.dl(), dx.dl(), &bytes));
+  const Workspace workspace(bytes);
+  call([&] {
+    return mk_conv_backward_input(&desc, dy.dl(), weight.dl(), dx.dl(), workspace.data(), bytes);
+  });
+  return dx;
+}
+
+Array conv_backward_weight(const py::object& dy_object, const py::object& x_object,
+                           const Shape& weight_shape, const py::object& stride,
+                           const py::object& padding, const py::object& dilation, int64_t groups,
+                           const py::object& out) {
+  const Array dy = dense_argument(dy_object, "dy"), x = dense_argument(x_object, "x");
+  const int rank = static_cast<int>(weight_shape.size()) - 2;
+  const mk_conv_desc desc =
+      conv_desc("conv_backward_weight", rank, weight_shape, stride, padding, dilation, groups);
+  const Array dweight =
+      out.is_none() ? Array::empty(weight_shape, dy.dtype(), dy.device(), Format::contiguous)
+                    : output_argument(out, dy, weight_shape);
+  size_t bytes = 0;
+  check(mk_conv_backward_weight_workspace(&desc, dy.dl(), x.dl(), dweight.dl(), &bytes));
+  const Workspace workspace(bytes);
+  call([&] {
+    return mk_conv_backward_weight(&desc, dy.dl(), x.dl(), dweight.dl(), workspace.data(), bytes);
+  });
+  return dweight;
+}
+
+}  // namespace
+
+void bind_conv(py::module_& module) {
+  using py::arg;
+  module.def("conv", conv, arg("x"), arg("weight"), arg("bias"), arg("rank"), arg("stride"),
+             arg("padding"), arg("dilation"), arg("groups"), arg("activation"),
+             arg("channels_last"), arg("out"));
+  module.def("conv_transpose", conv_transpose, arg("x"), arg("weight"), arg("bias"), arg("rank"),
+             arg("stride"), arg("padding"), arg("output_padding"), arg("groups"), arg("dilation"),
+             arg("activation"), arg("channels_last"), arg("out"));
+  module.def("conv_backward_input", conv_backward_input, arg("dy"), arg("weight"),
+             arg("input_shape"), arg("stride"), arg("padding"), arg("dilation"), arg("groups"),
+             arg("channels_last"), arg("out"));
+  module.def("conv_backward_weight", conv_backward_weight, arg("dy"), arg("x"), arg("weight_shape"),
+             arg("stride"), arg("padding"), arg("dilation"), arg("groups"), arg("out"));
+}
+
+}  // namespace medkern::python

@@ -1,0 +1,214 @@
+#include "bindings/exchange.h"
+
+#include <bit>
+#include <cstring>
+
+namespace medkern::python {
+namespace {
+
+// DLPack's capsule of version 1, which unlike version 0 can say that memory is read-only.
+struct VersionedTensor {
+  uint32_t major, minor;
+  void* manager_ctx;
+  void (*deleter)(VersionedTensor* self);
+  uint64_t flags;
+  DLTensor dl_tensor;
+};
+constexpr uint64_t kFlagReadOnly = 1, kFlagCopied = 2;
+
+constexpr const char* kPlain = "dltensor";
+constexpr const char* kVersioned = "dltensor_versioned";
+
+// The element type of a buffer, from its format in the notation of Python's struct module.
+DLDataType buffer_dtype(const std::string& format, int64_t item, const char* name) {
+  std::string code = format;
+  if (!code.empty() && std::strchr("@=<>!", code[0]) != nullptr) {
+    const bool big = code[0] == '>' || code[0] == '!';
+    const bool swapped = code[0] == '<' ? std::endian::native == std::endian::big
+                                        : big && std::endian::native == std::endian::little;
+    if (swapped && item > 1) {
+      throw py::type_error(std::string(name) + " must be in native byte order, got '" + format +
+                           "'");
+    }
+    code.erase(0, 1);
+  }
+  const auto bits = static_cast<uint8_t>(8 * item);
+  if (code.size() == 1 && item <= 8) {
+    if (std::strchr("efd", code[0]) != nullptr) return {kDLFloat, bits, 1};
+    if (std::strchr("bhilqn", code[0]) != nullptr) return {kDLInt, bits, 1};
+    if (std::strchr("BHILQN", code[0]) != nullptr) return {kDLUInt, bits, 1};
+    if (code[0] == '?') return {kDLBool, 8, 1};
+  }
+  throw py::type_error(std::string(name) + " has the unsupported element type '" + format + "'");
+}
+
+bool is_known(DLDataType type) {
+  if (type.lanes != 1) return false;
+  switch (type.code) {
+    case kDLFloat:
+      return type.bits == 16 || type.bits == 32 || type.bits == 64;
+    case kDLInt:
+    case kDLUInt:
+      return type.bits == 8 || type.bits == 16 || type.bits == 32 || type.bits == 64;
+    case kDLBool:
+      return type.bits == 8;
+    default:
+      return false;
+  }
+}
+
+py::buffer_info request_buffer(const py::object& object, const char* name) {
+  try {
+    return py::reinterpret_borrow<py::buffer>(object).request();
+  } catch (const py::error_already_set& error) {  // e.g. NumPy's dates, which have no format
+    throw py::type_error(std::string(name) + " can't be viewed as an array: " +
+                         py::str(error.value()).cast<std::string>());
+  }
+}
+
+py::object call_dlpack(const py::object& object) {
+  const py::object method = object.attr("__dlpack__");
+  try {
+    return method(py::arg("max_version") = py::make_tuple(1, 0));
+  } catch (const py::error_already_set& error) {
+    if (!error.matches(PyExc_TypeError)) throw;
+    return method();  // a library from before version 1
+  }
+}
+
+// Releases what a capsule held, under the interpreter lock whichever thread drops the last array.
+template <class Managed>
+void release(void* pointer) {
+  auto* managed = static_cast<Managed*>(pointer);
+  py::gil_scoped_acquire locked;
+  if (managed->deleter != nullptr) managed->deleter(managed);
+}
+
+// Takes over what the capsule holds.
+template <class Managed>
+Array take_capsule(const py::object& capsule, const char* label, const char* used_label,
+                   bool readonly, const char* name) {
+  auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), label));
+  if (managed == nullptr || PyCapsule_SetName(capsule.ptr(), used_label) != 0) {
+    throw py::error_already_set();
+  }
+  const std::shared_ptr<void> owner(managed, release<Managed>);
+  const DLTensor& tensor = managed->dl_tensor;
+  if (!is_known(tensor.dtype)) {
+    throw py::type_error(std::string(name) + " has an unsupported element type: DLPack type code " +
+                         std::to_string(tensor.dtype.code) + " with " +
+                         std::to_string(tensor.dtype.bits) + " bits and " +
+                         std::to_string(tensor.dtype.lanes) + " lanes");
+  }
+  if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr)) {
+    throw py::value_error(std::string(name) + ": its DLPack capsule has no shape");
+  }
+  const Shape shape(tensor.shape, tensor.shape + tensor.ndim);
+  const Shape strides = tensor.strides != nullptr
+                            ? Shape(tensor.strides, tensor.strides + tensor.ndim)
+                            : dense_strides(shape, Format::contiguous);
+  void* data =
+      tensor.data != nullptr ? static_cast<char*>(tensor.data) + tensor.byte_offset : nullptr;
+  return Array::over(owner, data, tensor.dtype, tensor.device, shape, strides, readonly);
+}
+
+// A capsule of the given kind that keeps `array` alive.
+template <class Managed>
+py::capsule make_capsule(const Array& array, const char* label) {
+  struct Shared {
+    Array array;
+    Managed managed;
+  };
+  auto shared = std::make_unique<Shared>(Shared{array, {}});
+  Managed& managed = shared->managed;
+  managed.dl_tensor = *shared->array.dl();
+  managed.manager_ctx = shared.get();
+  managed.deleter = [](Managed* self) { delete static_cast<Shared*>(self->manager_ctx); };
+  // Its name is still `label` only if no consumer took it.
+  py::capsule capsule(&managed, label, [](PyObject* self) {
+    const char* name = PyCapsule_GetName(self);
+    if (std::strcmp(name, kPlain) != 0 && std::strcmp(name, kVersioned) != 0) return;
+    auto* untaken = static_cast<Managed*>(PyCapsule_GetPointer(self, name));
+    untaken->deleter(untaken);
+  });
+  shared.release();
+  return capsule;
+}
+
+[[noreturn]] void throw_buffer_error(const char* message) {
+  PyErr_SetString(PyExc_BufferError, message);
+  throw py::error_already_set();
+}
+
+}  // namespace
+
+Array array_from_buffer(const py::object& object, const char* name) {
+  auto info = std::make_shared<py::buffer_info>(request_buffer(object, name));
+  const DLDataType dtype = buffer_dtype(info->format, info->itemsize, name);
+  const Shape shape(info->shape.begin(), info->shape.end());
+  Shape strides(shape.size());
+  bool describable = reinterpret_cast<uintptr_t>(info->ptr) % info->itemsize == 0;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    strides[i] = info->strides[i] / info->itemsize;
+    if (shape[i] > 1 && (info->strides[i] < 0 || info->strides[i] % info->itemsize != 0)) {
+      describable = false;
+    }
+  }
+  if (!describable && info->size > 0) {
+    return array_from_buffer(py::module_::import("numpy").attr("array")(
+                                 object, py::arg("copy") = true, py::arg("order") = "C"),
+                             name);
+  }
+  const std::shared_ptr<void> owner(info->ptr, [info](void*) mutable {
+    py::gil_scoped_acquire locked;
+    info.reset();
+  });
+  return Array::over(owner, info->ptr, dtype, {kDLCPU, 0}, shape, strides, info->readonly);
+}
+
+Array array_from_dlpack(const py::object& object, const char* name) {
+  if (py::hasattr(object, "__dlpack_device__")) {
+    const auto device = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+    if (device.first != kDLCPU) {
+      throw_device_error(std::string(name) + " is on DLPack device type " +
+                         std::to_string(device.first) + "; medkern has kernels for the CPU only");
+    }
+  }
+  const py::object capsule = call_dlpack(object);
+  if (!PyCapsule_IsValid(capsule.ptr(), kVersioned)) {
+    return take_capsule<DLManagedTensor>(capsule, kPlain, "used_dltensor", false, name);
+  }
+  const auto* managed =
+      static_cast<VersionedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kVersioned));
+  if (managed->major != 1) {
+    throw py::type_error(std::string(name) + " speaks DLPack version " +
+                         std::to_string(managed->major) + ", medkern version 1");
+  }
+  return take_capsule<VersionedTensor>(capsule, kVersioned, "used_dltensor_versioned",
+                                       (managed->flags & kFlagReadOnly) != 0, name);
+}
+
+py::capsule dlpack_capsule(const Array& array, const py::object& stream,
+                           const py::object& max_version, const py::object& dl_device,
+                           const py::object& copy) {
+  if (!stream.is_none()) throw py::value_error("__dlpack__: stream must be None on the CPU");
+  if (!dl_device.is_none() &&
+      dl_device.cast<std::pair<int, int>>() != std::pair<int, int>{kDLCPU, 0}) {
+    throw_buffer_error("__dlpack__: this array can be given on the CPU only");
+  }
+  const bool copied = !copy.is_none() && copy.cast<bool>();
+  const Array given = copied ? array.copy() : array;
+  if (!max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1) {
+    py::capsule capsule = make_capsule<VersionedTensor>(given, kVersioned);
+    auto* managed = static_cast<VersionedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kVersioned));
+    managed->major = 1;
+    managed->flags = (given.readonly() ? kFlagReadOnly : 0) | (copied ? kFlagCopied : 0);
+    return capsule;
+  }
+  if (given.readonly()) {
+    throw_buffer_error("__dlpack__: a read-only array needs max_version (1, 0) or later");
+  }
+  return make_capsule<DLManagedTensor>(given, kPlain);
+}
+
+}  // namespace medkern::python

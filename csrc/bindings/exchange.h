@@ -1,0 +1,20 @@
+// Memory that comes from other libraries and goes to them: the buffer protocol and DLPack.
+#pragma once
+
+#include "bindings/array.h"
+
+namespace medkern::python {
+
+// A view of an object with the buffer protocol. What an Array can't describe (elements that are not
+// aligned, strides that run backwards) is copied once.
+Array array_from_buffer(const py::object& object, const char* name);
+
+// A view of an object with __dlpack__.
+Array array_from_dlpack(const py::object& object, const char* name);
+
+// What __dlpack__ returns: a capsule of version 1 if max_version allows it, else of version 0.
+py::capsule dlpack_capsule(const Array& array, const py::object& stream,
+                           const py::object& max_version, const py::object& dl_device,
+                           const py::object& copy);
+
+}  // namespace medkern::python

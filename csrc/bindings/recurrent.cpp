@@ -1,0 +1,211 @@
+// Python bindings of recurrent layers.
+#include "medkern/recurrent.h"
+
+#include <deque>
+
+#include "bindings/arguments.h"
+#include "bindings/module.h"
+
+namespace medkern::python {
+namespace {
+
+int32_t cell_argument(const std::string& cell) {
+  const char* names[4] = {"lstm", "gru", "rnn_tanh", "rnn_relu"};
+  for (int32_t i = 0; i < 4; ++i) {
+    if (cell == names[i]) return i;
+  }
+  throw py::value_error("cell must be 'lstm', 'gru', 'rnn_tanh' or 'rnn_relu', got '" + cell + "'");
+}
+
+// [..., N, T, C] with N and T exchanged.
+Shape exchanged(Shape shape) {
+  const size_t rank = shape.size();
+  if (rank >= 3) std::swap(shape[rank - 3], shape[rank - 2]);
+  return shape;
+}
+
+Array exchanged(const Array& x) {
+  return x.with_layout(exchanged(x.shape()), exchanged(x.strides()));
+}
+
+// The arguments that both passes share, as a C struct and what it points to.
+class LayerArguments {
+ public:
+  LayerArguments(const std::string& cell, bool single_step, const py::object& x,
+                 const py::sequence& weights, const py::object& h0, const py::object& c0,
+                 const py::object& lengths) {
+    layer.struct_size = sizeof layer;
+    layer.cell = cell_argument(cell);
+    layer.single_step = single_step;
+    layer.x = keep(x_argument(x));
+    layer.h0 = keep(h0, "h0");
+    layer.c0 = keep(c0, "c0");
+    layer.lengths = keep(lengths, "lengths");
+    if (weights.size() < 1 || weights.size() > 2) {
+      throw py::value_error("weights must hold 1 or 2 directions, got " +
+                            std::to_string(weights.size()));
+    }
+    layer.directions = static_cast<int32_t>(weights.size());
+    for (int d = 0; d < layer.directions; ++d) add_weights(d, weights[d]);
+    check(mk_recurrent_output_shapes(&layer, y_.data(), state_.data(), saved_.data()));
+  }
+  LayerArguments(const LayerArguments&) = delete;
+  LayerArguments& operator=(const LayerArguments&) = delete;
+
+  mk_recurrent_layer layer{};
+
+  const Array& x() const { return arrays_.front(); }
+  bool is_lstm() const { return layer.cell == MK_LSTM; }
+  Shape y_shape() const { return y_; }
+  Shape state_shape() const { return single(state_, 2); }
+  Shape saved_shape() const { return single(saved_, 2); }
+
+  Array empty(const Shape& shape) const {
+    return Array::empty(shape, x().dtype(), x().device(), Format::contiguous);
+  }
+  // New memory for [..., N, T, C] in the order of x.
+  Array empty_in_order(const Shape& shape) const {
+    return time_major_ ? exchanged(empty(exchanged(shape))) : empty(shape);
+  }
+
+ private:
+  Shape single(const Shape& shape, size_t rank) const {
+    return layer.single_step != 0 ? Shape(shape.begin(), shape.begin() + rank) : shape;
+  }
+
+  // Batch-major or time-major memory as it is, anything else copied once.
+  Array x_argument(const py::object& object) {
+    const Array x = Array::from_object(object, "x");
+    time_major_ = x.rank() == 3 && !x.is_contiguous() && exchanged(x).is_contiguous();
+    return time_major_ ? x : x.contiguous();
+  }
+
+  const DLTensor* keep(const Array& array) { return arrays_.emplace_back(array).dl(); }
+  const DLTensor* keep(const py::object& object, const char* name) {
+    return object.is_none() ? nullptr : keep(Array::from_object(object, name).contiguous());
+  }
+
+  void add_weights(int d, const py::object& object) {
+    if (!py::isinstance<py::sequence>(object) || (py::len(object) != 2 && py::len(object) != 4)) {
+      throw py::type_error(
+          "weights of a direction must be (weight_ih, weight_hh) or (weight_ih, weight_hh, "
+          "bias_ih, "
+          "bias_hh), got " +
+          py::repr(object).cast<std::string>());
+    }
+    const auto items = py::reinterpret_borrow<py::sequence>(object);
+    layer.weight_ih[d] = keep(items[0], "weight_ih");
+    layer.weight_hh[d] = keep(items[1], "weight_hh");
+    if (items.size() == 2) return;
+    layer.bias_ih[d] = keep(items[2], "bias_ih");
+    layer.bias_hh[d] = keep(items[3], "bias_hh");
+  }
+
+  std::deque<Array> arrays_;  // x first; stays where it is when it grows
+  bool time_major_ = false;
+  Shape y_ = Shape(3), state_ = Shape(3), saved_ = Shape(4);
+};
+
+std::optional<Array> contiguous_argument(const py::object& object, const char* name) {
+  if (object.is_none()) return std::nullopt;
+  return Array::from_object(object, name).contiguous();
+}
+
+// An [N, T, C] argument whose columns are contiguous.
+std::optional<Array> rows_argument(const py::object& object, const char* name) {
+  if (object.is_none()) return std::nullopt;
+  const Array x = Array::from_object(object, name);
+  return x.rank() == 3 && x.strides()[2] == 1 ? x : x.contiguous();
+}
+
+py::object cast_optional(const std::optional<Array>& array) {
+  return array ? py::cast(*array) : py::none();
+}
+
+// (y, h_n, c_n, saved), None where there is none.
+py::tuple recurrent_forward(const std::string& cell, bool single_step, const py::object& x,
+                            const py::sequence& weights, const py::object& h0, const py::object& c0,
+                            const py::object& lengths, bool save, const py::object& out) {
+  const LayerArguments l(cell, single_step, x, weights, h0, c0, lengths);
+  std::optional<Array> y, c_n, saved;
+  if (!single_step) {
+    y = out.is_none() ? l.empty_in_order(l.y_shape()) : output_argument(out, l.x(), l.y_shape());
+  }
+  const Array h_n = single_step && !out.is_none() ? output_argument(out, l.x(), l.state_shape())
+                                                  : l.empty(l.state_shape());
+  if (l.is_lstm()) c_n = l.empty(l.state_shape());
+  if (save) saved = l.empty_in_order(l.saved_shape());
+  mk_recurrent_results results{sizeof results, dl(y), h_n.dl(), dl(c_n), dl(saved)};
+  size_t bytes = 0;
+  check(mk_recurrent_forward_workspace(&l.layer, &results, &bytes));
+  const Workspace workspace(bytes);
+  call([&] { return mk_recurrent_forward(&l.layer, &results, workspace.data(), bytes); });
+  return py::make_tuple(cast_optional(y), h_n, cast_optional(c_n), cast_optional(saved));
+}
+
+// (dx, dh0, dc0, [(dweight_ih, dweight_hh, dbias_ih, dbias_hh) per direction]), None where there is
+// none or it is not wanted.
+py::tuple recurrent_backward(const std::string& cell, bool single_step, const py::object& dy_object,
+                             const py::object& dh_n_object, const py::object& dc_n_object,
+                             const py::object& x, const py::sequence& weights, const py::object& h0,
+                             const py::object& c0, const py::object& lengths,
+                             const py::object& y_object, const py::object& saved_object,
+                             bool input_gradient, bool weight_gradients) {
+  const LayerArguments l(cell, single_step, x, weights, h0, c0, lengths);
+  const auto dy = rows_argument(dy_object, "dy"), y = rows_argument(y_object, "y");
+  const auto dh_n = contiguous_argument(dh_n_object, "dh_n");
+  const auto dc_n = contiguous_argument(dc_n_object, "dc_n");
+  const Array saved = Array::from_object(saved_object, "saved");
+  const mk_recurrent_results results{sizeof results, dl(y), nullptr, nullptr, saved.dl()};
+
+  std::optional<Array> dx, dc0;
+  if (input_gradient) dx = l.empty_in_order(l.x().shape());
+  const Array dh0 = l.empty(l.state_shape());
+  if (l.is_lstm()) dc0 = l.empty(l.state_shape());
+  mk_recurrent_gradients g{};
+  g.struct_size = sizeof g;
+  g.dy = dl(dy);
+  g.dh_n = dl(dh_n);
+  g.dc_n = dl(dc_n);
+  g.dx = dl(dx);
+  g.dh0 = dh0.dl();
+  g.dc0 = dl(dc0);
+  std::deque<Array> arrays;
+  py::list parameters;
+  for (int d = 0; weight_gradients && d < l.layer.directions; ++d) {
+    py::list each;
+    const auto wanted = [&](const DLTensor* like) -> DLTensor* {
+      if (like == nullptr) {
+        each.append(py::none());
+        return nullptr;
+      }
+      arrays.push_back(l.empty(Shape(like->shape, like->shape + like->ndim)));
+      each.append(arrays.back());
+      return arrays.back().dl();
+    };
+    g.dweight_ih[d] = wanted(l.layer.weight_ih[d]);
+    g.dweight_hh[d] = wanted(l.layer.weight_hh[d]);
+    g.dbias_ih[d] = wanted(l.layer.bias_ih[d]);
+    g.dbias_hh[d] = wanted(l.layer.bias_hh[d]);
+    parameters.append(py::tuple(each));
+  }
+  size_t bytes = 0;
+  check(mk_recurrent_backward_workspace(&l.layer, &bytes));
+  const Workspace workspace(bytes);
+  call([&] { return mk_recurrent_backward(&l.layer, &results, &g, workspace.data(), bytes); });
+  return py::make_tuple(cast_optional(dx), dh0, cast_optional(dc0), parameters);
+}
+
+}  // namespace
+
+void bind_recurrent(py::module_& module) {
+  using py::arg;
+  module.def("recurrent_forward", recurrent_forward, arg("cell"), arg("single_step"), arg("x"),
+             arg("weights"), arg("h0"), arg("c0"), arg("lengths"), arg("save"), arg("out"));
+  module.def("recurrent_backward", recurrent_backward, arg("cell"), arg("single_step"), arg("dy"),
+             arg("dh_n"), arg("dc_n"), arg("x"), arg("weights"), arg("h0"), arg("c0"),
+             arg("lengths"), arg("y"), arg("saved"), arg("input_gradient"),
+             arg("weight_gradients"));
+}
+
+}  // namespace medkern::python

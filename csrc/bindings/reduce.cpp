@@ -1,0 +1,103 @@
+// Python bindings of reductions.
+#include "medkern/reduce.h"
+
+#include "bindings/arguments.h"
+#include "bindings/module.h"
+
+namespace medkern::python {
+namespace {
+
+// dim is None (all axes), an int or a sequence of ints.
+mk_reduce_desc reduce_desc(mk_reduce_op op, const py::object& dim, bool keepdim,
+                           double correction) {
+  mk_reduce_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.op = op;
+  desc.keepdim = keepdim;
+  desc.correction = correction;
+  desc.dims_count = -1;
+  if (dim.is_none()) return desc;
+  const bool single = PyIndex_Check(dim.ptr()) != 0;
+  int64_t dims[MK_MAX_RANK] = {};
+  const size_t count = single                              ? 1
+                       : py::isinstance<py::sequence>(dim) ? py::len(dim)
+                                                           : MK_MAX_RANK + 1;
+  if (count > MK_MAX_RANK) {
+    throw py::type_error("dim must be None, an int or a sequence of at most 8 ints, got " +
+                         py::repr(dim).cast<std::string>());
+  }
+  axes_argument("reduce", "dim", dim, static_cast<int>(count), dims);
+  desc.dims_count = static_cast<int32_t>(count);
+  for (size_t i = 0; i < count; ++i) {
+    // What does not fit 32 bits is out of range either way.
+    desc.dims[i] = dims[i] > INT32_MAX   ? INT32_MAX
+                   : dims[i] < INT32_MIN ? INT32_MIN
+                                         : static_cast<int32_t>(dims[i]);
+  }
+  return desc;
+}
+
+Shape output_shape(const mk_reduce_desc& desc, const Array& x) {
+  Shape shape(MK_MAX_RANK);
+  int32_t rank = 0;
+  check(mk_reduce_output_shape(&desc, x.dl(), shape.data(), &rank));
+  shape.resize(rank);
+  return shape;
+}
+
+py::object reduce(mk_reduce_op op, const py::object& x_object, const py::object& dim, bool keepdim,
+                  double correction, bool return_indices, const py::object& out) {
+  const Array x = Array::from_object(x_object, "x");
+  const mk_reduce_desc desc = reduce_desc(op, dim, keepdim, correction);
+  const Shape shape = output_shape(desc, x);
+  size_t bytes = 0;
+  check(mk_reduce_workspace(&desc, x.dl(), &bytes));
+  const Workspace workspace(bytes);
+  const Array y = output_argument(out, x, shape);
+  std::optional<Array> indices;
+  if (return_indices) indices = output_argument(py::none(), x, shape, kInt64);
+  call([&] { return mk_reduce(&desc, x.dl(), y.dl(), dl(indices), workspace.data(), bytes); });
+  if (return_indices) return py::make_tuple(y, *indices);
+  return py::cast(y);
+}
+
+Array reduce_take(const py::object& x_object, const py::object& indices_object,
+                  const py::object& dim, bool keepdim, const py::object& out) {
+  const Array x = Array::from_object(x_object, "x");
+  const Array indices = Array::from_object(indices_object, "indices");
+  const mk_reduce_desc desc = reduce_desc(MK_SUM, dim, keepdim, 0);
+  const Array y = output_argument(out, x, output_shape(desc, x));
+  call([&] { return mk_reduce_take(&desc, x.dl(), indices.dl(), y.dl()); });
+  return y;
+}
+
+Array reduce_put(const py::object& dy_object, const py::object& indices_object,
+                 const Shape& input_shape, const py::object& dim, bool keepdim,
+                 const py::object& out) {
+  const Array dy = Array::from_object(dy_object, "dy");
+  const Array indices = Array::from_object(indices_object, "indices");
+  const mk_reduce_desc desc = reduce_desc(MK_SUM, dim, keepdim, 0);
+  const Array dx = output_argument(out, dy, input_shape);
+  call([&] { return mk_reduce_put(&desc, dy.dl(), indices.dl(), dx.dl()); });
+  return dx;
+}
+
+}  // namespace
+
+void bind_reduce(py::module_& module) {
+  using py::arg;
+  py::enum_<mk_reduce_op>(module, "ReduceOp")
+      .value("sum", MK_SUM)
+      .value("mean", MK_MEAN)
+      .value("var", MK_VAR)
+      .value("max", MK_MAX)
+      .value("min", MK_MIN);
+  module.def("reduce", reduce, arg("op"), arg("x"), arg("dim"), arg("keepdim"), arg("correction"),
+             arg("return_indices"), arg("out"));
+  module.def("reduce_take", reduce_take, arg("x"), arg("indices"), arg("dim"), arg("keepdim"),
+             arg("out"));
+  module.def("reduce_put", reduce_put, arg("dy"), arg("indices"), arg("input_shape"), arg("dim"),
+             arg("keepdim"), arg("out"));
+}
+
+}  // namespace medkern::python

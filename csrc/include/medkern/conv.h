@@ -1,0 +1,81 @@
+/* Convolution over the spatial dimensions of (N, C, W), (N, C, H, W) or (N, C, D, H, W) tensors,
+ * its gradients, and transposed convolution. */
+#ifndef MEDKERN_CONV_H
+#define MEDKERN_CONV_H
+
+#include "medkern/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Only the first spatial_rank entries of each array are read. The kernel's size is the weight's. */
+typedef struct mk_conv_desc {
+  size_t struct_size;
+  int32_t spatial_rank; /* 1, 2 or 3 */
+  int64_t groups;
+  int64_t stride[3];
+  int64_t padding[3][2]; /* zeros before and after; negative sizes crop */
+  int64_t dilation[3];
+  int64_t output_padding[3]; /* from 0 to stride - 1; read by mk_conv_transpose_* only */
+} mk_conv_desc;
+
+/* y[n, o, p] = act(bias[o] + sum over c, t of x[n, c, p stride - padding + t dilation]
+ *                                             * weight[o, c, t]),
+ * where o and c are of the same group.
+ *   x       [N, C, spatial]            float32 or float64, contiguous or channels-last
+ *   weight  [O, C / groups, kernel]    dtype of x, contiguous
+ *   bias    [O]                        dtype of x, contiguous; may be NULL
+ *   activation                         an mk_activation
+ *   y       [N, O, output]             dtype of x, contiguous or channels-last, overwritten
+ *   output = floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1 */
+MK_API mk_status mk_conv_output_shape(const mk_conv_desc* desc, const DLTensor* x,
+                                      const DLTensor* weight, int64_t* shape);
+MK_API mk_status mk_conv_workspace(const mk_conv_desc* desc, const DLTensor* x,
+                                   const DLTensor* weight, size_t* bytes);
+MK_API mk_status mk_conv_forward(const mk_conv_desc* desc, const DLTensor* x,
+                                 const DLTensor* weight, const DLTensor* bias, int32_t activation,
+                                 DLTensor* y, void* workspace, size_t workspace_bytes);
+
+/* dx[n, c, q] = sum of dy[n, o, p] weight[o, c, t] over all p, t with p stride - padding
+ * + t dilation = q.
+ *   dy [N, O, output], weight as above, dx [N, C, spatial] overwritten; its shape says what x was
+ */
+MK_API mk_status mk_conv_backward_input_workspace(const mk_conv_desc* desc, const DLTensor* dy,
+                                                  const DLTensor* weight, const DLTensor* dx,
+                                                  size_t* bytes);
+MK_API mk_status mk_conv_backward_input(const mk_conv_desc* desc, const DLTensor* dy,
+                                        const DLTensor* weight, DLTensor* dx, void* workspace,
+                                        size_t workspace_bytes);
+
+/* dweight[o, c, t] = sum over n, p of dy[n, o, p] x[n, c, p stride - padding + t dilation].
+ *   dy [N, O, output], x [N, C, spatial], dweight [O, C / groups, kernel] contiguous, overwritten
+ */
+MK_API mk_status mk_conv_backward_weight_workspace(const mk_conv_desc* desc, const DLTensor* dy,
+                                                   const DLTensor* x, const DLTensor* dweight,
+                                                   size_t* bytes);
+MK_API mk_status mk_conv_backward_weight(const mk_conv_desc* desc, const DLTensor* dy,
+                                         const DLTensor* x, DLTensor* dweight, void* workspace,
+                                         size_t workspace_bytes);
+
+/* Transposed convolution: y = act(bias + mk_conv_backward_input(x, weight)).
+ *   x       [N, C, spatial]
+ *   weight  [C, O / groups, kernel]
+ *   y       [N, O, output]
+ *   output = (size - 1) stride - padding + dilation (kernel - 1) + output_padding + 1
+ * Its gradients: with respect to x mk_conv_forward(dy, weight), with respect to the weight
+ * mk_conv_backward_weight with x for dy and dy for x. */
+MK_API mk_status mk_conv_transpose_output_shape(const mk_conv_desc* desc, const DLTensor* x,
+                                                const DLTensor* weight, int64_t* shape);
+MK_API mk_status mk_conv_transpose_workspace(const mk_conv_desc* desc, const DLTensor* x,
+                                             const DLTensor* weight, size_t* bytes);
+MK_API mk_status mk_conv_transpose_forward(const mk_conv_desc* desc, const DLTensor* x,
+                                           const DLTensor* weight, const DLTensor* bias,
+                                           int32_t activation, DLTensor* y, void* workspace,
+                                           size_t workspace_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,336 @@
+// Entry points of convolution: check, then call the table.
+#include "kernels/conv/conv.h"
+
+#include <initializer_list>
+
+#include "kernels/table.h"
+#include "medkern/conv.h"
+
+namespace medkern {
+namespace {
+
+constexpr int64_t kMost = INT32_MAX;
+
+// "conv2d", "conv_transpose3d", ...
+const char* name_of(const mk_conv_desc* desc, bool transpose) {
+  static constexpr const char* kNames[2][3] = {
+      {"conv1d", "conv2d", "conv3d"}, {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}};
+  const bool known = desc != nullptr && desc->spatial_rank >= 1 && desc->spatial_rank <= 3;
+  return known ? kNames[transpose][desc->spatial_rank - 1] : transpose ? "conv_transpose" : "conv";
+}
+
+// Checks the descriptor and a weight's form: [outer, inner, kernel], where groups divide `outer`.
+Window conv_window(const char* op, const mk_conv_desc* desc, const TensorView& weight) {
+  expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof(mk_conv_desc));
+  expect_range(op, "spatial_rank", desc->spatial_rank, 1, 3);
+  expect_rank(op, weight, desc->spatial_rank + 2);
+  expect_contiguous(op, weight);
+  const Window window = window_of(op, desc->spatial_rank, weight.shape + 2, desc->stride,
+                                  desc->padding, desc->dilation);
+  expect_range(op, "groups", desc->groups, 1, kMost);
+  require(weight.shape[0] % desc->groups == 0, op, ": groups ", desc->groups, " must divide the ",
+          weight.shape[0], " channels of the first axis of ", weight.name, " ", shape_text(weight));
+  return window;
+}
+
+// The checks every pass makes of an image against the first tensor.
+void expect_conv_image(const char* op, const mk_conv_desc* desc, const TensorView& x,
+                       const TensorView& first) {
+  expect_image(op, x, desc->spatial_rank);
+  expect_float(op, first);
+  expect_same_dtype(op, x, first);
+  expect_same_device(op, x, first);
+  expect_dense(op, x);
+}
+
+void expect_channels(const char* op, const mk_conv_desc* desc, const TensorView& x,
+                     const TensorView& weight, int64_t expected, const char* kind) {
+  require(x.shape[1] == expected, op, ": ", weight.name, " expects ", expected, " ", kind,
+          " channels, got ", x.name, " with ", x.shape[1], " (", x.name, " ", shape_text(x), ", ",
+          weight.name, " ", shape_text(weight), ", groups ", desc->groups, ")");
+}
+
+// (N, channels, spatial...) from sizes in 3-D.
+struct ImageShape {
+  int64_t shape[5];
+  ImageShape(const mk_conv_desc* desc, int64_t n, int64_t channels, const int64_t size[3])
+      : shape{n, channels} {
+    for (int i = 0; i < desc->spatial_rank; ++i) shape[2 + i] = size[3 - desc->spatial_rank + i];
+  }
+};
+
+// An image of which only the shape is known yet.
+Image shape_only(const mk_conv_desc* desc, int64_t n, int64_t channels, const int64_t size[3]) {
+  const ImageShape shape(desc, n, channels, size);
+  TensorView x{};
+  x.rank = desc->spatial_rank + 2;
+  for (int i = 0; i < x.rank; ++i) x.shape[i] = shape.shape[i];
+  return image_of(x);
+}
+
+// Fails if scratch memory for these can't be counted in 64 bits.
+void expect_workspace_sizes(const char* op, const Image& image, const Region& region,
+                            const TensorView& weight, const TensorView& other) {
+  constexpr int64_t kBytes = 8, kVectors = 32;  // of an element; channels rounded up to them
+  int64_t taps = kVectors * kBytes;
+  for (int i = 2; i < weight.rank; ++i) taps = checked_mul(op, taps, weight.shape[i]);
+  int64_t elements = checked_mul(op, image.n, checked_add(op, image.c, kVectors));
+  for (int i = 0; i < 3; ++i) elements = checked_mul(op, elements, region.size[i]);
+  checked_mul(op, elements, 2 * kBytes);
+  checked_mul(op, checked_add(op, weight.count, other.count), kVectors * kVectors * kBytes);
+}
+
+ConvArgs conv_args(const char* op, const mk_conv_desc* desc, const Window& window, bool backward,
+                   const TensorView& source, const TensorView& weight, const Image& result) {
+  ConvArgs args{};
+  args.dtype = source.dtype;
+  args.window = window;
+  args.backward = backward;
+  args.groups = desc->groups;
+  args.source = image_of(source);
+  args.result = result;
+  args.region = region_of(args);
+  args.weight = weight.data;
+  expect_workspace_sizes(op, args.source, args.region, weight, source);
+  return args;
+}
+
+// Arguments of the forward pass, without result, bias and activation.
+ConvArgs forward_args(const char* op, const mk_conv_desc* desc, const TensorView& x,
+                      const TensorView& weight) {
+  const Window window = conv_window(op, desc, weight);
+  expect_conv_image(op, desc, x, x);
+  expect_same_dtype(op, weight, x);
+  expect_same_device(op, weight, x);
+  expect_channels(op, desc, x, weight, checked_mul(op, weight.shape[1], desc->groups), "input");
+  int64_t size[3];
+  window_output_size(op, window, image_of(x).size, false, size);
+  return conv_args(op, desc, window, false, x, weight,
+                   shape_only(desc, x.shape[0], weight.shape[0], size));
+}
+
+ConvArgs transpose_args(const char* op, const mk_conv_desc* desc, const TensorView& x,
+                        const TensorView& weight) {
+  const Window window = conv_window(op, desc, weight);
+  expect_conv_image(op, desc, x, x);
+  expect_same_dtype(op, weight, x);
+  expect_same_device(op, weight, x);
+  expect_channels(op, desc, x, weight, weight.shape[0], "input");
+  const Image image = image_of(x);
+  int64_t size[3];
+  for (int i = 0; i < 3; ++i) {
+    const int j = i - (3 - desc->spatial_rank);
+    const int64_t extra = j >= 0 ? desc->output_padding[j] : 0;
+    expect_range(op, "output_padding", extra, 0, window.stride[i] - 1);
+    require(image.size[i] >= 1, op, ": x must have at least one position along each axis, got ",
+            shape_text(x));
+    const int64_t steps = checked_mul(op, image.size[i] - 1, window.stride[i]);
+    const int64_t extent = window.dilation[i] * (window.kernel[i] - 1) + 1;
+    size[i] = checked_add(op, steps, extent + extra - window.pad_before[i] - window.pad_after[i]);
+    require(size[i] >= 1, op, ": padding ", window.pad_before[i], " and ", window.pad_after[i],
+            " leaves nothing of an output of size ",
+            size[i] + window.pad_before[i] + window.pad_after[i]);
+  }
+  const int64_t channels = checked_mul(op, weight.shape[1], desc->groups);
+  return conv_args(op, desc, window, true, x, weight, shape_only(desc, x.shape[0], channels, size));
+}
+
+// The shapes of x, dy and weight belong together. `given` says which one the message calls x.
+Window backward_window(const char* op, const mk_conv_desc* desc, const TensorView& dy,
+                       const TensorView& weight, const TensorView& x) {
+  const Window window = conv_window(op, desc, weight);
+  expect_conv_image(op, desc, dy, dy);
+  expect_conv_image(op, desc, x, dy);
+  expect_same_dtype(op, weight, dy);
+  expect_same_device(op, weight, dy);
+  expect_channels(op, desc, dy, weight, weight.shape[0], "output");
+  expect_channels(op, desc, x, weight, checked_mul(op, weight.shape[1], desc->groups), "input");
+  int64_t size[3];
+  window_output_size(op, window, image_of(x).size, false, size);
+  const ImageShape shape(desc, x.shape[0], weight.shape[0], size);
+  expect_shape(op, dy, desc->spatial_rank + 2, shape.shape);
+  return window;
+}
+
+ConvArgs backward_input_args(const char* op, const mk_conv_desc* desc, const TensorView& dy,
+                             const TensorView& weight, const TensorView& dx) {
+  const Window window = backward_window(op, desc, dy, weight, dx);
+  return conv_args(op, desc, window, true, dy, weight, image_of(dx));
+}
+
+ConvWeightArgs backward_weight_args(const char* op, const mk_conv_desc* desc, const TensorView& dy,
+                                    const TensorView& x, const TensorView& dweight) {
+  const Window window = backward_window(op, desc, dy, dweight, x);
+  const ConvArgs forward = conv_args(op, desc, window, false, x, dweight, image_of(dy));
+  expect_workspace_sizes(op, forward.source, forward.region, dweight, dy);
+  ConvWeightArgs args{};
+  args.dtype = dy.dtype;
+  args.window = window;
+  args.groups = desc->groups;
+  args.x = forward.source;
+  args.dy = forward.result;
+  args.region = forward.region;
+  args.dweight = dweight.data;
+  return args;
+}
+
+void give_bytes(const char* op, size_t* bytes, size_t value) {
+  require(bytes != nullptr, op, ": bytes is NULL");
+  *bytes = value;
+}
+
+void give_image_shape(const char* op, const mk_conv_desc* desc, const ConvArgs& args,
+                      int64_t* shape) {
+  const ImageShape result(desc, args.result.n, args.result.c, args.result.size);
+  give_shape(op, shape, desc->spatial_rank + 2, result.shape);
+}
+
+// Forward and transposed: checks bias, activation and y, and runs.
+void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const TensorView& x,
+                 const TensorView& weight, const DLTensor* bias, int32_t activation,
+                 const TensorView& y, void* workspace, size_t workspace_bytes) {
+  const TensorView biasv = optional_view(op, "bias", bias);
+  const ImageShape shape(desc, args.result.n, args.result.c, args.result.size);
+  args.activation = activation_of(op, activation);
+  if (bias != nullptr) {
+    expect_same_dtype(op, biasv, x);
+    expect_same_device(op, biasv, x);
+    expect_shape(op, biasv, 1, &args.result.c);
+    expect_contiguous(op, biasv);
+    expect_no_overlap(op, y, biasv);
+  }
+  expect_same_dtype(op, y, x);
+  expect_same_device(op, y, x);
+  expect_shape(op, y, desc->spatial_rank + 2, shape.shape);
+  expect_dense(op, y);
+  expect_no_overlap(op, y, x);
+  expect_no_overlap(op, y, weight);
+  const ConvKernels& kernels = *kernels_for(x.device).conv;
+  expect_workspace(op, workspace, workspace_bytes, kernels.workspace(args));
+  args.result = image_of(y);
+  args.bias = biasv.data;
+  args.workspace = workspace;
+  if (y.count > 0) kernels.run(args);
+}
+
+}  // namespace
+}  // namespace medkern
+
+using namespace medkern;
+
+extern "C" mk_status mk_conv_output_shape(const mk_conv_desc* desc, const DLTensor* x,
+                                          const DLTensor* weight, int64_t* shape) {
+  return guarded([&] {
+    const char* op = name_of(desc, false);
+    const ConvArgs args = forward_args(op, desc, view(op, "x", x), view(op, "weight", weight));
+    give_image_shape(op, desc, args, shape);
+  });
+}
+
+extern "C" mk_status mk_conv_workspace(const mk_conv_desc* desc, const DLTensor* x,
+                                       const DLTensor* weight, size_t* bytes) {
+  return guarded([&] {
+    const char* op = name_of(desc, false);
+    const TensorView xv = view(op, "x", x);
+    const ConvArgs args = forward_args(op, desc, xv, view(op, "weight", weight));
+    give_bytes(op, bytes, kernels_for(xv.device).conv->workspace(args));
+  });
+}
+
+extern "C" mk_status mk_conv_forward(const mk_conv_desc* desc, const DLTensor* x,
+                                     const DLTensor* weight, const DLTensor* bias,
+                                     int32_t activation, DLTensor* y, void* workspace,
+                                     size_t workspace_bytes) {
+  return guarded([&] {
+    const char* op = name_of(desc, false);
+    const TensorView xv = view(op, "x", x), wv = view(op, "weight", weight), yv = view(op, "y", y);
+    ConvArgs args = forward_args(op, desc, xv, wv);
+    run_forward(op, desc, args, xv, wv, bias, activation, yv, workspace, workspace_bytes);
+  });
+}
+
+extern "C" mk_status mk_conv_transpose_output_shape(const mk_conv_desc* desc, const DLTensor* x,
+                                                    const DLTensor* weight, int64_t* shape) {
+  return guarded([&] {
+    const char* op = name_of(desc, true);
+    const ConvArgs args = transpose_args(op, desc, view(op, "x", x), view(op, "weight", weight));
+    give_image_shape(op, desc, args, shape);
+  });
+}
+
+extern "C" mk_status mk_conv_transpose_workspace(const mk_conv_desc* desc, const DLTensor* x,
+                                                 const DLTensor* weight, size_t* bytes) {
+  return guarded([&] {
+    const char* op = name_of(desc, true);
+    const TensorView xv = view(op, "x", x);
+    const ConvArgs args = transpose_args(op, desc, xv, view(op, "weight", weight));
+    give_bytes(op, bytes, kernels_for(xv.device).conv->workspace(args));
+  });
+}
+
+extern "C" mk_status mk_conv_transpose_forward(const mk_conv_desc* desc, const DLTensor* x,
+                                               const DLTensor* weight, const DLTensor* bias,
+                                               int32_t activation, DLTensor* y, void* workspace,
+                                               size_t workspace_bytes) {
+  return guarded([&] {
+    const char* op = name_of(desc, true);
+    const TensorView xv = view(op, "x", x), wv = view(op, "weight", weight), yv = view(op, "y", y);
+    ConvArgs args = transpose_args(op, desc, xv, wv);
+    run_forward(op, desc, args, xv, wv, bias, activation, yv, workspace, workspace_bytes);
+  });
+}
+
+extern "C" mk_status mk_conv_backward_input_workspace(const mk_conv_desc* desc, const DLTensor* dy,
+                                                      const DLTensor* weight, const DLTensor* dx,
+                                                      size_t* bytes) {
+  return guarded([&] {
+    const char* op = "conv_backward_input";
+    const TensorView dyv = view(op, "dy", dy), wv = view(op, "weight", weight);
+    const ConvArgs args = backward_input_args(op, desc, dyv, wv, view(op, "dx", dx));
+    give_bytes(op, bytes, kernels_for(dyv.device).conv->workspace(args));
+  });
+}
+
+extern "C" mk_status mk_conv_backward_input(const mk_conv_desc* desc, const DLTensor* dy,
+                                            const DLTensor* weight, DLTensor* dx, void* workspace,
+                                            size_t workspace_bytes) {
+  return guarded([&] {
+    const char* op = "conv_backward_input";
+    const TensorView dyv = view(op, "dy", dy), wv = view(op, "weight", weight);
+    const TensorView dxv = view(op, "dx", dx);
+    ConvArgs args = backward_input_args(op, desc, dyv, wv, dxv);
+    for (const TensorView* input : {&dyv, &wv}) expect_no_overlap(op, dxv, *input);
+    const ConvKernels& kernels = *kernels_for(dyv.device).conv;
+    expect_workspace(op, workspace, workspace_bytes, kernels.workspace(args));
+    args.workspace = workspace;
+    if (dxv.count > 0) kernels.run(args);
+  });
+}
+
+extern "C" mk_status mk_conv_backward_weight_workspace(const mk_conv_desc* desc, const DLTensor* dy,
+                                                       const DLTensor* x, const DLTensor* dweight,
+                                                       size_t* bytes) {
+  return guarded([&] {
+    const char* op = "conv_backward_weight";
+    const TensorView dyv = view(op, "dy", dy), xv = view(op, "x", x);
+    const ConvWeightArgs args =
+        backward_weight_args(op, desc, dyv, xv, view(op, "dweight", dweight));
+    give_bytes(op, bytes, kernels_for(dyv.device).conv->backward_weight_workspace(args));
+  });
+}
+
+extern "C" mk_status mk_conv_backward_weight(const mk_conv_desc* desc, const DLTensor* dy,
+                                             const DLTensor* x, DLTensor* dweight, void* workspace,
+                                             size_t workspace_bytes) {
+  return guarded([&] {
+    const char* op = "conv_backward_weight";
+    const TensorView dyv = view(op, "dy", dy), xv = view(op, "x", x);
+    const TensorView dwv = view(op, "dweight", dweight);
+    ConvWeightArgs args = backward_weight_args(op, desc, dyv, xv, dwv);
+    for (const TensorView* input : {&dyv, &xv}) expect_no_overlap(op, dwv, *input);
+    const ConvKernels& kernels = *kernels_for(dyv.device).conv;
+    expect_workspace(op, workspace, workspace_bytes, kernels.backward_weight_workspace(args));
+    args.workspace = workspace;
+    if (dwv.count > 0) kernels.backward_weight(args);
+  });
+}

@@ -1,0 +1,69 @@
+// Convolution: what the kernels are given once every argument has been checked.
+//
+// Forward and backward with respect to the input are one computation, a correlation of a source
+// image with the weights. Along each axis the positions of the result fall into residue classes;
+// those of a class read the source at equal steps and share their window positions ("taps"):
+//
+//   result[out_first + j out_step] += source[in_first + j in_step + u in_tap_step]
+//                                     * weight[tap_first + u tap_step],   j < count, u < taps
+//
+// Forward:  one class; in_step is the stride.
+// Backward: `stride` classes, one for each remainder of the position by the stride, each a
+//           convolution of stride 1 over dy with the taps that reach it (maybe none).
+#pragma once
+
+#include "core/dtype.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/image.h"
+
+namespace medkern {
+
+struct AxisClass {
+  int64_t out_first, out_step, count;
+  int64_t in_first, in_step, in_tap_step;
+  int64_t tap_first, tap_step, taps;
+};
+
+// The part of a source that is read, in its own coordinates (which may lie outside it: padding).
+struct Region {
+  int64_t first[3], size[3];
+};
+
+struct ConvArgs {
+  Dtype dtype;
+  Window window;
+  bool backward;  // the source is dy, the result dx
+  int64_t groups;
+  Image source, result;
+  Region region;       // of source
+  const void* weight;  // [output channels][input channels / groups][kernel], contiguous
+  const void* bias;    // [result channels] or nullptr
+  Activation activation;
+  void* workspace;
+};
+
+struct ConvWeightArgs {
+  Dtype dtype;
+  Window window;
+  int64_t groups;
+  Image x, dy;
+  Region region;  // of x
+  void* dweight;  // [output channels][input channels / groups][kernel], contiguous
+  void* workspace;
+};
+
+// The number of classes along an axis whose result has `size` positions, and class `i` of them.
+int64_t axis_classes(const ConvArgs& args, int axis);
+AxisClass axis_class(const ConvArgs& args, int axis, int64_t i);
+
+// What all classes together read of the source.
+Region region_of(const ConvArgs& args);
+
+struct ConvKernels {
+  size_t (*workspace)(const ConvArgs&);
+  void (*run)(const ConvArgs&);
+  size_t (*backward_weight_workspace)(const ConvWeightArgs&);
+  void (*backward_weight)(const ConvWeightArgs&);
+};
+
+}  // namespace medkern

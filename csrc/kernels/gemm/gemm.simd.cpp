@@ -1,0 +1,188 @@
+// Matrix product on the CPU: c[m, n] = a[m, k] b[k, n].
+//
+// Loops: tasks of (kGemmBlockRows x kGemmBlockPanels) of c; in a task blocks of kGemmBlockK of k,
+// in those panels of b, in those tiles of rows of a. b is packed into panels: all of it beforehand,
+// or, where one task covers all rows, block by block in the task's own cache. a is read where it
+// lies if its rows are contiguous, else packed too.
+//
+// Work 2 m n k flops. Memory: a read n / (kGemmBlockPanels panels) times, b m / kGemmBlockRows
+// times, mostly from caches; c read and written once per block of k. Numerics: for each element,
+// chains of fma over kGemmBlockK of k, added one after the other. Sizes m and n and the number of
+// threads have no part in it. After Goto and van de Geijn, "Anatomy of high-performance matrix
+// multiplication" (2008), without its outermost loop.
+#include "kernels/gemm/gemm.simd.h"
+
+#include "core/parallel.h"
+#include "kernels/gemm/pack.simd.h"
+#include "kernels/gemm/tile.simd.h"
+
+namespace medkern::MK_ISA {
+
+size_t bias_backward_workspace(const BiasBackwardArgs& args);
+void bias_backward(const BiasBackwardArgs& args);
+
+namespace {
+
+MK_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+MK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+MK_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// How a product is cut into tasks.
+struct Plan {
+  int64_t row_tiles;     // tiles of rows in all
+  int64_t row_blocks;    // blocks of row tiles
+  int64_t tiles_each;    // row tiles per block
+  int64_t panels;        // panels in all
+  int64_t panel_blocks;  // blocks of panels
+  int64_t panels_each;   // panels per block
+  bool pack_a, pack_b;   // beforehand, into the workspace
+  size_t a_bytes, b_bytes;
+};
+
+constexpr int64_t kFewTasks = 16;
+
+template <class T>
+Plan plan_of(const GemmArgs& g) {
+  Plan p{};
+  p.row_tiles = tiles_in(g.m);
+  p.panels = panels_in<T>(g.n);
+  p.tiles_each = smaller(kGemmBlockRows / kTileRows, larger(p.row_tiles, 1));
+  p.row_blocks = divide_up(p.row_tiles, p.tiles_each);
+  // With one block of rows each panel makes a task; otherwise blocks shrink until there are enough.
+  p.panels_each = p.row_blocks <= 1 ? 1 : kGemmBlockPanels;
+  while (p.panels_each > 1 && p.row_blocks * divide_up(p.panels, p.panels_each) < kFewTasks) {
+    p.panels_each /= 2;
+  }
+  p.panel_blocks = divide_up(p.panels, p.panels_each);
+  p.pack_a = g.a_col != 1 && g.k > 1;
+  p.pack_b = !g.b_packed && p.row_blocks > 1;
+  const auto rounded = [](int64_t count) { return (count * sizeof(T) + 63) / 64 * 64; };
+  p.a_bytes = p.pack_a ? rounded(g.m * g.k) : 0;
+  p.b_bytes = p.pack_b ? rounded(padded_columns<T>(g.n) * g.k) : 0;
+  return p;
+}
+
+template <class T>
+void pack_b_of(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* packed) {
+  // In blocks of k as well, so that a tall b is packed by several threads.
+  const int64_t blocks = larger(divide_up(k, kGemmBlockK), 1), panels = panels_in<T>(n);
+  parallel_for(panels * blocks, k * n, [&](int64_t task, int) {
+    const int64_t first = task / blocks * kPanel<T>, begin = task % blocks * kGemmBlockK;
+    const int64_t columns = smaller(n - first, kPanel<T>);
+    pack_panel(b + begin * b_row + first * b_col, b_row, b_col, smaller(k - begin, kGemmBlockK),
+               columns, packed + first * k + begin * panel_width<T>(columns));
+  });
+}
+
+// Each tile of rows as [k][rows of the tile].
+template <class T>
+void pack_a(const GemmArgs& g, const Plan& p, T* packed) {
+  parallel_for(p.row_tiles, g.m * g.k, [&](int64_t tile, int) {
+    const int64_t first = tile_start(tile, p.row_tiles, g.m);
+    const int64_t rows = tile_start(tile + 1, p.row_tiles, g.m) - first;
+    const T* from = static_cast<const T*>(g.a) + first * g.a_row;
+    T* to = packed + first * g.k;
+    for (int64_t k = 0; k < g.k; ++k) {
+      for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = from[i * g.a_row + k * g.a_col];
+    }
+  });
+}
+
+template <class T>
+void gemm_of(const GemmArgs& g) {
+  const Plan p = plan_of<T>(g);
+  T* a_packed = static_cast<T*>(g.workspace);
+  T* b_packed = reinterpret_cast<T*>(static_cast<char*>(g.workspace) + p.a_bytes);
+  if (p.pack_a) pack_a<T>(g, p, a_packed);
+  if (p.pack_b) {
+    pack_b_of<T>(g.k, g.n, static_cast<const T*>(g.b), g.b_row, g.b_col, b_packed);
+  }
+  const T* panels = p.pack_b ? b_packed : static_cast<const T*>(g.b);
+  const bool pack_block = !p.pack_b && !g.b_packed;
+
+  parallel_for(
+      p.row_blocks * p.panel_blocks, 2 * g.m * g.n * larger(g.k, 1), [&](int64_t task, int) {
+        alignas(64) T block[kGemmBlockK * kPanel<T>];
+        const int64_t first_tile = task % p.row_blocks * p.tiles_each;
+        const int64_t last_tile = smaller(first_tile + p.tiles_each, p.row_tiles);
+        const int64_t first_panel = task / p.row_blocks * p.panels_each;
+        const int64_t last_panel = smaller(first_panel + p.panels_each, p.panels);
+        const int64_t blocks = larger(divide_up(g.k, kGemmBlockK), 1);
+        for (int64_t kb = 0; kb < blocks; ++kb) {
+          const int64_t k = kb * kGemmBlockK, steps = smaller(g.k - k, kGemmBlockK);
+          for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+            const int64_t column = panel * kPanel<T>, columns = smaller(g.n - column, kPanel<T>);
+            const int64_t width = panel_width<T>(columns);
+            const T* b = panels + column * g.k + k * width;
+            if (pack_block) {
+              pack_panel(static_cast<const T*>(g.b) + k * g.b_row + column * g.b_col, g.b_row,
+                         g.b_col, steps, columns, block);
+              b = block;
+            }
+            for (int64_t i = first_tile; i < last_tile; ++i) {
+              const int64_t row = tile_start(i, p.row_tiles, g.m);
+              const int64_t rows = tile_start(i + 1, p.row_tiles, g.m) - row;
+              const bool last = kb == blocks - 1;
+              run_tile(Tile<T>{
+                  .a = p.pack_a ? a_packed + row * g.k + k * rows
+                                : static_cast<const T*>(g.a) + row * g.a_row + k * g.a_col,
+                  .a_row = p.pack_a ? 1 : g.a_row,
+                  .a_col = p.pack_a ? rows : 1,
+                  .b = b,
+                  .b_row = width,
+                  .c = static_cast<T*>(g.c) + row * g.c_row + column,
+                  .c_row = g.c_row,
+                  .k = steps,
+                  .rows = rows,
+                  .columns = columns,
+                  .accumulate = g.accumulate || kb > 0,
+                  .bias =
+                      last && g.bias != nullptr ? static_cast<const T*>(g.bias) + column : nullptr,
+                  .relu = last && g.activation == Activation::relu,
+              });
+            }
+          }
+        }
+      });
+}
+
+template <class T>
+size_t workspace_of(const GemmArgs& g) {
+  const Plan p = plan_of<T>(g);
+  return p.a_bytes + p.b_bytes;
+}
+
+}  // namespace
+
+size_t gemm_workspace(const GemmArgs& g) {
+  return g.dtype == Dtype::f32 ? workspace_of<float>(g) : workspace_of<double>(g);
+}
+
+void gemm(const GemmArgs& g) {
+  if (g.m == 0 || g.n == 0) return;
+  g.dtype == Dtype::f32 ? gemm_of<float>(g) : gemm_of<double>(g);
+}
+
+size_t packed_b_bytes(Dtype dtype, int64_t k, int64_t n) {
+  return dtype == Dtype::f32 ? padded_columns<float>(n) * k * sizeof(float)
+                             : padded_columns<double>(n) * k * sizeof(double);
+}
+
+void pack_b(Dtype dtype, int64_t k, int64_t n, const void* b, int64_t b_row, int64_t b_col,
+            void* packed) {
+  if (dtype == Dtype::f32) {
+    pack_b_of(k, n, static_cast<const float*>(b), b_row, b_col, static_cast<float*>(packed));
+  } else {
+    pack_b_of(k, n, static_cast<const double*>(b), b_row, b_col, static_cast<double*>(packed));
+  }
+}
+
+extern const GemmKernels gemm_kernels;
+constinit const GemmKernels gemm_kernels = {
+    .workspace = gemm_workspace,
+    .run = gemm,
+    .bias_backward_workspace = bias_backward_workspace,
+    .bias_backward = bias_backward,
+};
+
+}  // namespace medkern::MK_ISA

@@ -1,0 +1,105 @@
+// The micro-kernel, once for each number of rows and vectors; see tile.simd.h.
+//
+// Loops: steps, then k; inside, one vector (or two) of b against each row's element of a.
+// All accumulators stay in registers; a's elements are broadcast as they are loaded.
+#include "kernels/gemm/tile.simd.h"
+
+namespace medkern::MK_ISA {
+namespace {
+
+// A pointer the compiler must keep in a register of its own: left to itself it would keep one per
+// row and spill.
+template <class T>
+MK_INLINE const T* pinned(const T* p) {
+  __asm__("" : "+r"(p));
+  return p;
+}
+
+template <class T, int kRows, int kVectors, bool kRowsContiguous>
+void tile(const Tile<T>& t) {
+  using V = Vec<T>;
+  constexpr int kLanes = V::kLanes;
+  V acc[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < kVectors; ++j) acc[i][j] = V::zero();
+
+  const int64_t a_row = kRowsContiguous ? 1 : t.a_row;
+  const int64_t a_step = kRowsContiguous ? t.a_col : 1;
+  const T* b = t.b;
+  for (int64_t s = 0; s < t.steps; ++s) {
+    // Rows in threes from one pointer: p, p + a_row, p + 2 a_row are addresses the processor forms
+    // itself.
+    constexpr int kGroups = kRowsContiguous ? 1 : (kRows + 2) / 3;
+    const T* a[kGroups];
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) a[g] = pinned(t.a + t.a_offset[s] + 3 * g * a_row);
+    for (int64_t k = 0; k < t.k; ++k) {
+      V bk[kVectors];
+#pragma GCC unroll 2
+      for (int j = 0; j < kVectors; ++j) bk[j] = V::load(b + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const V aik = V(kRowsContiguous ? a[0][i] : a[i / 3][i % 3 * a_row]);
+#pragma GCC unroll 2
+        for (int j = 0; j < kVectors; ++j) acc[i][j] = fma(aik, bk[j], acc[i][j]);
+      }
+#pragma GCC unroll 8
+      for (int g = 0; g < kGroups; ++g) a[g] = pinned(a[g] + a_step);
+      b += t.b_row;
+    }
+  }
+
+#pragma GCC unroll 2
+  for (int j = 0; j < kVectors; ++j) {
+    const int64_t rest = t.columns - j * kLanes;
+    const int64_t lanes = rest < kLanes ? rest : kLanes;
+    const V bias = t.bias != nullptr ? V::load(t.bias + j * kLanes, lanes) : V::zero();
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      T* c = t.c + i * t.c_row + j * kLanes;
+      V y = acc[i][j];
+      if (t.accumulate) y += lanes == kLanes ? V::load(c) : V::load(c, lanes);
+      if (t.bias != nullptr) y += bias;
+      if (t.relu) y = max(y, V::zero());
+      lanes == kLanes ? y.store(c) : y.store(c, lanes);
+    }
+  }
+}
+
+template <class T>
+using TileFunction = void (*)(const Tile<T>&);
+
+template <class T, int kVectors, bool kRowsContiguous>
+constexpr TileFunction<T> kByRows[] = {
+    tile<T, 1, kVectors, kRowsContiguous>,  tile<T, 2, kVectors, kRowsContiguous>,
+    tile<T, 3, kVectors, kRowsContiguous>,  tile<T, 4, kVectors, kRowsContiguous>,
+#if MK_VECTOR_BYTES >= 32
+    tile<T, 5, kVectors, kRowsContiguous>,  tile<T, 6, kVectors, kRowsContiguous>,
+#endif
+#if MK_VECTOR_BYTES >= 64
+    tile<T, 7, kVectors, kRowsContiguous>,  tile<T, 8, kVectors, kRowsContiguous>,
+    tile<T, 9, kVectors, kRowsContiguous>,  tile<T, 10, kVectors, kRowsContiguous>,
+    tile<T, 11, kVectors, kRowsContiguous>, tile<T, 12, kVectors, kRowsContiguous>,
+    tile<T, 13, kVectors, kRowsContiguous>, tile<T, 14, kVectors, kRowsContiguous>,
+#endif
+};
+
+template <class T>
+void run(const Tile<T>& t) {
+  const bool narrow = t.columns <= Vec<T>::kLanes;
+  const int64_t i = t.rows - 1;
+  if (t.a_col == 1) {
+    narrow ? kByRows<T, 1, false>[i](t) : kByRows<T, 2, false>[i](t);
+  } else {
+    narrow ? kByRows<T, 1, true>[i](t) : kByRows<T, 2, true>[i](t);
+  }
+}
+
+}  // namespace
+
+void run_tile(const Tile<float>& tile) { run(tile); }
+void run_tile(const Tile<double>& tile) { run(tile); }
+
+}  // namespace medkern::MK_ISA

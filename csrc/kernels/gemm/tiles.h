@@ -1,0 +1,39 @@
+// Sizes of the GEMM core, per instruction set: everything there is to tune. For *.simd.cpp files.
+//
+//                        AVX-512          AVX2             portable (SSE)
+//   vector registers     32               16               16
+//   kTileRows            14               6                4
+//   kTileVectors         2                2                2
+//   accumulators         28               12               8
+//   left for b and a     4                4                8
+//
+// A tile needs at least 8 accumulators to hide the latency of fma (4 cycles, 2 per cycle).
+#pragma once
+
+#include "cpu/vec.h"
+
+namespace medkern::MK_ISA {
+
+#if MK_VECTOR_BYTES == 64
+constexpr int kTileRows = 14;
+#elif MK_VECTOR_BYTES == 32
+constexpr int kTileRows = 6;
+#else
+constexpr int kTileRows = 4;
+#endif
+constexpr int kTileVectors = 2;
+
+// Columns of a tile, and of a panel of packed b.
+template <class T>
+constexpr int64_t kPanel = kTileVectors * Vec<T>::kLanes;
+
+// Steps of k summed in registers before they are added to c. A panel of b this long (32 KiB with
+// AVX-512 and float32) stays in the L1 cache. Part of the definition of the result: it fixes the
+// order of summation.
+constexpr int64_t kGemmBlockK = 256;
+// Rows and columns of c that one task computes: its part of a (kGemmBlockK long) and of c stay in
+// the L2 cache.
+constexpr int64_t kGemmBlockRows = 8 * kTileRows;
+constexpr int64_t kGemmBlockPanels = 8;
+
+}  // namespace medkern::MK_ISA

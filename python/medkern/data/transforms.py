@@ -1,0 +1,105 @@
+"""What happens to images before the network sees them, and mild augmentation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def normalize(x: np.ndarray) -> np.ndarray:
+    """(x - mean) / standard deviation over one whole image or volume, per channel (axis 0); float32.
+
+    A channel of one value becomes 0.
+    """
+    axes = tuple(range(1, x.ndim))
+    x = x.astype(np.float64)
+    x -= x.mean(axis=axes, keepdims=True)
+    deviation = x.std(axis=axes, keepdims=True)
+    return (x / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+
+
+def round_up(size: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is not below `size`."""
+    return -(-size // multiple) * multiple
+
+
+def fit(x: np.ndarray, shape: Sequence[int], fill: float | None = None) -> np.ndarray:
+    """The last axes of x brought to `shape` about their center, by cropping or filling.
+
+    Args:
+        x: any array with at least `len(shape)` axes.
+        shape: the new sizes of the last axes.
+        fill: what goes around; None repeats the value at the edge.
+
+    Returns:
+        A new array. `fit(fit(x, larger), x.shape)` is x.
+    """
+    lead = x.ndim - len(shape)
+    crop: list[slice] = [slice(None)] * lead
+    pads = [(0, 0)] * lead
+    for size, target in zip(x.shape[lead:], shape, strict=True):
+        start = max(0, (size - target) // 2)
+        crop.append(slice(start, start + min(size, target)))
+        before = max(0, (target - size) // 2)
+        pads.append((before, max(0, target - size) - before))
+    x = x[tuple(crop)]
+    return np.pad(x, pads, mode="edge") if fill is None else np.pad(x, pads, constant_values=fill)
+
+
+def smooth_field(shape: Sequence[int], rng: np.random.Generator, order: int = 3) -> np.ndarray:
+    """A random smooth field whose largest absolute value is 1, float64.
+
+    A sum of cosines, cos(pi a u) cos(pi b v) ..., of at most `order` half waves in all, with normal
+    coefficients; u, v run from 0 to 1 along the axes.
+    """
+    waves = [np.cos(np.pi * np.outer(np.arange(order + 1), np.linspace(0, 1, size))) for size in shape]
+    field = np.zeros(tuple(shape))
+    for counts in np.ndindex(*[order + 1] * len(shape)):
+        if not 0 < sum(counts) <= order:
+            continue
+        term = np.asarray(rng.standard_normal())
+        for wave, count in zip(waves, counts, strict=True):
+            term = np.multiply.outer(term, wave[count])
+        field += term
+    return field / max(np.abs(field).max(), math.ulp(1.0))
+
+
+class Augment:
+    """Mild random changes of a sample (C, H, W) and its labels (H, W).
+
+    Args:
+        flip: axes of the labels along which the sample is mirrored half of the time, 0 for H and 1
+            for W.
+        shift: the largest move along each axis, in pixels; what enters repeats the edge.
+        gain: the largest relative change of intensity, by a smooth field.
+
+    Example:
+        >>> loader = DataLoader(dataset, batch_size=4, shuffle=True, augment=Augment(flip=(1,)))
+    """
+
+    def __init__(self, flip: Sequence[int] = (), shift: int = 0, gain: float = 0.0):
+        self.flip = tuple(flip)
+        self.shift = shift
+        self.gain = gain
+
+    def __call__(
+        self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The changed sample; x and y stay as they are."""
+        for axis in self.flip:
+            if rng.random() < 0.5:
+                x, y = np.flip(x, axis + 1), np.flip(y, axis)
+        if self.shift:
+            move = rng.integers(-self.shift, self.shift + 1, 2)
+            x, y = _move(x, move), _move(y, move)
+        if self.gain:
+            x = x * (1 + self.gain * smooth_field(x.shape[1:], rng)).astype(x.dtype)
+        return np.ascontiguousarray(x), np.ascontiguousarray(y)
+
+
+def _move(x: np.ndarray, move: np.ndarray) -> np.ndarray:
+    for axis, step in zip((x.ndim - 2, x.ndim - 1), move, strict=True):
+        x = x.take(np.clip(np.arange(x.shape[axis]) - step, 0, x.shape[axis] - 1), axis)
+    return x

@@ -1,0 +1,281 @@
+"""Convolution on tensors.
+
+Results are channels-last whatever x is, so that a chain of layers never converts. A convolution is linear in
+x and in its weight, and its gradients are convolutions: all can be differentiated any number of times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medkern import _C, kernels
+from medkern.autograd import Function, Node
+from medkern.functional.gemm import BiasBackward
+from medkern.tensor import Tensor
+
+# Every function below keeps the window as a dict: stride, padding, dilation, groups.
+
+
+class Conv(Function):
+    """y = conv(x, weight) + bias."""
+
+    twice_differentiable = True
+
+    @staticmethod
+    def forward(
+        ctx: Node, x: Tensor, weight: Tensor, bias: Tensor | None, *, rank: int, **window: Any
+    ) -> _C.Array:
+        """Over the last `rank` axes."""
+        ctx.save(x, weight)
+        ctx.window = window
+        return _C.conv(
+            x.array,
+            weight.array,
+            None if bias is None else bias.array,
+            rank,
+            activation=0,
+            channels_last=True,
+            out=None,
+            **window,
+        )
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """A transposed convolution, a correlation of x with dy, and sums."""
+        x, weight = ctx.saved
+        return (
+            ConvBackwardInput.apply(dy, weight, input_shape=x.shape, **ctx.window) if ctx.needs[0] else None,
+            ConvBackwardWeight.apply(dy, x, weight_shape=weight.shape, **ctx.window)
+            if ctx.needs[1]
+            else None,
+            BiasBackward.apply(dy, axis=1) if ctx.needs[2] else None,
+        )
+
+
+class ConvBackwardInput(Function):
+    """dx = transposed convolution of dy with weight."""
+
+    twice_differentiable = True
+
+    @staticmethod
+    def forward(
+        ctx: Node, dy: Tensor, weight: Tensor, *, input_shape: tuple[int, ...], **window: Any
+    ) -> _C.Array:
+        """The gradient of `Conv` with respect to x."""
+        ctx.save(dy, weight)
+        ctx.window = window
+        return _C.conv_backward_input(
+            dy.array, weight.array, input_shape, channels_last=True, out=None, **window
+        )
+
+    @staticmethod
+    def backward(ctx: Node, ddx: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """With respect to dy it is `Conv`; with respect to weight ddx takes the place of x."""
+        dy, weight = ctx.saved
+        return (
+            Conv.apply(ddx, weight, None, rank=dy.ndim - 2, **ctx.window) if ctx.needs[0] else None,
+            ConvBackwardWeight.apply(dy, ddx, weight_shape=weight.shape, **ctx.window)
+            if ctx.needs[1]
+            else None,
+        )
+
+
+class ConvBackwardWeight(Function):
+    """dweight = correlation of x with dy."""
+
+    twice_differentiable = True
+
+    @staticmethod
+    def forward(
+        ctx: Node, dy: Tensor, x: Tensor, *, weight_shape: tuple[int, ...], **window: Any
+    ) -> _C.Array:
+        """The gradient of `Conv` with respect to weight."""
+        ctx.save(dy, x)
+        ctx.window = window
+        return kernels.conv_backward_weight(dy.array, x.array, weight_shape, **window)
+
+    @staticmethod
+    def backward(ctx: Node, ddweight: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Linear in dy and in x, with ddweight as the weight."""
+        dy, x = ctx.saved
+        return (
+            Conv.apply(x, ddweight, None, rank=dy.ndim - 2, **ctx.window) if ctx.needs[0] else None,
+            ConvBackwardInput.apply(dy, ddweight, input_shape=x.shape, **ctx.window)
+            if ctx.needs[1]
+            else None,
+        )
+
+
+class ConvTranspose(Function):
+    """y = transposed convolution of x with weight, + bias."""
+
+    twice_differentiable = True
+
+    @staticmethod
+    def forward(
+        ctx: Node,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        rank: int,
+        output_padding: Any,
+        **window: Any,
+    ) -> _C.Array:
+        """Over the last `rank` axes."""
+        ctx.save(x, weight)
+        ctx.window = window
+        return _C.conv_transpose(
+            x.array,
+            weight.array,
+            None if bias is None else bias.array,
+            rank,
+            output_padding=output_padding,
+            activation=0,
+            channels_last=True,
+            out=None,
+            **window,
+        )
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """It is the gradient of a convolution: x is the dy of that one, and dy its x."""
+        x, weight = ctx.saved
+        return (
+            Conv.apply(dy, weight, None, rank=x.ndim - 2, **ctx.window) if ctx.needs[0] else None,
+            ConvBackwardWeight.apply(x, dy, weight_shape=weight.shape, **ctx.window)
+            if ctx.needs[1]
+            else None,
+            BiasBackward.apply(dy, axis=1) if ctx.needs[2] else None,
+        )
+
+
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Differentiable `medkern.kernels.conv1d`."""
+    return Conv.apply(
+        x, weight, bias, rank=1, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Differentiable `medkern.kernels.conv2d`; the same arguments, shapes and errors.
+
+    Example:
+        >>> x = medkern.tensor(np.ones((1, 1, 4, 4)))
+        >>> weight = medkern.tensor(np.ones((1, 1, 3, 3)), requires_grad=True)
+        >>> medkern.functional.conv2d(x, weight, padding=1).shape
+        (1, 1, 4, 4)
+    """
+    return Conv.apply(
+        x, weight, bias, rank=2, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Differentiable `medkern.kernels.conv3d`."""
+    return Conv.apply(
+        x, weight, bias, rank=3, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
+def conv_transpose1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """Differentiable `medkern.kernels.conv_transpose1d`."""
+    return ConvTranspose.apply(
+        x,
+        weight,
+        bias,
+        rank=1,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """Differentiable `medkern.kernels.conv_transpose2d`; the same arguments, shapes and errors.
+
+    Example:
+        >>> x = medkern.tensor(np.ones((1, 2, 4, 4)), requires_grad=True)
+        >>> weight = medkern.tensor(np.ones((2, 1, 2, 2)))
+        >>> medkern.functional.conv_transpose2d(x, weight, stride=2).shape
+        (1, 1, 8, 8)
+    """
+    return ConvTranspose.apply(
+        x,
+        weight,
+        bias,
+        rank=2,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+def conv_transpose3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """Differentiable `medkern.kernels.conv_transpose3d`."""
+    return ConvTranspose.apply(
+        x,
+        weight,
+        bias,
+        rank=3,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
+    )

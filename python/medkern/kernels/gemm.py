@@ -1,0 +1,128 @@
+"""Matrix products, fully connected layers, and the gradient of a bias."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medkern import _C
+from medkern.kernels._kind import like
+
+ACTIVATIONS = {None: 0, "relu": 1}
+
+
+def activation_number(op: str, activation: str | None) -> int:
+    """The C API's number of an activation.
+
+    Args:
+        op: the operation, for the message.
+        activation: None or "relu".
+
+    Raises:
+        ValueError: there is no such activation.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{op}: activation must be None or 'relu', got {activation!r}")
+    return ACTIVATIONS[activation]
+
+
+def gemm(a: Any, b: Any, bias: Any = None, *, activation: str | None = None, out: Any = None) -> Any:
+    """Matrix product: c[i, j] = act(sum over k of a[i, k] b[k, j] + bias[j]).
+
+    Args:
+        a: (M, K) or, with a batch, (B, M, K); float32 or float64. Any strides are read as they are: a
+            transpose costs no copy.
+        b: (K, N) or (B, K, N).
+        bias: (N,), or None.
+        activation: None or "relu".
+        out: contiguous array for the result.
+
+    Returns:
+        (M, N) or (B, M, N). A row has the same bits whatever other rows there are.
+
+    Raises:
+        ValueError: the shapes don't fit each other.
+        TypeError: an array is not float32 or float64, or the types differ.
+
+    Example:
+        >>> medkern.kernels.gemm(np.eye(2), np.array([[1.0, 2.0], [3.0, 4.0]]))
+        array([[1., 2.],
+               [3., 4.]])
+    """
+    return like(a, _C.gemm(a, b, bias, activation_number("gemm", activation), out))
+
+
+def linear(x: Any, weight: Any, bias: Any = None, *, activation: str | None = None, out: Any = None) -> Any:
+    """Fully connected layer over the last axis: y = act(x weight^T + bias).
+
+    Args:
+        x: (..., I), float32 or float64.
+        weight: (O, I).
+        bias: (O,), or None.
+        activation: None or "relu".
+        out: contiguous array for the result.
+
+    Returns:
+        (..., O).
+
+    Raises:
+        ValueError: the shapes don't fit each other.
+        TypeError: an array is not float32 or float64, or the types differ.
+
+    Example:
+        >>> medkern.kernels.linear(np.array([[1.0, 2.0]]), np.array([[1.0, 1.0], [0.0, -1.0]]))
+        array([[ 3., -2.]])
+    """
+    return like(x, _C.linear(x, weight, bias, activation_number("linear", activation), out))
+
+
+def linear_backward_input(dy: Any, weight: Any, *, out: Any = None) -> Any:
+    """The gradient of `linear` with respect to x: dx = dy weight.
+
+    Args:
+        dy: gradient of the result, (..., O).
+        weight: (O, I).
+        out: contiguous array for the result.
+
+    Returns:
+        dx, (..., I).
+
+    Raises:
+        ValueError: the shapes don't fit each other.
+    """
+    return like(dy, _C.linear_backward_input(dy, weight, out))
+
+
+def linear_backward_weight(dy: Any, x: Any, *, out: Any = None) -> Any:
+    """The gradient of `linear` with respect to weight: dy^T x, summed over all leading axes.
+
+    Args:
+        dy: gradient of the result, (..., O).
+        x: (..., I).
+        out: contiguous array for the result.
+
+    Returns:
+        dweight, (O, I).
+
+    Raises:
+        ValueError: the shapes don't fit each other.
+    """
+    return like(dy, _C.linear_backward_weight(dy, x, out))
+
+
+def bias_backward(dy: Any, axis: int = 1, *, out: Any = None) -> Any:
+    """The gradient of a bias: the sum of dy over all axes but one.
+
+    Runs are summed in the type of dy and added in float64.
+
+    Args:
+        dy: gradient of the result; (N, C, spatial...) after a convolution, (..., C) after `linear`.
+        axis: the axis of the bias: 1 after a convolution; `dy.ndim - 1` after `linear`.
+        out: contiguous array for the result.
+
+    Returns:
+        dbias, of shape (dy.shape[axis],).
+
+    Raises:
+        ValueError: there is no such axis.
+    """
+    return like(dy, _C.bias_backward(dy, axis, out))

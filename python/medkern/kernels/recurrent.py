@@ -1,0 +1,414 @@
+"""Recurrent kernels: LSTM, GRU and plain RNN, single steps and whole sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medkern import _C
+from medkern.kernels._kind import like
+from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
+
+
+def _like_optional(x: Any, result: _C.Array | None) -> Any:
+    return None if result is None else like(x, result)
+
+
+def recurrent_layer(
+    cell: str,
+    x: Any,
+    weights: Sequence[Sequence[Any]],
+    h0: Any = None,
+    c0: Any = None,
+    lengths: Any = None,
+    *,
+    save: bool = False,
+    out: Any = None,
+) -> tuple[Any, Any, Any, Any]:
+    """One recurrent layer over whole sequences, with what its backward pass needs.
+
+    Args:
+        cell: "lstm", "gru", "rnn_tanh" or "rnn_relu"; formulas in `lstm`, `gru` and `rnn`.
+        x: (N, T, I), contiguous, or with the steps varying slowest in memory; anything else is copied.
+        weights: one entry per direction, (weight_ih, weight_hh) or (weight_ih, weight_hh, bias_ih,
+            bias_hh), of shapes (G H, I), (G H, H), (G H,), (G H,); a bias may be None. A second
+            entry runs from each sample's last step to its first.
+        h0: (directions, N, H); None means zeros.
+        c0: the same, for LSTM only.
+        lengths: (N,), int64, from 0 to T; None means T. From a sample's length on, x is not used, y is
+            0 and the state stays as it is.
+        save: also give what `recurrent_layer_backward` needs.
+        out: array for y.
+
+    Returns:
+        (y, h_n, c_n, saved): y (N, T, directions H), in the memory order of x, the hidden state after
+        every step; h_n and c_n (directions, N, H), the states at each sample's own end, c_n None
+        unless the cell is LSTM; saved is None unless asked for.
+
+    Raises:
+        ValueError: a shape or length doesn't fit.
+        TypeError: a dtype doesn't fit.
+    """
+    y, h_n, c_n, saved = _C.recurrent_forward(cell, False, x, weights, h0, c0, lengths, save, out)
+    return like(x, y), like(x, h_n), _like_optional(x, c_n), _like_optional(x, saved)
+
+
+def recurrent_layer_backward(
+    cell: str,
+    dy: Any,
+    dh_n: Any,
+    dc_n: Any,
+    x: Any,
+    weights: Sequence[Sequence[Any]],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    y: Any,
+    saved: Any,
+    *,
+    input_gradient: bool = True,
+    weight_gradients: bool = True,
+) -> tuple[Any, Any, Any, list[tuple[Any, ...]]]:
+    """The gradients of `recurrent_layer`.
+
+    Args:
+        cell: as in the forward pass.
+        dy: gradient of y, or None for zeros.
+        dh_n: gradient of h_n, or None for zeros.
+        dc_n: gradient of c_n, or None for zeros.
+        x: as in the forward pass, in the same memory order; so are the following.
+        weights: see there.
+        h0: see there.
+        c0: see there.
+        lengths: see there.
+        y: what the forward pass gave; so is the following.
+        saved: see there.
+        input_gradient: whether dx is wanted.
+        weight_gradients: whether those of the weights are wanted.
+
+    Returns:
+        (dx, dh0, dc0, dweights): dx and dc0 are None where they are not wanted or don't exist;
+        dweights holds per direction (dweight_ih, dweight_hh, dbias_ih, dbias_hh), None for a bias that
+        is None, and is empty if not wanted.
+
+    Raises:
+        ValueError: a shape or length doesn't fit.
+        TypeError: a dtype doesn't fit.
+    """
+    dx, dh0, dc0, dweights = _C.recurrent_backward(
+        cell, False, dy, dh_n, dc_n, x, weights, h0, c0, lengths, y, saved, input_gradient, weight_gradients
+    )
+    return _gradients(x, dx, dh0, dc0, dweights)
+
+
+def _gradients(x: Any, dx: Any, dh0: Any, dc0: Any, dweights: Any) -> tuple[Any, Any, Any, list[Any]]:
+    parameters = [tuple(_like_optional(x, w) for w in each) for each in dweights]
+    return _like_optional(x, dx), like(x, dh0), _like_optional(x, dc0), parameters
+
+
+def _stack(
+    op: str,
+    cell: str,
+    x: Any,
+    weights: Sequence[Sequence[Any]],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    num_layers: int,
+    bidirectional: bool,
+    out: Any,
+) -> tuple[Any, Any, Any]:
+    directions = 2 if bidirectional else 1
+    states = [None if s is None else np.asarray(_C.Array(s)) for s in (h0, c0)]
+    check_stack(op, weights, states, num_layers, directions)
+    y, h_n, c_n = x, [], []
+    for first in range(0, num_layers * directions, directions):
+        part = slice(first, first + directions)
+        h0, c0 = (None if s is None else s[part] for s in states)
+        last = first + directions == num_layers * directions
+        y, h, c, _ = _C.recurrent_forward(
+            cell, False, y, weights[part], h0, c0, lengths, False, out if last else None
+        )
+        h_n.append(h)
+        c_n.append(c)
+    joined = [None if s[0] is None else _C.Array(np.concatenate(s)) for s in (h_n, c_n)]
+    return like(x, y), *(_like_optional(x, s) for s in joined)
+
+
+def lstm(
+    x: Any,
+    weights: Sequence[Sequence[Any]],
+    hx: Any = None,
+    *,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    lengths: Any = None,
+    out: Any = None,
+) -> tuple[Any, tuple[Any, Any]]:
+    """LSTM over whole sequences, any number of layers, one or two directions.
+
+    For each step, with the four blocks of rows of the weights in the order i, f, g, o:
+
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)      f, o likewise
+        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
+        c = f c + i g
+        h = o tanh(c)
+
+    Each further layer takes the y of the one below.
+
+    Args:
+        x: (N, T, I), float32 or float64, contiguous, or with the steps varying slowest in memory;
+            anything else is copied.
+        weights: one entry per layer and direction, the directions of a layer next to each other:
+            (weight_ih, weight_hh) or (weight_ih, weight_hh, bias_ih, bias_hh), of shapes (4 H, I),
+            (4 H, H), (4 H,), (4 H,). In further layers I is directions * H. A bias may be None.
+        hx: (h0, c0), each (num_layers directions, N, H); None means zeros.
+        num_layers: number of layers.
+        bidirectional: whether every layer also runs from each sample's last step to its first.
+        lengths: (N,), int64, from 0 to T; None means T. From a sample's length on, x is not used, y is
+            0 and the state stays as it is.
+        out: array for y.
+
+    Returns:
+        (y, (h_n, c_n)): y (N, T, directions H), in the memory order of x; h_n and c_n like h0, the
+        states at each sample's own end.
+
+    Raises:
+        ValueError: a shape or length doesn't fit.
+        TypeError: a dtype doesn't fit.
+
+    Example:
+        >>> x = np.zeros((2, 5, 3), np.float32)
+        >>> weights = [(np.zeros((16, 3), np.float32), np.zeros((16, 4), np.float32))]
+        >>> y, (h_n, c_n) = medkern.kernels.lstm(x, weights)
+        >>> y.shape, h_n.shape
+        ((2, 5, 4), (1, 2, 4))
+    """
+    h0, c0 = pair_of("lstm", hx)
+    y, h_n, c_n = _stack("lstm", "lstm", x, weights, h0, c0, lengths, num_layers, bidirectional, out)
+    return y, (h_n, c_n)
+
+
+def gru(
+    x: Any,
+    weights: Sequence[Sequence[Any]],
+    hx: Any = None,
+    *,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    lengths: Any = None,
+    out: Any = None,
+) -> tuple[Any, Any]:
+    """GRU over whole sequences; arguments as `lstm`, but three gates and one state.
+
+    For each step, with the three blocks of rows of the weights in the order r, z, n:
+
+        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)      z likewise
+        n = tanh(W_in x + b_in + r (W_hn h + b_hn))
+        h = (1 - z) n + z h
+
+    Args:
+        x: see `lstm`; so are the following.
+        weights: shapes (3 H, I), (3 H, H), (3 H,), (3 H,).
+        hx: h0, (num_layers directions, N, H); None means zeros.
+        num_layers: see `lstm`.
+        bidirectional: see `lstm`.
+        lengths: see `lstm`.
+        out: array for y.
+
+    Returns:
+        (y, h_n), as `lstm` without c_n.
+    """
+    return _stack("gru", "gru", x, weights, hx, None, lengths, num_layers, bidirectional, out)[:2]
+
+
+def rnn(
+    x: Any,
+    weights: Sequence[Sequence[Any]],
+    hx: Any = None,
+    *,
+    num_layers: int = 1,
+    nonlinearity: str = "tanh",
+    bidirectional: bool = False,
+    lengths: Any = None,
+    out: Any = None,
+) -> tuple[Any, Any]:
+    """Plain RNN over whole sequences, h = act(W_ih x + b_ih + W_hh h + b_hh); arguments as `gru`.
+
+    Args:
+        x: see `lstm`; so are the following.
+        weights: shapes (H, I), (H, H), (H,), (H,).
+        hx: see `gru`.
+        num_layers: see `lstm`.
+        nonlinearity: act, "tanh" or "relu".
+        bidirectional: see `lstm`.
+        lengths: see `lstm`.
+        out: array for y.
+
+    Returns:
+        (y, h_n), as `gru`.
+    """
+    cell = rnn_cell_name("rnn", nonlinearity)
+    return _stack("rnn", cell, x, weights, hx, None, lengths, num_layers, bidirectional, out)[:2]
+
+
+def _step(cell: str, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...], save: bool, out: Any) -> list[Any]:
+    """[h, c, saved], without those that are not there."""
+    results = _C.recurrent_forward(cell, True, x, [weights], h0, c0, None, save, out)
+    return [like(x, result) for result in results if result is not None]
+
+
+def _step_backward(
+    cell: str, dh: Any, dc: Any, saved: Any, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...]
+) -> tuple[Any, Any, Any, tuple[Any, ...]]:
+    results = _C.recurrent_backward(
+        cell, True, None, dh, dc, x, [weights], h0, c0, None, None, saved, True, True
+    )
+    dx, dh0, dc0, (dweights,) = _gradients(x, *results)
+    return dx, dh0, dc0, dweights
+
+
+def lstm_cell(
+    x: Any,
+    hx: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    *,
+    save: bool = False,
+    out: Any = None,
+) -> Any:
+    """One step of LSTM; the formula is that of `lstm`.
+
+    Args:
+        x: (N, I).
+        hx: (h, c), each (N, H); None means zeros.
+        weight_ih: (4 H, I).
+        weight_hh: (4 H, H).
+        bias_ih: (4 H,); None means zeros.
+        bias_hh: (4 H,); None means zeros.
+        save: also give what `lstm_cell_backward` needs.
+        out: array for the new h.
+
+    Returns:
+        The new (h, c), or with `save` (h, c, saved).
+
+    Raises:
+        ValueError: a shape doesn't fit.
+        TypeError: a dtype doesn't fit.
+    """
+    h, c = pair_of("lstm_cell", hx)
+    return tuple(_step("lstm", x, h, c, (weight_ih, weight_hh, bias_ih, bias_hh), save, out))
+
+
+def lstm_cell_backward(
+    dh: Any,
+    dc: Any,
+    saved: Any,
+    x: Any,
+    hx: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+) -> tuple[Any, ...]:
+    """The gradients of `lstm_cell`.
+
+    Args:
+        dh: gradient of the new h, or None for zeros.
+        dc: gradient of the new c, or None for zeros.
+        saved: what `lstm_cell` gave with `save`.
+        x: as in the forward pass; so are the following.
+        hx: see there.
+        weight_ih: see there.
+        weight_hh: see there.
+        bias_ih: see there.
+        bias_hh: see there.
+
+    Returns:
+        (dx, (dh, dc), dweight_ih, dweight_hh, dbias_ih, dbias_hh), the last two None for a bias that
+        is None.
+    """
+    h, c = pair_of("lstm_cell_backward", hx)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    dx, dh, dc, dweights = _step_backward("lstm", dh, dc, saved, x, h, c, weights)
+    return dx, (dh, dc), *dweights
+
+
+def gru_cell(
+    x: Any,
+    hx: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    *,
+    save: bool = False,
+    out: Any = None,
+) -> Any:
+    """One step of GRU, formula of `gru`; arguments as `lstm_cell`, but hx is h and G is 3.
+
+    Returns:
+        The new h (N, H), or with `save` (h, saved).
+    """
+    results = _step("gru", x, hx, None, (weight_ih, weight_hh, bias_ih, bias_hh), save, out)
+    return tuple(results) if save else results[0]
+
+
+def gru_cell_backward(
+    dh: Any,
+    saved: Any,
+    x: Any,
+    hx: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+) -> tuple[Any, ...]:
+    """The gradients of `gru_cell`, (dx, dh, dweight_ih, dweight_hh, dbias_ih, dbias_hh)."""
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    dx, dh, _, dweights = _step_backward("gru", dh, None, saved, x, hx, None, weights)
+    return dx, dh, *dweights
+
+
+def rnn_cell(
+    x: Any,
+    hx: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    nonlinearity: str = "tanh",
+    *,
+    save: bool = False,
+    out: Any = None,
+) -> Any:
+    """One step of a plain RNN, formula of `rnn`; arguments as `gru_cell`, but G is 1.
+
+    Returns:
+        The new h (N, H), or with `save` (h, saved).
+    """
+    cell = rnn_cell_name("rnn_cell", nonlinearity)
+    results = _step(cell, x, hx, None, (weight_ih, weight_hh, bias_ih, bias_hh), save, out)
+    return tuple(results) if save else results[0]
+
+
+def rnn_cell_backward(
+    dh: Any,
+    saved: Any,
+    x: Any,
+    hx: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    nonlinearity: str = "tanh",
+) -> tuple[Any, ...]:
+    """The gradients of `rnn_cell`, (dx, dh, dweight_ih, dweight_hh, dbias_ih, dbias_hh)."""
+    cell = rnn_cell_name("rnn_cell_backward", nonlinearity)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    dx, dh, _, dweights = _step_backward(cell, dh, None, saved, x, hx, None, weights)
+    return dx, dh, *dweights

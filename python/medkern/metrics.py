@@ -1,0 +1,134 @@
+"""Measures of a segmentation or classification.
+
+All are ratios of counts, per class. Where a class is neither in the truth nor in the prediction there is
+nothing to get wrong and the value is 1; where only the denominator of precision or recall is empty it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def confusion_matrix(prediction: np.ndarray, target: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts of every pair of true and predicted class; those of several arrays can be added.
+
+    Args:
+        prediction: class of every element, integers from 0 to `num_classes` - 1, any shape.
+        target: the truth, same shape.
+        num_classes: the number of classes.
+
+    Returns:
+        int64 (num_classes, num_classes), the truth along the rows.
+
+    Raises:
+        ValueError: the shapes differ or a class is out of range.
+        TypeError: an array does not hold integers.
+    """
+    prediction, target = np.asarray(prediction), np.asarray(target)
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"confusion_matrix: prediction and target must have the same shape, got {prediction.shape} and "
+            f"{target.shape}"
+        )
+    for name, array in (("prediction", prediction), ("target", target)):
+        if array.dtype.kind not in "iub":
+            raise TypeError(f"confusion_matrix: {name} must hold integers, got {array.dtype}")
+        if array.size and (array.min() < 0 or array.max() >= num_classes):
+            wrong = array.min() if array.min() < 0 else array.max()
+            raise ValueError(f"confusion_matrix: {name} must be from 0 to {num_classes - 1}, got {wrong}")
+    pairs = target.astype(np.int64).ravel() * num_classes + prediction.astype(np.int64).ravel()
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def _ratio(confusion: np.ndarray, numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    absent = confusion.sum(axis=0) + confusion.sum(axis=1) == 0
+    return np.where(absent, 1.0, numerator / np.maximum(denominator, 1))
+
+
+def dice(confusion: np.ndarray) -> np.ndarray:
+    """2 |truth and prediction| / (|truth| + |prediction|) per class, from a `confusion_matrix`.
+
+    Example:
+        >>> dice(confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2))
+        array([0.66666667, 0.66666667])
+    """
+    return _ratio(confusion, 2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+
+
+def iou(confusion: np.ndarray) -> np.ndarray:
+    """|truth and prediction| / |truth or prediction| per class, from a `confusion_matrix`."""
+    hits = np.diag(confusion)
+    return _ratio(confusion, hits, confusion.sum(axis=0) + confusion.sum(axis=1) - hits)
+
+
+def precision(confusion: np.ndarray) -> np.ndarray:
+    """|truth and prediction| / |prediction| per class, from a `confusion_matrix`."""
+    return _ratio(confusion, np.diag(confusion), confusion.sum(axis=0))
+
+
+def recall(confusion: np.ndarray) -> np.ndarray:
+    """|truth and prediction| / |truth| per class, from a `confusion_matrix`."""
+    return _ratio(confusion, np.diag(confusion), confusion.sum(axis=1))
+
+
+def accuracy(confusion: np.ndarray) -> float:
+    """The share of elements whose class is right; 1 if there are none."""
+    total = int(confusion.sum())
+    return float(np.trace(confusion) / total) if total else 1.0
+
+
+def predicted_classes(output: np.ndarray) -> np.ndarray:
+    """The class of every element from a network's output (N, C, ...), int64 (N, ...).
+
+    With several channels it is the largest one, the first of equals; a single channel holds the
+    probability of class 1 and is cut at 0.5.
+    """
+    return output.argmax(axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5).astype(np.int64)
+
+
+class SegmentationMetrics:
+    """Measures over all samples of a pass together, for `Trainer` and evaluation.
+
+    Args:
+        class_names: one per class; class 0 counts as background and is left out of the means.
+
+    Example:
+        >>> metrics = SegmentationMetrics(["background", "lesion"])
+        >>> metrics.update(output, target)
+        >>> metrics.compute()["dice"]
+    """
+
+    def __init__(self, class_names: Sequence[str]):
+        if len(class_names) < 2:
+            raise ValueError(
+                f"SegmentationMetrics: class_names must name at least 2 classes, got {len(class_names)}"
+            )
+        self.class_names = list(class_names)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all samples."""
+        count = len(self.class_names)
+        self.confusion = np.zeros((count, count), np.int64)
+
+    def update(self, output: np.ndarray, target: np.ndarray) -> None:
+        """Adds a batch: the network's output (N, C, ...) and the true classes (N, ...)."""
+        self.confusion += confusion_matrix(predicted_classes(output), target, len(self.class_names))
+
+    def compute(self) -> dict[str, float]:
+        """The mean Dice over the classes but the first, and their Dice one by one."""
+        values = dice(self.confusion)
+        named = {f"dice {name}": float(value) for name, value in zip(self.class_names, values, strict=True)}
+        named.pop(f"dice {self.class_names[0]}")
+        return {"dice": float(values[1:].mean()), **named}
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """All measures per class, and the accuracy."""
+        columns = {f.__name__: f(self.confusion) for f in (dice, iou, precision, recall)}
+        per_class = {
+            name: {measure: float(values[i]) for measure, values in columns.items()}
+            for i, name in enumerate(self.class_names)
+        }
+        return {**per_class, "all": {"accuracy": accuracy(self.confusion)}}

@@ -1,0 +1,112 @@
+"""Learning curves and overlays as PNG files, by matplotlib; nothing is shown on a screen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medkern.io.files import optional_import, replacing
+
+_COLORS = ("#4fa3ff", "#ffb000", "#e8413b", "#40c983", "#c07cff", "#f5f06a")  # of class 1, 2, ...
+
+
+def _figure(width: float, height: float) -> Any:
+    """A matplotlib figure that draws to files only, whatever the environment asks for."""
+    figure = optional_import("matplotlib.figure", "plot").Figure
+    return figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def learning_curves(
+    history: Sequence[dict[str, Any]],
+    path: str | os.PathLike[str],
+    baseline: dict[str, float] | None = None,
+) -> None:
+    """Draws loss and Dice over the epochs.
+
+    Args:
+        history: as `Trainer` keeps it.
+        path: the PNG file.
+        baseline: horizontal lines to compare with in the plot of the Dice, by name.
+    """
+    figure = _figure(10, 4.2)
+    left, right = figure.subplots(1, 2)
+    epochs = [record["epoch"] for record in history]
+    names = {"loss": "training", "val_loss": "validation"}
+    for key, label in names.items():
+        if key in history[0]:
+            left.plot(epochs, [record[key] for record in history], marker=".", label=label)
+    left.set(xlabel="epoch", ylabel="loss", title="Loss")
+    left.legend()
+    shown = [key for key in history[0] if key.startswith("val_dice ")]
+    for i, key in enumerate(shown):
+        values = [record[key] for record in history]
+        right.plot(
+            epochs, values, marker=".", color=_COLORS[i % len(_COLORS)], label=key.removeprefix("val_dice ")
+        )
+    for i, (name, value) in enumerate((baseline or {}).items()):
+        right.axhline(value, color=_COLORS[i % len(_COLORS)], linestyle="--", linewidth=1, label=name)
+    right.set(xlabel="epoch", ylabel="Dice", title="Dice on the validation slices", ylim=(0, 1.02))
+    if shown:
+        right.legend(loc="lower right")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def overlays(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    classes: Sequence[str],
+    path: str | os.PathLike[str],
+    titles: Sequence[str] | None = None,
+) -> None:
+    """Draws a row per image: the image, the true classes on it, the predicted ones, and where they differ.
+
+    Args:
+        images: (H, W) each.
+        truths: class indices (H, W) each; class 0 stays transparent.
+        predictions: likewise.
+        classes: a name per class.
+        path: the PNG file.
+        titles: a name per row.
+    """
+    rows = len(images)
+    heights = [3.1 * image.shape[0] / image.shape[1] for image in images]
+    figure = _figure(13, sum(heights) + 0.9)
+    grid = figure.subplots(rows, 4, squeeze=False, height_ratios=heights)
+    palette = _palette(len(classes))
+    for row, (image, truth, prediction) in enumerate(zip(images, truths, predictions, strict=True)):
+        low, high = np.percentile(image, (1, 99.5))
+        wrong = (truth != prediction).astype(np.int64)
+        layers = (None, palette[truth], palette[prediction], _palette(4)[wrong * 3])
+        for axes, layer in zip(grid[row], layers, strict=True):
+            axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+            if layer is not None:
+                axes.imshow(layer, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+        if titles is not None:
+            grid[row][0].set_ylabel(titles[row])
+    for axes, title in zip(grid[0], ("image", "truth", "prediction", "differences"), strict=True):
+        axes.set_title(title)
+    patch = optional_import("matplotlib.patches", "plot").Patch
+    patches = [patch(color=palette[i, :3], label=name) for i, name in enumerate(classes) if i > 0]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6))
+    _save(figure, path)
+
+
+def _palette(count: int) -> np.ndarray:
+    """RGBA per class, (count, 4); class 0 is transparent."""
+    colors = np.zeros((count, 4))
+    for i in range(1, count):
+        code = _COLORS[(i - 1) % len(_COLORS)]
+        colors[i] = [int(code[j : j + 2], 16) / 255 for j in (1, 3, 5)] + [0.5]
+    return colors

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from medkern import metrics
+from medkern.data import demo
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:nilearn", "ignore::Warning:nibabel")
+
+
+@pytest.fixture(scope="module")
+def data():
+    pytest.importorskip("nilearn")
+    return demo.load(seed=0)
+
+
+def test_the_parts_are_brains_of_one_size_with_three_classes(data):
+    for part in (data.train, data.validation, data.test):
+        shape = (len(part.numbers), 192, 160)
+        assert part.intensity.shape == part.labels.shape == shape
+        assert part.intensity.dtype == np.float32 and part.labels.dtype == np.int64
+        shares = np.bincount(part.labels.ravel(), minlength=3) / part.labels.size
+        assert shares[0] > 0.3 and shares[1] > 0.05 and shares[2] > 0.03
+
+
+def test_the_parts_are_at_least_six_millimeters_apart(data):
+    parts = [data.train.numbers, data.validation.numbers, data.test.numbers]
+    for i, a in enumerate(parts):
+        for b in parts[i + 1 :]:
+            assert min(abs(x - y) for x in a for y in b) > 6
+    assert list(data.test.numbers) == list(range(data.test.numbers[0], data.test.numbers[-1] + 1))
+
+
+def test_two_thresholds_reach_about_079(data):
+    thresholds = demo.best_thresholds(data.train.intensity, data.train.labels)
+    found = demo.apply_thresholds(data.test.intensity, thresholds)
+    values = metrics.dice(metrics.confusion_matrix(found, data.test.labels, 3))
+    np.testing.assert_allclose(values[1:], 0.79, atol=0.03)
+
+
+def test_a_slice_depends_on_the_seed_and_its_number_alone():
+    clean = np.full((32, 32), 0.8)
+    np.testing.assert_array_equal(demo.scan(clean, 0, 5), demo.scan(clean, 0, 5))
+    assert (demo.scan(clean, 0, 5) != demo.scan(clean, 1, 5)).all()
+    assert (demo.scan(clean, 0, 5) != demo.scan(clean, 0, 6)).all()
+
+
+def test_noise_is_rician_with_a_deviation_of_five_percent():
+    background = demo.scan(np.zeros((200, 200)), 0, 0)
+    # Rician noise on nothing is Rayleigh noise: its mean is s sqrt(pi / 2).
+    np.testing.assert_allclose(background.mean(), 0.05 * np.sqrt(np.pi / 2), rtol=0.01)
+
+
+def test_thresholds_are_the_best_of_all_pairs(rng):
+    intensity = rng.random(400).astype(np.float32)
+    labels = np.digitize(intensity + rng.normal(0, 0.2, 400), [0.3, 0.7])
+
+    def score(thresholds):
+        found = demo.apply_thresholds(intensity, thresholds)
+        return metrics.dice(metrics.confusion_matrix(found, labels, 3))[1:].sum()
+
+    best = demo.best_thresholds(intensity, labels, steps=12)
+    edges = np.linspace(intensity.min(), intensity.max(), 13)
+    assert score(best) == pytest.approx(max(score((a, b)) for a in edges for b in edges if a <= b))

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+import medkern
+from medkern import functional
+from medkern.testing import gradcheck
+
+# spatial size, kernel, options
+CASES = [
+    ((5,), (3,), dict(stride=2, padding=1)),
+    ((5, 4), (3, 2), dict(padding=((1, 0), (0, 1)))),
+    ((5, 6), (2, 3), dict(stride=(2, 1), dilation=(1, 2))),
+    ((4, 4), (3, 3), dict(padding="same", groups=2)),
+    ((3, 4, 3), (2, 2, 2), dict(padding=1, stride=2)),
+]
+CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+TRANSPOSE = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
+}
+
+
+@pytest.mark.parametrize("size,kernel,options", CASES)
+def test_conv_gradient(rng, size, kernel, options):
+    x = rng.standard_normal((2, 2, *size))
+    weight = rng.standard_normal((4, 2 // options.get("groups", 1), *kernel))
+    conv = CONV[len(size)]
+    gradcheck(lambda x, w, b: conv(x, w, b, **options), [x, weight, rng.standard_normal(4)])
+
+
+@pytest.mark.parametrize(
+    "size,kernel,options",
+    [
+        ((3,), (3,), dict(stride=2, padding=1, output_padding=1)),
+        ((3, 2), (2, 2), dict(stride=2)),
+        ((3, 3), (3, 2), dict(stride=(1, 2), dilation=(2, 1), groups=2)),
+        ((2, 2, 2), (2, 2, 2), dict(stride=2, padding=1, output_padding=1)),
+    ],
+)
+def test_conv_transpose_gradient(rng, size, kernel, options):
+    groups = options.get("groups", 1)
+    x, weight = rng.standard_normal((1, 4, *size)), rng.standard_normal((4, 2, *kernel))
+    transpose = TRANSPOSE[len(size)]
+    inputs = [x, weight, rng.standard_normal(2 * groups)]
+    gradcheck(lambda x, w, b: transpose(x, w, b, **options), inputs)
+
+
+def test_results_are_channels_last():
+    x = medkern.tensor(np.ones((1, 3, 6, 6), np.float32), requires_grad=True)
+    weight = medkern.tensor(np.ones((4, 3, 3, 3), np.float32), requires_grad=True)
+    y = functional.conv2d(x, weight)
+    assert y.dtype == np.float32 and y.array.is_channels_last and not y.array.is_contiguous
+    z = functional.conv_transpose2d(y, medkern.tensor(np.ones((4, 3, 3, 3), np.float32)))
+    assert z.array.is_channels_last and not z.array.is_contiguous
+    z.backward(medkern.tensor(np.ones(z.shape, np.float32)))
+    assert x.grad.shape == x.shape and x.grad.array.is_channels_last
+    assert weight.grad.array.is_contiguous
+
+
+def test_errors_of_the_kernels_pass():
+    x, weight = medkern.tensor(np.zeros((1, 2, 4, 4))), medkern.tensor(np.zeros((1, 3, 3, 3)))
+    with pytest.raises(ValueError, match="weight expects 3 input channels, got x with 2"):
+        functional.conv2d(x, weight)

@@ -1,0 +1,248 @@
+import numpy as np
+import pytest
+
+import medkern
+from arrays import channels_last, strided
+from medkern import kernels
+from reference import gemm as reference
+
+DTYPES = [np.float32, np.float64]
+
+# m, n, k around the tile (14, 6 or 4 rows; 32 to 4 columns) and the blocks of k and of rows.
+SIZES = [
+    (1, 1, 1),
+    (3, 5, 2),
+    (4, 4, 4),
+    (6, 16, 7),
+    (7, 17, 9),
+    (14, 32, 16),
+    (15, 33, 255),
+    (29, 65, 257),
+    (13, 31, 600),
+    (120, 8, 5),
+    (113, 70, 30),
+    (5, 0, 3),
+    (0, 5, 3),
+    (5, 7, 0),
+]
+
+
+def transposed(x):
+    """The same matrix, column by column in memory."""
+    return np.swapaxes(np.ascontiguousarray(np.swapaxes(x, -1, -2)), -1, -2)
+
+
+LAYOUTS = [np.ascontiguousarray, transposed, strided]
+
+
+def assert_close(y, expected, terms):
+    # Each term is rounded once and then takes part in at most a few hundred sums whose errors mostly
+    # cancel: 8 u sum|terms| was never exceeded by a correct kernel; a lost term exceeds it at once.
+    unit = np.finfo(y.dtype).eps / 2
+    assert y.shape == expected.shape
+    assert np.all(np.abs(y - expected) <= 8 * unit * terms)
+
+
+@pytest.mark.parametrize("a_layout", LAYOUTS)
+@pytest.mark.parametrize("b_layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gemm(isa, rng, dtype, a_layout, b_layout):
+    for m, n, k in SIZES:
+        a = a_layout(rng.standard_normal((m, k)).astype(dtype))
+        b = b_layout(rng.standard_normal((k, n)).astype(dtype))
+        copies = a.copy(), b.copy()
+        c = kernels.gemm(a, b)
+        assert c.dtype == dtype and c.flags.c_contiguous
+        assert_close(c, *reference.gemm(a, b))
+        np.testing.assert_array_equal(a, copies[0])
+        np.testing.assert_array_equal(b, copies[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_bias_and_activation(isa, rng, dtype, activation):
+    for m, n, k in SIZES:
+        a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        bias = rng.standard_normal(n).astype(dtype)
+        c = kernels.gemm(a, b, bias, activation=activation)
+        assert_close(c, *reference.gemm(a, b, bias, activation))
+
+
+def test_small_integers_are_exact(isa, rng):
+    a = rng.integers(-8, 9, (37, 900)).astype(np.float32)
+    b = rng.integers(-8, 9, (900, 70)).astype(np.float32)
+    np.testing.assert_array_equal(kernels.gemm(a, b), a.astype(np.int64) @ b.astype(np.int64))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_batched(isa, rng, layout):
+    for batch in (0, 1, 3):
+        a = layout(rng.standard_normal((batch, 5, 9)))
+        b = layout(rng.standard_normal((batch, 9, 7)))
+        assert_close(kernels.gemm(a, b), *reference.gemm(a, b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_has_the_same_bits_alone_and_in_a_batch(isa, rng, dtype):
+    x = rng.standard_normal((300, 530)).astype(dtype)
+    weight = rng.standard_normal((45, 530)).astype(dtype)
+    bias = rng.standard_normal(45).astype(dtype)
+    together = kernels.linear(x, weight, bias)
+    for rows in (slice(0, 1), slice(7, 20), slice(100, 250)):
+        np.testing.assert_array_equal(kernels.linear(x[rows], weight, bias), together[rows])
+
+
+@pytest.mark.parametrize("a_layout", LAYOUTS)
+def test_the_same_bits_at_any_number_of_threads(isa, rng, a_layout):
+    before = medkern.get_num_threads()
+    for m, n, k in [(300, 200, 300), (20, 400, 100)]:
+        a = a_layout(rng.standard_normal((m, k)).astype(np.float32))
+        b = transposed(rng.standard_normal((k, n)).astype(np.float32))
+        dy = rng.standard_normal((2000, 50)).astype(np.float32)
+        results = []
+        for threads in (1, 2, 3):
+            medkern.set_num_threads(threads)
+            results.append((kernels.gemm(a, b), kernels.bias_backward(dy)))
+        medkern.set_num_threads(before)
+        for c, dbias in results[1:]:
+            np.testing.assert_array_equal(c, results[0][0])
+            np.testing.assert_array_equal(dbias, results[0][1])
+
+
+def test_nan_and_infinity_pass(isa):
+    a = np.ones((3, 4), np.float32)
+    b = np.ones((4, 40), np.float32)
+    a[1, 2], b[3, 7] = np.nan, np.inf
+    for activation in (None, "relu"):
+        c = kernels.gemm(a, b, activation=activation)
+        assert np.isnan(c[1]).all() and (c[[0, 2], 7] == np.inf).all()
+        assert np.isfinite(np.delete(c[[0, 2]], 7, axis=1)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("leading", [(), (5,), (2, 3), (2, 0)])
+def test_linear_and_its_gradients(isa, rng, dtype, leading):
+    x = rng.standard_normal((*leading, 19)).astype(dtype)
+    weight = rng.standard_normal((33, 19)).astype(dtype)
+    bias = rng.standard_normal(33).astype(dtype)
+    dy = rng.standard_normal((*leading, 33)).astype(dtype)
+    rows, dy_rows = x.reshape(-1, 19), dy.reshape(-1, 33)
+    expected, terms = reference.gemm(rows, weight.T, bias, "relu")
+    y = kernels.linear(x, weight, bias, activation="relu")
+    assert_close(y, expected.reshape(dy.shape), terms.reshape(dy.shape))
+    expected, terms = reference.gemm(dy_rows, weight)
+    dx = kernels.linear_backward_input(dy, weight)
+    assert_close(dx, expected.reshape(x.shape), terms.reshape(x.shape))
+    assert_close(kernels.linear_backward_weight(dy, x), *reference.gemm(dy_rows.T, rows))
+    assert_close(kernels.bias_backward(dy, dy.ndim - 1), *reference.bias_backward(dy, dy.ndim - 1))
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last, strided])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bias_backward_of_images(isa, rng, dtype, layout):
+    for shape in [(2, 3, 5), (1, 17, 9, 40), (3, 1, 30, 30), (1, 33, 3, 4, 5), (0, 3, 4), (2, 0, 4)]:
+        dy = layout(rng.standard_normal(shape).astype(dtype))
+        assert_close(kernels.bias_backward(dy), *reference.bias_backward(dy, 1))
+
+
+def test_bias_backward_loses_nothing_in_long_sums(isa):
+    # A naive float32 sum of 2^20 values of 0.1 is off by 1e-3 relatively.
+    dy = np.full((1, 2, 1 << 20), 0.1, np.float32)
+    for layout in (np.ascontiguousarray, channels_last):
+        np.testing.assert_allclose(kernels.bias_backward(layout(dy)), 0.1 * (1 << 20), rtol=1e-6)
+
+
+def test_out_is_written(rng):
+    a, b = rng.standard_normal((3, 4)), rng.standard_normal((4, 5))
+    out = np.empty((3, 5))
+    kernels.gemm(a, b, out=out)
+    np.testing.assert_array_equal(out, kernels.gemm(a, b))
+
+
+def zeros(*shape, dtype=np.float32):
+    return np.zeros(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    "call,error,message",
+    [
+        (lambda: kernels.gemm(zeros(3), zeros(3)), ValueError, "a must have 2 or 3 dimensions, got 1"),
+        (lambda: kernels.gemm(zeros(2, 3), zeros(1, 3, 2)), ValueError, "b must have 2 dimensions"),
+        (
+            lambda: kernels.gemm(zeros(2, 3), zeros(4, 2)),
+            ValueError,
+            r"a has 3 columns, b has 4 rows \(a \(2, 3\), b \(4, 2\)\)",
+        ),
+        (lambda: kernels.gemm(zeros(2, 2, 3), zeros(3, 3, 2)), ValueError, "same batch size"),
+        (
+            lambda: kernels.gemm(zeros(2, 3, dtype=np.int64), zeros(3, 2)),
+            TypeError,
+            "a must be float32 or float64, got int64",
+        ),
+        (
+            lambda: kernels.gemm(zeros(2, 3), zeros(3, 2, dtype=np.float64)),
+            TypeError,
+            "b must be float32 as a is, got float64",
+        ),
+        (
+            lambda: kernels.gemm(zeros(2, 3), zeros(3, 2), zeros(3)),
+            ValueError,
+            r"bias must have shape \(2,\), got \(3,\)",
+        ),
+        (
+            lambda: kernels.gemm(zeros(2, 3), zeros(3, 2), activation="tanh"),
+            ValueError,
+            "activation must be None or 'relu', got 'tanh'",
+        ),
+        (
+            lambda: kernels.gemm(zeros(2, 3), zeros(3, 2), out=zeros(2, 3)),
+            ValueError,
+            r"c must have shape \(2, 2\), got \(2, 3\)",
+        ),
+        (
+            lambda: kernels.gemm(zeros(2, 3), zeros(3, 2), out=zeros(2, 2).T[:, ::1].copy("F")),
+            ValueError,
+            "c must be contiguous",
+        ),
+        (lambda: kernels.gemm(zeros(2, 3), "b"), TypeError, "b must be an array"),
+        (lambda: kernels.linear(zeros(), zeros(2, 3)), ValueError, "x must have at least 1 dimension"),
+        (lambda: kernels.linear(zeros(3), zeros(3)), ValueError, "weight must have 2 dimensions"),
+        (
+            lambda: kernels.linear(zeros(2, 4), zeros(2, 3)),
+            ValueError,
+            r"weight expects 3 input features, got x with 4 \(x \(2, 4\), weight \(2, 3\)\)",
+        ),
+        (
+            lambda: kernels.linear_backward_input(zeros(2, 4), zeros(2, 3)),
+            ValueError,
+            "weight expects 2 output features, got dy with 4",
+        ),
+        (
+            lambda: kernels.linear_backward_weight(zeros(2, 4), zeros(3, 3)),
+            ValueError,
+            "dy and x must have the same leading axes",
+        ),
+        (lambda: kernels.bias_backward(zeros(2, 3), 2), ValueError, "axis must be from 0 to 1, got 2"),
+        (lambda: kernels.bias_backward(zeros(2, 3), -1), ValueError, "axis must be from 0 to 1, got -1"),
+        (
+            lambda: kernels.bias_backward(channels_last(zeros(2, 3, 4)), 2),
+            ValueError,
+            "a channels-last dy needs axis 1, got 2",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_sharing_memory_with_the_result_is_refused():
+    x = zeros(3, 3)
+    with pytest.raises(ValueError, match="c must not share memory with a"):
+        kernels.gemm(x, zeros(3, 3), out=x)
+
+
+def test_sizes_beyond_64_bits_are_refused():
+    wide = np.broadcast_to(np.float32(1), (2**31, 2**29))
+    with pytest.raises(MemoryError, match="overflows 64 bits"):
+        kernels.gemm(wide, wide.T)
