@@ -30,4 +30,5 @@ PYBIND11_MODULE(_C, module) {
       PyErr_SetString(PyExc_TypeError, error.what());
     }
   });
+  bind_softmax(module);
 }
