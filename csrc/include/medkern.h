@@ -19,21 +19,18 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/conv.h"
 #include "medkern/copy.h"
-#include "medkern/conv.h"
 #include "medkern/embedding.h"
-#include "medkern/conv.h"
 #include "medkern/gemm.h"
 #include "medkern/norm.h"
 #include "medkern/optim.h"
 #include "medkern/peak.h"
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"
-#include "medkern/recurrent.h"
 #include "medkern/random.h"
-#include "medkern/resize.h"
+#include "medkern/recurrent.h"
 #include "medkern/reduce.h"
 #include "medkern/resize.h"
-#include "medkern/reduce.h"
 
 #endif
