@@ -30,4 +30,5 @@ PYBIND11_MODULE(_C, module) {
     }
   });
   bind_runtime(module);
+  bind_softmax(module);
 }

@@ -18,6 +18,7 @@
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -26,6 +27,7 @@ struct KernelTable {
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const CopyKernels* copy;
+  const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
@@ -40,6 +42,7 @@ struct KernelTable {
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
 };
 

@@ -45,6 +45,7 @@ from medkern.functional.pool import (
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
+from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -66,6 +67,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "dropout",
+    "cross_entropy",
     "embedding",
     "flatten",
     "getitem",
@@ -76,6 +78,7 @@ __all__ = [
     "interpolate",
     "layer_norm",
     "linear",
+    "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
@@ -95,4 +98,5 @@ __all__ = [
     "to",
     "transpose",
     "unsqueeze",
+    "softmax",
 ]

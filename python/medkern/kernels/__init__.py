@@ -107,6 +107,14 @@ from medkern.kernels.recurrent import (
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 
 __all__ = [
     "abs",
@@ -140,6 +148,8 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "copy",
+    "cross_entropy",
+    "cross_entropy_backward",
     "div",
     "dropout",
     "dropout_backward",
@@ -170,6 +180,8 @@ __all__ = [
     "linear_backward_weight",
     "log",
     "log1p",
+    "log_softmax",
+    "log_softmax_backward",
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
@@ -204,6 +216,8 @@ __all__ = [
     "sgd_step",
     "sigmoid",
     "silu",
+    "softmax",
+    "softmax_backward",
     "softplus",
     "sqrt",
     "square",
