@@ -18,8 +18,18 @@ from medkern.kernels.conv import (
 )
 from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.embedding import embedding, embedding_backward
+from medkern.kernels.copy import (
+    concat,
+    copy,
+    full,
+    pad,
+    pad_backward,
+)
+from medkern.kernels.embedding import (
+    embedding,
+    embedding_backward,
+)
 from medkern.kernels.gemm import (
-    activation_number,
     bias_backward,
     gemm,
     linear,
@@ -38,6 +48,13 @@ from medkern.kernels.norm import (
 )
 from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
+from medkern.kernels.optim import (
+    adam_step,
+    sgd_step,
+)
+from medkern.kernels.peak import (
+    fma_chain,
+)
 from medkern.kernels.pointwise import (
     abs,
     add,
@@ -92,6 +109,12 @@ from medkern.kernels.pool import (
     max_unpool_backward,
 )
 from medkern.kernels.random import dropout, dropout_backward, normal, uniform
+from medkern.kernels.random import (
+    dropout,
+    dropout_backward,
+    normal,
+    uniform,
+)
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -107,6 +130,19 @@ from medkern.kernels.recurrent import (
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
+from medkern.kernels.resize import (
+    interpolate,
+    interpolate_backward,
+)
 from medkern.kernels.softmax import (
     cross_entropy,
     cross_entropy_backward,
