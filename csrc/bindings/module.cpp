@@ -31,21 +31,4 @@ PYBIND11_MODULE(_C, module) {
       PyErr_SetString(PyExc_TypeError, error.what());
     }
   });
-  bind_array(module);
-  bind_runtime(module);
-  bind_conv(module);
-  bind_copy(module);
-  bind_embedding(module);
-  bind_gemm(module);
-  bind_norm(module);
-  bind_optim(module);
-  bind_peak(module);
-  bind_pointwise(module);
-  bind_pool(module);
-  bind_random(module);
-  bind_recurrent(module);
-  bind_reduce(module);
-  bind_resize(module);
-  bind_softmax(module);
-  bind_runtime(module);
 }

@@ -5,7 +5,6 @@
 
 namespace medkern::python {
 
-void bind_runtime(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_copy(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);

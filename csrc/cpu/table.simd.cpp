@@ -21,10 +21,6 @@ extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
-extern const ReduceKernels reduce_kernels;
-extern const ResizeKernels resize_kernels;
-extern const RecurrentKernels rnn_relu_kernels;
-extern const RecurrentKernels rnn_tanh_kernels;
 extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
 
@@ -49,10 +45,6 @@ constinit const KernelTable table = {
     .rnn_tanh = &rnn_tanh_kernels,
     .reduce = &reduce_kernels,
     .resize = &resize_kernels,
-    .reduce = &reduce_kernels,
-    .resize = &resize_kernels,
-    .rnn_relu = &rnn_relu_kernels,
-    .rnn_tanh = &rnn_tanh_kernels,
     .softmax = &softmax_kernels,
     .unary = &unary_kernels,
 };

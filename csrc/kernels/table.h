@@ -39,10 +39,6 @@ struct KernelTable {
   const RecurrentKernels* rnn_tanh;
   const ReduceKernels* reduce;
   const ResizeKernels* resize;
-  const ReduceKernels* reduce;
-  const ResizeKernels* resize;
-  const RecurrentKernels* rnn_relu;
-  const RecurrentKernels* rnn_tanh;
   const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
 };

@@ -25,20 +25,6 @@ from medkern.functional.copy import (
 from medkern.functional.embedding import embedding
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
-)
-from medkern.functional.embedding import (
-    embedding,
-)
-from medkern.functional.gemm import (
-    linear,
-    matmul,
-)
-from medkern.functional.norm import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-)
 from medkern.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -60,25 +46,6 @@ from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
-from medkern.functional.random import (
-    dropout,
-)
-from medkern.functional.recurrent import (
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    rnn,
-    rnn_cell,
-)
-from medkern.functional.resize import (
-    interpolate,
-)
-from medkern.functional.softmax import (
-    cross_entropy,
-    log_softmax,
-    softmax,
-)
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -99,8 +66,8 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
-    "dropout",
     "cross_entropy",
+    "dropout",
     "embedding",
     "flatten",
     "getitem",

@@ -6,6 +6,7 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels._activation import activation_number
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -18,24 +19,7 @@ from medkern.kernels.conv import (
 )
 from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.copy import (
-    concat,
-    copy,
-    full,
-    pad,
-    pad_backward,
-)
-from medkern.kernels.embedding import (
-    embedding,
-    embedding_backward,
-)
-from medkern.kernels.gemm import (
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
-)
+from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -48,13 +32,6 @@ from medkern.kernels.norm import (
 )
 from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
-from medkern.kernels.optim import (
-    adam_step,
-    sgd_step,
-)
-from medkern.kernels.peak import (
-    fma_chain,
-)
 from medkern.kernels.pointwise import (
     abs,
     add,
@@ -109,12 +86,6 @@ from medkern.kernels.pool import (
     max_unpool_backward,
 )
 from medkern.kernels.random import dropout, dropout_backward, normal, uniform
-from medkern.kernels.random import (
-    dropout,
-    dropout_backward,
-    normal,
-    uniform,
-)
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -130,19 +101,6 @@ from medkern.kernels.recurrent import (
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
-from medkern.kernels.reduce import (
-    max,
-    mean,
-    min,
-    reduce_put,
-    reduce_take,
-    sum,
-    var,
-)
-from medkern.kernels.resize import (
-    interpolate,
-    interpolate_backward,
-)
 from medkern.kernels.softmax import (
     cross_entropy,
     cross_entropy_backward,
