@@ -18,6 +18,7 @@ PYBIND11_MODULE(_C, module) {
   bind_pointwise(module);
   bind_pool(module);
   bind_recurrent(module);
+  bind_random(module);
   bind_resize(module);
   bind_reduce(module);
 }

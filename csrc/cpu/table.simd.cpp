@@ -14,6 +14,7 @@ extern const NormKernels norm_kernels;
 extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
+extern const RandomKernels random_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
@@ -34,6 +35,7 @@ constinit const KernelTable table = {
     .optim = &optim_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
+    .random = &random_kernels,
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,

@@ -28,6 +28,7 @@
 #include "medkern/pointwise.h"
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"
+#include "medkern/random.h"
 #include "medkern/resize.h"
 #include "medkern/reduce.h"
 

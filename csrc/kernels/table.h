@@ -11,6 +11,7 @@
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
 #include "kernels/recurrent/recurrent.h"
+#include "kernels/random/random.h"
 #include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
 #include "medkern/base.h"
@@ -29,6 +30,7 @@ struct KernelTable {
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
+  const RandomKernels* random;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;

@@ -8,7 +8,7 @@ The namespaces:
 - `optim`: optimizers and learning-rate schedules.
 """
 
-from medkern import functional, kernels, nn, optim
+from medkern import functional, kernels, nn, optim, random
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
@@ -31,6 +31,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "random",
     "set_num_threads",
     "tensor",
 ]

@@ -29,6 +29,7 @@ from medkern.functional.pool import (
     max_unpool3d,
 )
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.random import dropout
 from medkern.functional.resize import interpolate
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "gru",
     "gru_cell",
     "instance_norm",
+    "dropout",
     "interpolate",
     "layer_norm",
     "conv1d",

@@ -102,6 +102,7 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
+from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.resize import interpolate, interpolate_backward
 from medkern.kernels.reduce import (
     max,
@@ -159,6 +160,8 @@ __all__ = [
     "gru_cell_backward",
     "instance_norm",
     "instance_norm_backward",
+    "dropout",
+    "dropout_backward",
     "interpolate",
     "interpolate_backward",
     "layer_norm",
@@ -209,4 +212,6 @@ __all__ = [
     "unary_backward",
     "var",
     "where",
+    "normal",
+    "uniform",
 ]
