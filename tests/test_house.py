@@ -52,6 +52,7 @@ LAYERS = [
     ["losses", "metrics", "optim", "testing"],
     ["models"],
     ["io"],
+    ["plot"],
     ["data"],
     ["inference", "segmentation"],
     ["callbacks"],
