@@ -168,6 +168,8 @@ def answer(function, case, wrap, allowed):
         function(*positional, **keywords)
     except allowed as error:
         return f"{type(error).__name__}: {re.sub('[0-9]+', '#', str(error))[:80]}"
+    except Exception as error:
+        return f"FORBIDDEN {type(error).__name__}: {error}"
     return "ok"
 
 
@@ -188,7 +190,7 @@ def main(namespace, cases, log):
     on_tensors = namespace == "medkern.functional"
     wrap = as_tensor if on_tensors else lambda value: value
     allowed = ALLOWED_WITH_TENSORS if on_tensors else ALLOWED
-    succeeded = []
+    succeeded, faults = [], []
     with open(log, "wb", buffering=0) as file:
         for name in module.__all__:
             function = getattr(module, name)
@@ -206,8 +208,12 @@ def main(namespace, cases, log):
                 if outcome not in seen:
                     seen.add(outcome)
                     kept.append(case)
+                    if outcome.startswith("FORBIDDEN"):
+                        faults.append(f"{name}({case})\n    {outcome}")
             if "ok" in seen:
                 succeeded.append(name)
+    if faults:
+        sys.exit("\n".join(faults))
     print(" ".join(succeeded))
 
 

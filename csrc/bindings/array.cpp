@@ -133,12 +133,12 @@ Array Array::dense() const { return is_contiguous() || is_channels_last() ? *thi
 Array Array::contiguous() const { return is_contiguous() ? *this : copy(); }
 
 Array Array::copy() const {
-  const py::object values = py::module_::import("numpy").attr("array")(
-      py::cast(*this), py::arg("copy") = true, py::arg("order") = "C");
-  return array_from_buffer(values, "x");
+  const Array result = empty(shape_, dtype(), device(), Format::contiguous);
+  call([&] { return mk_copy(dl(), result.dl()); });
+  return result;
 }
 
-Array Array::with_layout(Shape shape, Shape strides) const {
+Array Array::with_layout(Shape shape, Shape strides, int64_t offset) const {
   if (shape.size() != strides.size() || shape.size() > MK_MAX_RANK) {
     throw py::value_error("with_layout: shape and strides must have the same length of at most " +
                           std::to_string(MK_MAX_RANK));
@@ -149,11 +149,12 @@ Array Array::with_layout(Shape shape, Shape strides) const {
     }
   }
   const std::optional<int64_t> wanted = extent(shape, strides), there = extent(shape_, strides_);
-  if (!wanted || !there || *wanted > *there) {
+  if (!wanted || !there || offset < 0 || *wanted > *there || offset > *there - *wanted) {
     throw py::value_error("with_layout: the new layout reaches beyond this array's memory");
   }
-  return over(owner_, tensor_.data, tensor_.dtype, tensor_.device, std::move(shape),
-              std::move(strides), readonly_);
+  char* first = static_cast<char*>(tensor_.data) + offset * (tensor_.dtype.bits / 8);
+  return over(owner_, first, tensor_.dtype, tensor_.device, std::move(shape), std::move(strides),
+              readonly_);
 }
 
 Format Array::format() const {
@@ -220,10 +221,10 @@ void bind_array(py::module_& module) {
       .def("contiguous", &Array::contiguous)
       .def(
           "with_layout",
-          [](const Array& array, Shape shape, Shape strides) {
-            return array.with_layout(std::move(shape), std::move(strides));
+          [](const Array& array, Shape shape, Shape strides, int64_t offset) {
+            return array.with_layout(std::move(shape), std::move(strides), offset);
           },
-          py::arg("shape"), py::arg("strides"))
+          py::arg("shape"), py::arg("strides"), py::arg("offset") = 0)
       .def("__dlpack__", dlpack_capsule, py::kw_only(), py::arg("stream") = py::none(),
            py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
            py::arg("copy") = py::none())

@@ -47,8 +47,9 @@ class Array {
   Array contiguous() const;
   // A contiguous copy.
   Array copy() const;
-  // The same memory with another shape and strides (in elements), which must stay inside it.
-  Array with_layout(Shape shape, Shape strides) const;
+  // The same memory from element `offset` on with another shape and strides (in elements), which
+  // must stay inside it.
+  Array with_layout(Shape shape, Shape strides, int64_t offset = 0) const;
 
   // The format for results: channels_last where its memory is that and not contiguous, or is a part
   // of such memory.

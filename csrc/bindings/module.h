@@ -5,6 +5,11 @@
 
 namespace medkern::python {
 
+void bind_copy(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
+void bind_conv(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
+void bind_embedding(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
@@ -15,7 +20,10 @@ void bind_peak(pybind11::module_& module);
 void bind_pointwise(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
 void bind_random(pybind11::module_& module);
+void bind_resize(pybind11::module_& module);
+void bind_reduce(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);

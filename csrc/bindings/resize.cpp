@@ -18,7 +18,12 @@ void scales_argument(const char* op, const py::object& value, int rank, double* 
     if (PyBool_Check(item.ptr()) || !(PyFloat_Check(item.ptr()) || PyIndex_Check(item.ptr()))) {
       throw wrong();
     }
-    return item.cast<double>();
+    const double result = PyFloat_AsDouble(item.ptr());
+    if (result == -1 && PyErr_Occurred() != nullptr) {  // such as an array of several elements
+      PyErr_Clear();
+      throw wrong();
+    }
+    return result;
   };
   const bool sequence = py::isinstance<py::sequence>(value) && !py::isinstance<py::str>(value);
   if (sequence && py::len(value) != static_cast<size_t>(rank)) throw wrong();

@@ -323,7 +323,7 @@ int64_t checked_add(const char* op, int64_t a, int64_t b) {
 }
 
 void give_shape(const char* op, int64_t* output, int rank, const int64_t* shape) {
-  require(output != nullptr, op, ": shape is NULL");
+  require(output != nullptr || rank == 0, op, ": shape is NULL");
   for (int i = 0; i < rank; ++i) output[i] = shape[i];
 }
 

@@ -3,6 +3,11 @@
 
 namespace medkern::MK_ISA {
 
+extern const ConvKernels conv_kernels;
+extern const BinaryKernels binary_kernels;
+extern const CopyKernels copy_kernels;
+extern const BinaryKernels binary_kernels;
+extern const ConvKernels conv_kernels;
 extern const BinaryKernels binary_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const ConvKernels conv_kernels;
@@ -14,16 +19,25 @@ extern const NormKernels norm_kernels;
 extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
-extern const RandomKernels random_kernels;
+extern const RecurrentKernels gru_kernels;
+extern const RecurrentKernels lstm_kernels;
+extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const UnaryKernels unary_kernels;
+extern const RandomKernels random_kernels;
+extern const ResizeKernels resize_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
+    .conv = &conv_kernels,
+    .binary = &binary_kernels,
+    .copy = &copy_kernels,
+    .binary = &binary_kernels,
+    .conv = &conv_kernels,
     .binary = &binary_kernels,
     .embedding = &embedding_kernels,
     .conv = &conv_kernels,
@@ -35,12 +49,16 @@ constinit const KernelTable table = {
     .optim = &optim_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
-    .random = &random_kernels,
+    .gru = &gru_kernels,
+    .lstm = &lstm_kernels,
+    .reduce = &reduce_kernels,
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .reduce = &reduce_kernels,
     .unary = &unary_kernels,
+    .random = &random_kernels,
+    .resize = &resize_kernels,
 };
 
 }  // namespace medkern::MK_ISA

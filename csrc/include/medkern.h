@@ -19,6 +19,8 @@
 #include "medkern/base.h"
 #include "medkern/runtime.h"
 
+#include "medkern/copy.h"
+#include "medkern/conv.h"
 #include "medkern/embedding.h"
 #include "medkern/conv.h"
 #include "medkern/gemm.h"
@@ -29,6 +31,8 @@
 #include "medkern/pool.h"
 #include "medkern/recurrent.h"
 #include "medkern/random.h"
+#include "medkern/resize.h"
+#include "medkern/reduce.h"
 #include "medkern/resize.h"
 #include "medkern/reduce.h"
 

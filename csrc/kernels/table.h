@@ -2,6 +2,8 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/copy/copy.h"
+#include "kernels/conv/conv.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
@@ -14,11 +16,18 @@
 #include "kernels/random/random.h"
 #include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/resize/resize.h"
+#include "kernels/reduce/reduce.h"
 #include "medkern/base.h"
 
 namespace medkern {
 
 struct KernelTable {
+  const ConvKernels* conv;
+  const BinaryKernels* binary;
+  const CopyKernels* copy;
+  const BinaryKernels* binary;
+  const ConvKernels* conv;
   const BinaryKernels* binary;
   const EmbeddingKernels* embedding;
   const ConvKernels* conv;
@@ -30,12 +39,16 @@ struct KernelTable {
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
-  const RandomKernels* random;
+  const RecurrentKernels* gru;
+  const RecurrentKernels* lstm;
+  const ReduceKernels* reduce;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const ReduceKernels* reduce;
   const UnaryKernels* unary;
+  const RandomKernels* random;
+  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

@@ -44,12 +44,173 @@ def memory_trim() -> None: ...
 def set_num_threads(count: int) -> None: ...
 def version() -> str: ...
 
+# Embedding.
+
+def embedding(indices: Any, weight: Any, padding_idx: int | None, out: Any) -> Array: ...
+def embedding_backward(
+    dy: Any, indices: Any, weight_shape: Sequence[int], padding_idx: int | None, out: Any
+) -> Array: ...
+
+# Matrix products.
+
+def bias_backward(dy: Any, axis: int, out: Any) -> Array: ...
+def gemm(a: Any, b: Any, bias: Any, activation: int, out: Any) -> Array: ...
+def linear(x: Any, weight: Any, bias: Any, activation: int, out: Any) -> Array: ...
+def linear_backward_input(dy: Any, weight: Any, out: Any) -> Array: ...
+def linear_backward_weight(dy: Any, x: Any, out: Any) -> Array: ...
+
+# Normalization. Forward gives (y, mean, rstd), backward (dx, dweight, dbias).
+
+def batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    out: Any,
+) -> tuple[Any, ...]: ...
+def batch_norm_backward(
+    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, training: bool, out: Any
+) -> tuple[Any, ...]: ...
+def group_norm(x: Any, num_groups: int, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def group_norm_backward(
+    dy: Any, x: Any, num_groups: int, mean: Any, rstd: Any, weight: Any, out: Any
+) -> tuple[Any, ...]: ...
+def instance_norm(x: Any, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def instance_norm_backward(
+    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, out: Any
+) -> tuple[Any, ...]: ...
+def layer_norm(
+    x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, out: Any
+) -> tuple[Any, ...]: ...
+def layer_norm_backward(
+    dy: Any, x: Any, normalized_shape: Any, mean: Any, rstd: Any, weight: Any, out: Any
+) -> tuple[Any, ...]: ...
+
+# Optimizer steps, in place.
+
+def adam_step(
+    param: Any,
+    grad: Any,
+    exp_avg: Any,
+    exp_avg_sq: Any,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None: ...
+def sgd_step(
+    param: Any,
+    grad: Any,
+    momentum_buffer: Any,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None: ...
+
 # The yardstick of benchmarks.
 
 def fma_chain(x: Any, rounds: int, out: Any) -> Array: ...
 
+# Pointwise.
+
+class BinaryOp:
+    __members__: dict[str, BinaryOp]
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    add: BinaryOp
+    div: BinaryOp
+    maximum: BinaryOp
+    minimum: BinaryOp
+    mul: BinaryOp
+    sub: BinaryOp
+
+class CompareOp:
+    __members__: dict[str, CompareOp]
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    eq: CompareOp
+    ge: CompareOp
+    gt: CompareOp
+    le: CompareOp
+    lt: CompareOp
+    ne: CompareOp
+
+class UnaryOp:
+    __members__: dict[str, UnaryOp]
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    abs: UnaryOp
+    clamp: UnaryOp
+    elu: UnaryOp
+    erf: UnaryOp
+    exp: UnaryOp
+    expm1: UnaryOp
+    gelu: UnaryOp
+    leaky_relu: UnaryOp
+    log: UnaryOp
+    log1p: UnaryOp
+    neg: UnaryOp
+    pow: UnaryOp
+    reciprocal: UnaryOp
+    relu: UnaryOp
+    sigmoid: UnaryOp
+    silu: UnaryOp
+    softplus: UnaryOp
+    sqrt: UnaryOp
+    square: UnaryOp
+    tanh: UnaryOp
+
+def binary(op: BinaryOp, a: Any, b: Any, out: Any) -> Array: ...
+def compare(op: CompareOp, a: Any, b: Any, out: Any) -> Array: ...
+def unary(op: UnaryOp, x: Any, a: float, b: float, out: Any) -> Array: ...
+def unary_backward(op: UnaryOp, dy: Any, saved: Any, a: float, b: float, out: Any) -> Array: ...
+def where(mask: Any, a: Any, b: Any, out: Any) -> Array: ...
+
 # Pooling.
 
+def adaptive_avg_pool(x: Any, rank: int, output_size: Any, out: Any) -> Array: ...
+def adaptive_avg_pool_backward(dy: Any, input_shape: Sequence[int], out: Any) -> Array: ...
+def adaptive_max_pool(x: Any, rank: int, output_size: Any, return_indices: bool, out: Any) -> Any: ...
+def adaptive_max_pool_backward(dy: Any, indices: Any, input_shape: Sequence[int], out: Any) -> Array: ...
+def avg_pool(
+    x: Any,
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    out: Any,
+) -> Array: ...
+def avg_pool_backward(
+    dy: Any,
+    input_shape: Sequence[int],
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    out: Any,
+) -> Array: ...
 def max_pool(
     x: Any,
     rank: int,
@@ -71,5 +232,52 @@ def max_pool_backward(
     padding: Any,
     dilation: Any,
     ceil_mode: bool,
+    out: Any,
+) -> Array: ...
+def max_unpool(
+    x: Any, indices: Any, rank: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
+) -> Array: ...
+def max_unpool_backward(dy: Any, indices: Any, out: Any) -> Array: ...
+
+# Recurrent layers.
+
+def recurrent_backward(
+    cell: str,
+    single_step: bool,
+    dy: Any,
+    dh_n: Any,
+    dc_n: Any,
+    x: Any,
+    weights: Sequence[Any],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    y: Any,
+    saved: Any,
+    input_gradient: bool,
+    weight_gradients: bool,
+) -> tuple[Any, ...]: ...
+def recurrent_forward(
+    cell: str,
+    single_step: bool,
+    x: Any,
+    weights: Sequence[Any],
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    save: bool,
+    out: Any,
+) -> tuple[Any, ...]: ...
+
+# Resizing.
+
+def interpolate(x: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool, out: Any) -> Array: ...
+def interpolate_backward(
+    dy: Any,
+    input_shape: Sequence[int],
+    size: Any,
+    scale_factor: Any,
+    mode: str,
+    align_corners: bool,
     out: Any,
 ) -> Array: ...

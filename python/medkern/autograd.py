@@ -86,7 +86,7 @@ class Node:
         self._saved_outputs = [(array, first + i) for i, array in enumerate(arrays)]
 
     @property
-    def saved(self) -> tuple[Tensor | None, ...]:
+    def saved(self) -> tuple[Any, ...]:
         """The inputs given to `save`, in order."""
         if self._saved is None:
             raise RuntimeError(

@@ -38,30 +38,51 @@ def gradcheck(
         AssertionError: a gradient is missing or wrong; the message names the input and the element.
     """
     values = [np.array(x) if _is_float64(x) else x for x in inputs]
-    weights: list[np.ndarray] = []
+    weights = _compare(function, values, step, tolerance, may_be_constant=False)
+    if create_graph:
+
+        def first_gradients(*arguments: Any) -> tuple[Tensor, ...]:
+            outputs = _float_results(function, arguments)
+            wanted = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
+            found = grad(outputs, wanted, [tensor(w) for w in weights], create_graph=True)
+            return tuple(g for g in found if g is not None)
+
+        # The gradient of a linear function does not depend on its input at all.
+        _compare(_with_grad(first_gradients), values, step, 10 * tolerance, may_be_constant=True)
+
+
+def _compare(
+    function: Callable[..., Any],
+    values: list[Any],
+    step: float,
+    tolerance: float,
+    may_be_constant: bool,
+) -> list[np.ndarray]:
+    """Compares gradients with differences; gives the weights of the results."""
 
     def tensors(requires_grad: bool) -> list[Any]:
         return [tensor(x, requires_grad=requires_grad) if _is_float64(x) else x for x in values]
 
-    def results(arguments: list[Any]) -> list[Tensor]:
-        out = function(*arguments)
-        return [y for y in (out if isinstance(out, tuple) else (out,)) if y.dtype.kind == "f"]
-
     def weighted_sum() -> float:
-        return sum(
-            float(np.sum(w * y.numpy())) for w, y in zip(weights, results(tensors(False)), strict=True)
-        )
+        outputs = _float_results(function, tensors(False))
+        return sum(float(np.sum(w * y.numpy())) for w, y in zip(weights, outputs, strict=True))
 
     arguments = tensors(True)
-    outputs = results(arguments)
+    outputs = _float_results(function, arguments)
     generator = np.random.default_rng(0)
-    weights.extend(generator.uniform(0.5, 1.5, y.shape) for y in outputs)
+    weights = [generator.uniform(0.5, 1.5, y.shape) for y in outputs]
     leaves = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
-    grads = grad(outputs, leaves, [tensor(w) for w in weights])
+    differentiable = [
+        (y, tensor(w))
+        for y, w in zip(outputs, weights, strict=True)
+        if y.requires_grad or not may_be_constant
+    ]
+    grads = grad([y for y, _ in differentiable], leaves, [w for _, w in differentiable])
     for number, (leaf, analytic) in enumerate(zip(leaves, grads, strict=True)):
-        assert analytic is not None, f"input {number} got no gradient"
-        assert analytic.shape == leaf.shape, (
-            f"input {number} has shape {leaf.shape}, its gradient {analytic.shape}"
+        assert analytic is not None or may_be_constant, f"input {number} got no gradient"
+        gradient = np.zeros(leaf.shape) if analytic is None else analytic.numpy()
+        assert gradient.shape == leaf.shape, (
+            f"input {number} has shape {leaf.shape}, its gradient {gradient.shape}"
         )
         position = next(i for i, x in enumerate(arguments) if x is leaf)
         array = values[position]
@@ -73,20 +94,15 @@ def gradcheck(
             below = weighted_sum()
             array[index] = original
             numeric = (above - below) / (2 * step)
-            found = analytic.numpy()[index]
-            assert abs(found - numeric) <= tolerance * (1 + abs(numeric)), (
-                f"input {number} at {index}: gradient {found}, finite difference {numeric}"
+            assert abs(gradient[index] - numeric) <= tolerance * (1 + abs(numeric)), (
+                f"input {number} at {index}: gradient {gradient[index]}, finite difference {numeric}"
             )
-    if create_graph:
+    return weights
 
-        def first_gradients(*again: Any) -> tuple[Tensor, ...]:
-            ys = results(list(again))
-            wanted = [x for x in again if isinstance(x, Tensor) and x.requires_grad]
-            return tuple(
-                g for g in grad(ys, wanted, [tensor(w) for w in weights], create_graph=True) if g is not None
-            )
 
-        gradcheck(_with_grad(first_gradients), values, step=step, tolerance=10 * tolerance)
+def _float_results(function: Callable[..., Any], arguments: Sequence[Any]) -> list[Tensor]:
+    results = function(*arguments)
+    return [y for y in (results if isinstance(results, tuple) else (results,)) if y.dtype.kind == "f"]
 
 
 def _with_grad(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -357,3 +357,13 @@ def test_bad_backward_arguments_are_named(call, error, message):
 def test_sharing_memory_with_the_result_is_refused():
     with pytest.raises(ValueError, match="y must not share memory with x"):
         kernels.conv2d(X, zeros(3, 3, 1, 1), out=X)
+
+
+def test_strides_far_larger_than_the_kernel_cost_nothing():
+    weight = zeros(3, 1, 2)
+    y = kernels.conv_transpose1d(zeros(1, 3, 1), weight, stride=2**31 - 1, padding=0, dilation=5)
+    assert y.shape == (1, 1, 6)
+    with pytest.raises(MemoryError):
+        kernels.conv_transpose1d(zeros(1, 3, 2**20), weight, stride=2**31 - 1, dilation=2**31 - 1)
+    with pytest.raises(MemoryError, match="overflow"):
+        kernels.conv2d(zeros(1, 0, 1, 1), zeros(0, 0, 2**30, 2**30), padding=2**30)

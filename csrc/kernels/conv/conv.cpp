@@ -72,6 +72,8 @@ Image shape_only(const mk_conv_desc* desc, int64_t n, int64_t channels, const in
 void expect_workspace_sizes(const char* op, const Image& image, const Region& region,
                             const TensorView& weight, const TensorView& other) {
   constexpr int64_t kBytes = 8, kVectors = 32;  // of an element; channels rounded up to them
+  int64_t taps = kVectors * kBytes;
+  for (int i = 2; i < weight.rank; ++i) taps = checked_mul(op, taps, weight.shape[i]);
   int64_t elements = checked_mul(op, image.n, checked_add(op, image.c, kVectors));
   for (int i = 0; i < 3; ++i) elements = checked_mul(op, elements, region.size[i]);
   checked_mul(op, elements, 2 * kBytes);

@@ -147,8 +147,7 @@ MK_INLINE void for_samples_and_units(const RecurrentArgs& a, int64_t gates, Body
 }
 
 // c = a b (+ bias), all row-major: a [m, k], b [k, n], c [m, n] with rows of c_row.
-template <class T>
-GemmArgs product(const RecurrentArgs& a, int64_t m, int64_t n, int64_t k) {
+inline GemmArgs product(const RecurrentArgs& a, int64_t m, int64_t n, int64_t k) {
   GemmArgs g{};
   g.dtype = a.dtype;
   g.m = m;
@@ -167,8 +166,7 @@ GemmArgs product(const RecurrentArgs& a, int64_t m, int64_t n, int64_t k) {
 // pre = x weight_ih^T + bias.
 template <class Cell>
 GemmArgs input_product(const RecurrentArgs& a) {
-  using T = typename Cell::Scalar;
-  GemmArgs g = product<T>(a, a.batch * a.steps, Cell::kGates * a.hidden, a.input);
+  GemmArgs g = product(a, a.batch * a.steps, Cell::kGates * a.hidden, a.input);
   g.a = a.x;
   g.b = a.weight_ih;
   g.b_row = 1;
@@ -180,7 +178,7 @@ GemmArgs input_product(const RecurrentArgs& a) {
 // recurrent = h weight_hh^T, with the weights packed.
 template <class Cell>
 GemmArgs step_product(const RecurrentArgs& a) {
-  GemmArgs g = product<typename Cell::Scalar>(a, a.batch, Cell::kGates * a.hidden, a.hidden);
+  GemmArgs g = product(a, a.batch, Cell::kGates * a.hidden, a.hidden);
   g.a = a.h_n;
   g.b_packed = true;
   return g;
@@ -283,7 +281,7 @@ size_t sequence_forward_workspace(const RecurrentArgs& a) {
 // dh += step weight_hh, with the weights packed.
 template <class Cell>
 GemmArgs step_backward_product(const RecurrentArgs& a) {
-  GemmArgs g = product<typename Cell::Scalar>(a, a.batch, a.hidden, Cell::kGates * a.hidden);
+  GemmArgs g = product(a, a.batch, a.hidden, Cell::kGates * a.hidden);
   g.b_packed = true;
   g.accumulate = true;
   g.c = a.dh0;
@@ -293,8 +291,7 @@ GemmArgs step_backward_product(const RecurrentArgs& a) {
 // dx = dgates_x weight_ih.
 template <class Cell>
 GemmArgs dx_product(const RecurrentArgs& a) {
-  GemmArgs g =
-      product<typename Cell::Scalar>(a, a.batch * a.steps, a.input, Cell::kGates * a.hidden);
+  GemmArgs g = product(a, a.batch * a.steps, a.input, Cell::kGates * a.hidden);
   g.b = a.weight_ih;
   g.accumulate = a.accumulate_dx;
   g.c = a.dx;
@@ -304,8 +301,7 @@ GemmArgs dx_product(const RecurrentArgs& a) {
 // dweight = dgates^T rows, where `rows` (x, or the hidden states) are `columns` wide.
 template <class Cell>
 GemmArgs dweight_product(const RecurrentArgs& a, int64_t columns) {
-  GemmArgs g =
-      product<typename Cell::Scalar>(a, Cell::kGates * a.hidden, columns, a.batch * a.steps);
+  GemmArgs g = product(a, Cell::kGates * a.hidden, columns, a.batch * a.steps);
   g.a_row = 1;
   g.a_col = g.m;
   return g;

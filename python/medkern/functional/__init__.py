@@ -1,5 +1,31 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional.copy import (
+    concat,
+    contiguous,
+    flatten,
+    getitem,
+    pad,
+    permute,
+    reshape,
+    squeeze,
+    stack,
+    to,
+    transpose,
+    unsqueeze,
+from medkern.functional.embedding import (
+    embedding,
+)
+from medkern.functional.gemm import (
+    linear,
+    matmul,
+)
+from medkern.functional.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
 from medkern.functional.embedding import embedding
 from medkern.functional.conv import (
     conv1d,
@@ -28,8 +54,19 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
-from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.recurrent import (
+    gru,
+    gru_cell,
+    lstm,
+    lstm_cell,
+    rnn,
+    rnn_cell,
+)
+from medkern.functional.resize import (
+    interpolate,
+)
 from medkern.functional.random import dropout
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
 
 __all__ = [
@@ -43,14 +80,36 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "concat",
+    "contiguous",
+    "embedding",
+    "flatten",
+    "getitem",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "embedding",
     "group_norm",
     "gru",
     "gru_cell",
     "instance_norm",
-    "dropout",
     "interpolate",
     "layer_norm",
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
+
+__all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
@@ -61,12 +120,22 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "matmul",
+    "dropout",
+    "interpolate",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "pad",
+    "permute",
+    "reshape",
     "rnn",
     "rnn_cell",
+    "squeeze",
+    "stack",
+    "to",
+    "transpose",
+    "unsqueeze",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
 from medkern.tensor import Tensor
@@ -20,6 +22,7 @@ class Embedding(Function):
     @staticmethod
     def backward(ctx: Node, dy: Tensor) -> tuple[None, Tensor]:
         """Every row's gradient goes back to where it came from."""
+        indices: Any
         (indices,) = ctx.saved
         dweight = kernels.embedding_backward(dy.array, indices.array, ctx.weight_shape, ctx.padding_idx)
         return None, Tensor(dweight)

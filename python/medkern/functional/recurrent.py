@@ -9,14 +9,14 @@ import numpy as np
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node, is_grad_enabled
-from medkern.kernels.recurrent import check_stack, pair_of, rnn_cell_name
+from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
 from medkern.tensor import Tensor
 
 # weight_ih, weight_hh, bias_ih, bias_hh
 _PARAMETERS = 4
 
 
-def _array(x: Tensor | None) -> _C.Array | None:
+def _array(x: Tensor | None) -> Any:
     return None if x is None else x.array
 
 
@@ -29,7 +29,7 @@ def _joined(states: list[Any]) -> _C.Array:
     return states[0] if len(states) == 1 else _C.Array(np.concatenate(states))
 
 
-def _exchanged(array: _C.Array | None) -> _C.Array | None:
+def _exchanged(array: Any) -> Any:
     """The same memory with its first two axes exchanged: (T, N, C) as (N, T, C) and back."""
     if array is None or array.ndim != 3:
         return array  # the C API refuses it by name
@@ -66,7 +66,7 @@ class Recurrent(Function):
             mask = None
             if layer > 0 and dropout > 0:
                 mask = _dropout_mask(y, dropout)
-                y = kernels.mul(y, mask)
+                y = _masked(y, mask)
             part = slice(layer * directions, (layer + 1) * directions)
             weights = _by_direction(arrays, layer, directions)
             below = y
@@ -97,7 +97,9 @@ class Recurrent(Function):
         arrays = [_array(p) for p in parameters]
         directions = ctx.directions
         grad = _array(dy) if ctx.batch_first else _exchanged(_array(dy))
-        dh0, dc0, dweights = [], [], []
+        dh0: list[Any] = []
+        dc0: list[Any] = []
+        dweights: list[Any] = []
         for layer in reversed(range(len(ctx.tape))):
             x, y, saved, mask = ctx.tape[layer]
             part = slice(layer * directions, (layer + 1) * directions)
@@ -119,7 +121,7 @@ class Recurrent(Function):
                 any(ctx.needs[first : first + directions * _PARAMETERS]),
             )
             if mask is not None:
-                grad = kernels.mul(grad, mask)
+                grad = _masked(grad, mask)
             dh0.insert(0, dh)
             dc0.insert(0, dc)
             dweights[:0] = [w for each in dw for w in each] or [None] * directions * _PARAMETERS
@@ -135,10 +137,16 @@ def _by_direction(arrays: list[Any], layer: int, directions: int) -> list[tuple[
 
 
 def _dropout_mask(like: _C.Array, p: float) -> _C.Array:
+    """For each element, in memory order, 0 with probability p or else 1 / (1 - p)."""
     from medkern.functional.random import dropout
 
-    ones = np.ones(like.shape, like.dtype)
-    return dropout(Tensor(_C.Array(ones)), p).array
+    return dropout(Tensor(_C.Array(np.ones(like.size, like.dtype))), p).array
+
+
+def _masked(array: _C.Array, mask: _C.Array) -> _C.Array:
+    """A dense array times the mask, in its own memory order."""
+    flat = kernels.mul(array.with_layout((array.size,), (1,)), mask)
+    return flat.with_layout(array.shape, array.strides)
 
 
 class RecurrentCell(Function):
@@ -171,7 +179,7 @@ class RecurrentCell(Function):
             None,
             _array(dh),
             _array(dc),
-            x.array,
+            _array(x),
             [tuple(map(_array, parameters))],
             _array(h),
             _array(c),

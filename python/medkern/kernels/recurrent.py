@@ -9,38 +9,11 @@ import numpy as np
 
 from medkern import _C
 from medkern.kernels._kind import like
+from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
 
 
-def pair_of(op: str, hx: Any) -> tuple[Any, Any]:
-    """(h0, c0) of LSTM's `hx`, which may be None."""
-    if hx is None:
-        return None, None
-    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError(f"{op}: hx must be a pair (h0, c0) or None, got {type(hx).__name__}")
-    return hx[0], hx[1]
-
-
-def rnn_cell_name(op: str, nonlinearity: str) -> str:
-    """The cell of a plain RNN."""
-    if nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f"{op}: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
-    return f"rnn_{nonlinearity}"
-
-
-def check_stack(
-    op: str, weights: Sequence[Any], states: Sequence[Any], num_layers: int, directions: int
-) -> None:
-    """Fails unless there are weights and initial states for every layer and direction."""
-    if not isinstance(num_layers, int) or num_layers < 1:
-        raise ValueError(f"{op}: num_layers must be an int of at least 1, got {num_layers!r}")
-    wanted = num_layers * directions
-    if len(weights) != wanted:
-        raise ValueError(
-            f"{op}: weights must hold one entry per layer and direction, {wanted} in all, got {len(weights)}"
-        )
-    for name, state in zip(("h0", "c0"), states, strict=True):
-        if state is not None and (state.ndim != 3 or state.shape[0] != wanted):
-            raise ValueError(f"{op}: {name} must have shape ({wanted}, N, H), got {tuple(state.shape)}")
+def _like_optional(x: Any, result: _C.Array | None) -> Any:
+    return None if result is None else like(x, result)
 
 
 def recurrent_layer(
@@ -78,8 +51,8 @@ def recurrent_layer(
         ValueError: a shape or length doesn't fit.
         TypeError: a dtype doesn't fit.
     """
-    results = _C.recurrent_forward(cell, False, x, weights, h0, c0, lengths, save, out)
-    return tuple(None if r is None else like(x, r) for r in results)
+    y, h_n, c_n, saved = _C.recurrent_forward(cell, False, x, weights, h0, c0, lengths, save, out)
+    return like(x, y), like(x, h_n), _like_optional(x, c_n), _like_optional(x, saved)
 
 
 def recurrent_layer_backward(
@@ -131,10 +104,8 @@ def recurrent_layer_backward(
 
 
 def _gradients(x: Any, dx: Any, dh0: Any, dc0: Any, dweights: Any) -> tuple[Any, Any, Any, list[Any]]:
-    def kind(array: Any) -> Any:
-        return None if array is None else like(x, array)
-
-    return kind(dx), kind(dh0), kind(dc0), [tuple(map(kind, each)) for each in dweights]
+    parameters = [tuple(_like_optional(x, w) for w in each) for each in dweights]
+    return _like_optional(x, dx), like(x, dh0), _like_optional(x, dc0), parameters
 
 
 def _stack(
@@ -162,8 +133,8 @@ def _stack(
         )
         h_n.append(h)
         c_n.append(c)
-    join = [_C.Array(np.concatenate(s)) if s[0] is not None else None for s in (h_n, c_n)]
-    return like(x, y), like(x, join[0]), None if join[1] is None else like(x, join[1])
+    joined = [None if s[0] is None else _C.Array(np.concatenate(s)) for s in (h_n, c_n)]
+    return like(x, y), *(_like_optional(x, s) for s in joined)
 
 
 def lstm(

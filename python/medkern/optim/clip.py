@@ -33,7 +33,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be positive, got {norm_type}")
     with_grad = _with_grad(parameters)
-    norms = [_norm(p.grad, norm_type) for p in with_grad]
+    norms = [_norm(grad, norm_type) for _, grad in with_grad]
     # The largest is taken out first, so that no power overflows.
     top = max(norms, default=0.0)
     if math.isinf(norm_type) or not 0 < top < math.inf:
@@ -42,8 +42,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
         total = top * math.fsum((norm / top) ** norm_type for norm in norms) ** (1 / norm_type)
     factor = max_norm / (total + 1e-6)
     if not factor >= 1:
-        for p in with_grad:
-            p.grad = Tensor(kernels.mul(p.grad.array, np.asarray(factor, p.grad.dtype)))
+        for p, grad in with_grad:
+            p.grad = Tensor(kernels.mul(grad.array, np.asarray(factor, grad.dtype)))
     return total
 
 
@@ -59,13 +59,13 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
     """
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value}")
-    for p in _with_grad(parameters):
-        p.grad = Tensor(kernels.clamp(p.grad.array, -clip_value, clip_value))
+    for p, grad in _with_grad(parameters):
+        p.grad = Tensor(kernels.clamp(grad.array, -clip_value, clip_value))
 
 
-def _with_grad(parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
+def _with_grad(parameters: Iterable[Tensor] | Tensor) -> list[tuple[Tensor, Tensor]]:
     given = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [p for p in given if p.grad is not None]
+    return [(p, p.grad) for p in given if p.grad is not None]
 
 
 def _norm(grad: Tensor, norm_type: float) -> float:

@@ -1,0 +1,38 @@
+"""The form of recurrent arguments, for `kernels` and `functional`; their values are checked by the C API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def pair_of(op: str, hx: Any) -> tuple[Any, Any]:
+    """(h0, c0) of LSTM's `hx`, which may be None."""
+    if hx is None:
+        return None, None
+    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+        raise TypeError(f"{op}: hx must be a pair (h0, c0) or None, got {type(hx).__name__}")
+    return hx[0], hx[1]
+
+
+def rnn_cell_name(op: str, nonlinearity: str) -> str:
+    """The cell of a plain RNN."""
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"{op}: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+    return f"rnn_{nonlinearity}"
+
+
+def check_stack(
+    op: str, weights: Sequence[Any], states: Sequence[Any], num_layers: int, directions: int
+) -> None:
+    """Fails unless there are weights and initial states for every layer and direction."""
+    if not isinstance(num_layers, int) or num_layers < 1:
+        raise ValueError(f"{op}: num_layers must be an int of at least 1, got {num_layers!r}")
+    wanted = num_layers * directions
+    if len(weights) != wanted:
+        raise ValueError(
+            f"{op}: weights must hold one entry per layer and direction, {wanted} in all, got {len(weights)}"
+        )
+    for name, state in zip(("h0", "c0"), states, strict=True):
+        if state is not None and (state.ndim != 3 or state.shape[0] != wanted):
+            raise ValueError(f"{op}: {name} must have shape ({wanted}, N, H), got {tuple(state.shape)}")
