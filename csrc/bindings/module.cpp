@@ -33,4 +33,5 @@ PYBIND11_MODULE(_C, module) {
   bind_reduce(module);
   bind_resize(module);
   bind_reduce(module);
+  bind_softmax(module);
 }

@@ -9,6 +9,7 @@ extern const CopyKernels copy_kernels;
 extern const BinaryKernels binary_kernels;
 extern const ConvKernels conv_kernels;
 extern const BinaryKernels binary_kernels;
+extern const CrossEntropyKernels cross_entropy_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const ConvKernels conv_kernels;
 extern const GemmKernels gemm_kernels;
@@ -26,6 +27,7 @@ extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const ReduceKernels reduce_kernels;
+extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
 extern const RandomKernels random_kernels;
 extern const ResizeKernels resize_kernels;
@@ -39,6 +41,7 @@ constinit const KernelTable table = {
     .binary = &binary_kernels,
     .conv = &conv_kernels,
     .binary = &binary_kernels,
+    .cross_entropy = &cross_entropy_kernels,
     .embedding = &embedding_kernels,
     .conv = &conv_kernels,
     .gemm = &gemm_kernels,
@@ -56,6 +59,7 @@ constinit const KernelTable table = {
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .reduce = &reduce_kernels,
+    .softmax = &softmax_kernels,
     .unary = &unary_kernels,
     .random = &random_kernels,
     .resize = &resize_kernels,

@@ -35,5 +35,6 @@
 #include "medkern/reduce.h"
 #include "medkern/resize.h"
 #include "medkern/reduce.h"
+#include "medkern/softmax.h"
 
 #endif

@@ -18,6 +18,7 @@
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -29,6 +30,7 @@ struct KernelTable {
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const BinaryKernels* binary;
+  const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const ConvKernels* conv;
   const GemmKernels* gemm;
@@ -46,6 +48,7 @@ struct KernelTable {
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const ReduceKernels* reduce;
+  const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
   const RandomKernels* random;
   const ResizeKernels* resize;

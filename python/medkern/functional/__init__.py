@@ -68,6 +68,7 @@ from medkern.functional.resize import (
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
+from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -91,6 +92,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cross_entropy",
     "embedding",
     "group_norm",
     "gru",
@@ -117,6 +119,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "linear",
+    "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
@@ -138,4 +141,5 @@ __all__ = [
     "to",
     "transpose",
     "unsqueeze",
+    "softmax",
 ]

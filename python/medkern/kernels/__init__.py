@@ -160,6 +160,14 @@ from medkern.kernels.reduce import (
 __all__ = [
     "abs",
     "activation_number",
+from medkern.kernels.softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 
 __all__ = [
     "abs",
@@ -194,6 +202,8 @@ __all__ = [
     "compare",
     "concat",
     "copy",
+    "cross_entropy",
+    "cross_entropy_backward",
     "div",
     "elu",
     "embedding",
@@ -222,6 +232,8 @@ __all__ = [
     "linear_backward_weight",
     "log",
     "log1p",
+    "log_softmax",
+    "log_softmax_backward",
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
@@ -259,6 +271,8 @@ __all__ = [
     "sgd_step",
     "sigmoid",
     "silu",
+    "softmax",
+    "softmax_backward",
     "softplus",
     "sqrt",
     "square",
