@@ -8,8 +8,19 @@ PYBIND11_MODULE(_C, module) {
   module.attr("DeviceError") =
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_array(module);
-  bind_copy(module);
   bind_conv(module);
+  bind_copy(module);
+  bind_embedding(module);
+  bind_gemm(module);
+  bind_norm(module);
+  bind_optim(module);
+  bind_peak(module);
+  bind_pointwise(module);
+  bind_pool(module);
+  bind_random(module);
+  bind_recurrent(module);
+  bind_reduce(module);
+  bind_resize(module);
   // What a binding can't convert by hand is a wrong type as well.
   pybind11::register_local_exception_translator([](std::exception_ptr raised) {
     try {

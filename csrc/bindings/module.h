@@ -5,24 +5,17 @@
 
 namespace medkern::python {
 
+void bind_conv(pybind11::module_& module);
 void bind_copy(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
-void bind_conv(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
-void bind_embedding(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
-void bind_conv(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_norm(pybind11::module_& module);
 void bind_optim(pybind11::module_& module);
 void bind_peak(pybind11::module_& module);
 void bind_pointwise(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
-void bind_recurrent(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
 void bind_random(pybind11::module_& module);
-void bind_resize(pybind11::module_& module);
+void bind_recurrent(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);

@@ -3,15 +3,14 @@
 
 namespace medkern::MK_ISA {
 
-extern const ConvKernels conv_kernels;
 extern const BinaryKernels binary_kernels;
+extern const ConvKernels conv_kernels;
 extern const CopyKernels copy_kernels;
 extern const BinaryKernels binary_kernels;
 extern const ConvKernels conv_kernels;
 extern const BinaryKernels binary_kernels;
 extern const CrossEntropyKernels cross_entropy_kernels;
 extern const EmbeddingKernels embedding_kernels;
-extern const ConvKernels conv_kernels;
 extern const GemmKernels gemm_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const LayerNormKernels layer_norm_kernels;
@@ -20,8 +19,7 @@ extern const NormKernels norm_kernels;
 extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
-extern const RecurrentKernels gru_kernels;
-extern const RecurrentKernels lstm_kernels;
+extern const RandomKernels random_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
@@ -29,21 +27,18 @@ extern const RecurrentKernels rnn_tanh_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
-extern const RandomKernels random_kernels;
-extern const ResizeKernels resize_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
 extern const KernelTable table;
 constinit const KernelTable table = {
-    .conv = &conv_kernels,
     .binary = &binary_kernels,
+    .conv = &conv_kernels,
     .copy = &copy_kernels,
     .binary = &binary_kernels,
     .conv = &conv_kernels,
     .binary = &binary_kernels,
     .cross_entropy = &cross_entropy_kernels,
     .embedding = &embedding_kernels,
-    .conv = &conv_kernels,
     .gemm = &gemm_kernels,
     .gru = &gru_kernels,
     .layer_norm = &layer_norm_kernels,
@@ -52,8 +47,7 @@ constinit const KernelTable table = {
     .optim = &optim_kernels,
     .peak = &peak_kernels,
     .pool = &pool_kernels,
-    .gru = &gru_kernels,
-    .lstm = &lstm_kernels,
+    .random = &random_kernels,
     .reduce = &reduce_kernels,
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
@@ -61,8 +55,6 @@ constinit const KernelTable table = {
     .reduce = &reduce_kernels,
     .softmax = &softmax_kernels,
     .unary = &unary_kernels,
-    .random = &random_kernels,
-    .resize = &resize_kernels,
 };
 
 }  // namespace medkern::MK_ISA

@@ -24,15 +24,14 @@
 namespace medkern {
 
 struct KernelTable {
-  const ConvKernels* conv;
   const BinaryKernels* binary;
+  const ConvKernels* conv;
   const CopyKernels* copy;
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const BinaryKernels* binary;
   const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
-  const ConvKernels* conv;
   const GemmKernels* gemm;
   const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
@@ -41,8 +40,7 @@ struct KernelTable {
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
-  const RecurrentKernels* gru;
-  const RecurrentKernels* lstm;
+  const RandomKernels* random;
   const ReduceKernels* reduce;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
@@ -50,8 +48,6 @@ struct KernelTable {
   const ReduceKernels* reduce;
   const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
-  const RandomKernels* random;
-  const ResizeKernels* resize;
 };
 
 // The kernels for a device; fails with MK_DEVICE_ERROR where there are none. Defined in

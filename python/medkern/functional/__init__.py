@@ -1,5 +1,13 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from medkern.functional.copy import (
     concat,
     contiguous,
@@ -13,28 +21,8 @@ from medkern.functional.copy import (
     to,
     transpose,
     unsqueeze,
-from medkern.functional.embedding import (
-    embedding,
-)
-from medkern.functional.gemm import (
-    linear,
-    matmul,
-)
-from medkern.functional.norm import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
 )
 from medkern.functional.embedding import embedding
-from medkern.functional.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pool import (
@@ -54,17 +42,6 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
-from medkern.functional.recurrent import (
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    rnn,
-    rnn_cell,
-)
-from medkern.functional.resize import (
-    interpolate,
-)
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.resize import interpolate
@@ -83,9 +60,6 @@ __all__ = [
     "batch_norm",
     "concat",
     "contiguous",
-    "embedding",
-    "flatten",
-    "getitem",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -93,38 +67,21 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "cross_entropy",
+    "dropout",
     "embedding",
+    "flatten",
+    "getitem",
     "group_norm",
     "gru",
     "gru_cell",
     "instance_norm",
     "interpolate",
     "layer_norm",
-from medkern.functional.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from medkern.functional.gemm import linear, matmul
-from medkern.functional.pool import max_pool1d, max_pool2d, max_pool3d
-
-__all__ = [
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
     "linear",
     "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
-    "dropout",
-    "interpolate",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",

@@ -6,7 +6,6 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
-from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -17,6 +16,8 @@ from medkern.kernels.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from medkern.kernels.copy import concat, copy, full, pad, pad_backward
+from medkern.kernels.embedding import embedding, embedding_backward
 from medkern.kernels.gemm import (
     activation_number,
     bias_backward,
@@ -25,8 +26,6 @@ from medkern.kernels.gemm import (
     linear_backward_input,
     linear_backward_weight,
 )
-from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -36,9 +35,6 @@ from medkern.kernels.norm import (
     instance_norm_backward,
     layer_norm,
     layer_norm_backward,
-)
-from medkern.kernels.peak import (
-    fma_chain,
 )
 from medkern.kernels.optim import adam_step, sgd_step
 from medkern.kernels.peak import fma_chain
@@ -72,22 +68,6 @@ from medkern.kernels.pointwise import (
     tanh,
     unary_backward,
     where,
-from medkern.kernels.conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_backward_input,
-    conv_backward_weight,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from medkern.kernels.gemm import (
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
 )
 from medkern.kernels.pool import (
     adaptive_avg_pool1d,
@@ -111,6 +91,7 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
+from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -124,38 +105,8 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
-from medkern.kernels.embedding import (embedding, embedding_backward,)
-from medkern.kernels.gemm import (batch_norm_backward, bias_backward, from medkern.kernels.norm import (     batch_norm, gemm, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward, linear, linear_backward_input, linear_backward_weight,)
-from medkern.kernels.norm import (batch_norm, batch_norm_backward, group_norm, group_norm_backward, instance_norm, instance_norm_backward, layer_norm, layer_norm_backward,)
-from medkern.kernels.optim import (adam_step, sgd_step,)
-from medkern.kernels.peak import (fma_chain,)
-from medkern.kernels.pointwise import (abs, add, clamp, compare, div, elu, erf, exp, expm1, gelu, leaky_relu, log, log1p, maximum, minimum, mul, neg, pow, reciprocal, relu, sigmoid, silu, softplus, sqrt, square, sub, tanh, unary_backward, where,)
-from medkern.kernels.pool import (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_avg_pool_backward, adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d, adaptive_max_pool_backward, avg_pool1d, avg_pool2d, avg_pool3d, avg_pool_backward, max_pool1d, max_pool2d, max_pool3d, max_pool_backward, max_unpool1d, max_unpool2d, max_unpool3d, max_unpool_backward,)
-from medkern.kernels.recurrent import (gru, gru_cell, gru_cell_backward, lstm, lstm_cell, lstm_cell_backward, recurrent_layer, recurrent_layer_backward, rnn, rnn_cell, rnn_cell_backward,)
-from medkern.kernels.random import dropout, dropout_backward, normal, uniform
-from medkern.kernels.resize import interpolate, interpolate_backward
-from medkern.kernels.reduce import (
-    max,
-    mean,
-    min,
-    reduce_put,
-    reduce_take,
-    sum,
-    var,
-)
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
-from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
-from medkern.kernels.resize import interpolate, interpolate_backward
-from medkern.kernels.reduce import (
-    max,
-    mean,
-    min,
-    reduce_put,
-    reduce_take,
-    sum,
-    var,
-)
 
 __all__ = [
     "abs",
@@ -190,6 +141,7 @@ __all__ = [
     "bias_backward",
     "clamp",
     "compare",
+    "concat",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -198,13 +150,12 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
-    "clamp",
-    "compare",
-    "concat",
     "copy",
     "cross_entropy",
     "cross_entropy_backward",
     "div",
+    "dropout",
+    "dropout_backward",
     "elu",
     "embedding",
     "embedding_backward",
@@ -237,10 +188,6 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
-    "dropout",
-    "dropout_backward",
-    "interpolate",
-    "interpolate_backward",
     "max",
     "max_pool1d",
     "max_pool2d",
@@ -256,6 +203,7 @@ __all__ = [
     "minimum",
     "mul",
     "neg",
+    "normal",
     "pad",
     "pad_backward",
     "pow",
@@ -280,8 +228,7 @@ __all__ = [
     "sum",
     "tanh",
     "unary_backward",
+    "uniform",
     "var",
     "where",
-    "normal",
-    "uniform",
 ]
