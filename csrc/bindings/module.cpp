@@ -31,4 +31,20 @@ PYBIND11_MODULE(_C, module) {
       PyErr_SetString(PyExc_TypeError, error.what());
     }
   });
+  bind_runtime(module);
+  bind_embedding(module);
+  bind_conv(module);
+  bind_gemm(module);
+  bind_norm(module);
+  bind_optim(module);
+  bind_peak(module);
+  bind_pointwise(module);
+  bind_pool(module);
+  bind_recurrent(module);
+  bind_random(module);
+  bind_resize(module);
+  bind_reduce(module);
+  bind_resize(module);
+  bind_reduce(module);
+  bind_softmax(module);
 }

@@ -32,6 +32,7 @@
 #include "medkern/recurrent.h"
 #include "medkern/reduce.h"
 #include "medkern/resize.h"
+#include "medkern/reduce.h"
 #include "medkern/softmax.h"
 
 #endif

@@ -93,10 +93,10 @@ __all__ = [
     "reshape",
     "rnn",
     "rnn_cell",
-    "softmax",
     "squeeze",
     "stack",
     "to",
     "transpose",
     "unsqueeze",
+    "softmax",
 ]

@@ -101,6 +101,10 @@ from medkern.kernels.recurrent import (
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
+
+__all__ = [
+    "abs",
+    "activation_number",
 from medkern.kernels.softmax import (
     cross_entropy,
     cross_entropy_backward,
@@ -112,7 +116,6 @@ from medkern.kernels.softmax import (
 
 __all__ = [
     "abs",
-    "activation_number",
     "adam_step",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
