@@ -8,6 +8,7 @@ PYBIND11_MODULE(_C, module) {
   module.attr("DeviceError") =
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
   bind_array(module);
+  bind_runtime(module);
   bind_conv(module);
   bind_copy(module);
   bind_embedding(module);
@@ -30,5 +31,4 @@ PYBIND11_MODULE(_C, module) {
       PyErr_SetString(PyExc_TypeError, error.what());
     }
   });
-  bind_runtime(module);
 }

@@ -26,7 +26,7 @@ mk_reduce_desc reduce_desc(mk_reduce_op op, const py::object& dim, bool keepdim,
     throw py::type_error("dim must be None, an int or a sequence of at most 8 ints, got " +
                          py::repr(dim).cast<std::string>());
   }
-  axes_argument("reduce", "dim", dim, static_cast<int>(count), dims);
+  ints_argument("reduce", "dim", dim, static_cast<int>(count), dims);
   desc.dims_count = static_cast<int32_t>(count);
   for (size_t i = 0; i < count; ++i) {
     // What does not fit 32 bits is out of range either way.

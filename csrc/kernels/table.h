@@ -2,22 +2,19 @@
 // chosen in dispatch.cpp. An empty slot is a compile error there.
 #pragma once
 
+#include "kernels/conv/conv.h"
 #include "kernels/copy/copy.h"
-#include "kernels/conv/conv.h"
 #include "kernels/embedding/embedding.h"
-#include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
 #include "kernels/optim/optim.h"
 #include "kernels/peak/peak.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
-#include "kernels/recurrent/recurrent.h"
 #include "kernels/random/random.h"
-#include "kernels/resize/resize.h"
+#include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
-#include "kernels/reduce/reduce.h"
 #include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
@@ -30,18 +27,18 @@ struct KernelTable {
   const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
-  const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
-  const RecurrentKernels* lstm;
   const NormKernels* norm;
   const OptimKernels* optim;
   const PeakKernels* peak;
   const PoolKernels* pool;
   const RandomKernels* random;
-  const ReduceKernels* reduce;
-  const ResizeKernels* resize;
+  const RecurrentKernels* gru;
+  const RecurrentKernels* lstm;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
+  const ReduceKernels* reduce;
+  const ResizeKernels* resize;
   const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
 };

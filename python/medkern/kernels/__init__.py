@@ -6,6 +6,7 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels._activation import activation_number
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -18,14 +19,7 @@ from medkern.kernels.conv import (
 )
 from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.gemm import (
-    activation_number,
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
-)
+from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
