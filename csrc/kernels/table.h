@@ -11,7 +11,6 @@
 #include "kernels/peak/peak.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
-#include "kernels/recurrent/recurrent.h"
 #include "kernels/random/random.h"
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
@@ -25,13 +24,12 @@ struct KernelTable {
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const CopyKernels* copy;
-  const BinaryKernels* binary;
-  const ConvKernels* conv;
-  const BinaryKernels* binary;
   const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
+  const RecurrentKernels* gru;
   const LayerNormKernels* layer_norm;
+  const RecurrentKernels* lstm;
   const NormKernels* norm;
   const OptimKernels* optim;
   const PeakKernels* peak;
@@ -41,14 +39,6 @@ struct KernelTable {
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
-  const ReduceKernels* reduce;
-  const SoftmaxKernels* softmax;
-  const RecurrentKernels* gru;
-  const RecurrentKernels* lstm;
-  const RecurrentKernels* rnn_relu;
-  const RecurrentKernels* rnn_tanh;
-  const ReduceKernels* reduce;
-  const ResizeKernels* resize;
   const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
 };

@@ -22,9 +22,19 @@ from medkern.functional.copy import (
     transpose,
     unsqueeze,
 )
-from medkern.functional.embedding import embedding
-from medkern.functional.gemm import linear, matmul
-from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
+from medkern.functional.embedding import (
+    embedding,
+)
+from medkern.functional.gemm import (
+    linear,
+    matmul,
+)
+from medkern.functional.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
 from medkern.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -42,10 +52,25 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
-from medkern.functional.random import dropout
-from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from medkern.functional.resize import interpolate
-from medkern.functional.softmax import cross_entropy, log_softmax, softmax
+from medkern.functional.random import (
+    dropout,
+)
+from medkern.functional.recurrent import (
+    gru,
+    gru_cell,
+    lstm,
+    lstm_cell,
+    rnn,
+    rnn_cell,
+)
+from medkern.functional.resize import (
+    interpolate,
+)
+from medkern.functional.softmax import (
+    cross_entropy,
+    log_softmax,
+    softmax,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -93,10 +118,10 @@ __all__ = [
     "reshape",
     "rnn",
     "rnn_cell",
+    "softmax",
     "squeeze",
     "stack",
     "to",
     "transpose",
     "unsqueeze",
-    "softmax",
 ]
