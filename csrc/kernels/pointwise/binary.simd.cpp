@@ -5,8 +5,8 @@
 // Runs of the innermost dimension of y; an operand that is broadcast along it has stride 0 there.
 // Arithmetic goes a vector at a time, the others are plain loops for the compiler to vectorise.
 // Work  one operation per element. Memory  every operand once. Rounded once.
+#include "kernels/loops.simd.h"
 #include "kernels/pointwise/pointwise.h"
-#include "kernels/walk.simd.h"
 
 namespace medkern::MK_ISA {
 namespace {

@@ -7,8 +7,8 @@
 // Numerics  the functions of cpu/math.h; pow and all transcendental functions in float64 by the C
 // library.
 #include "cpu/math.h"
+#include "kernels/loops.simd.h"
 #include "kernels/pointwise/pointwise.h"
-#include "kernels/walk.simd.h"
 
 namespace medkern::MK_ISA {
 namespace {
