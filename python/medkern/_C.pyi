@@ -269,6 +269,30 @@ def recurrent_forward(
     out: Any,
 ) -> tuple[Any, ...]: ...
 
+# Reductions.
+
+class ReduceOp:
+    __members__: dict[str, ReduceOp]
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    max: ReduceOp
+    mean: ReduceOp
+    min: ReduceOp
+    sum: ReduceOp
+    var: ReduceOp
+
+def reduce(
+    op: ReduceOp, x: Any, dim: Any, keepdim: bool, correction: float, return_indices: bool, out: Any
+) -> Any: ...
+def reduce_put(
+    dy: Any, indices: Any, input_shape: Sequence[int], dim: Any, keepdim: bool, out: Any
+) -> Array: ...
+def reduce_shape(x: Any, dim: Any, keepdim: bool) -> tuple[int, ...]: ...
+def reduce_take(x: Any, indices: Any, dim: Any, keepdim: bool, out: Any) -> Array: ...
+
 # Resizing.
 
 def interpolate(x: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool, out: Any) -> Array: ...
