@@ -1,6 +1,8 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
 from medkern.functional._operators import attach as _attach
+from medkern.functional._operators import (
+)
 from medkern.functional.conv import (
     conv1d,
     conv2d,
