@@ -113,6 +113,14 @@ from medkern.functional.resize import (
 )
 
 _attach()
+from medkern.functional.resize import (
+    interpolate,
+)
+from medkern.functional.softmax import (
+    cross_entropy,
+    log_softmax,
+    softmax,
+)
 
 __all__ = [
     "abs",

@@ -6,7 +6,6 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
-from medkern.kernels._activation import activation_number
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -17,9 +16,24 @@ from medkern.kernels.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from medkern.kernels.copy import concat, copy, full, pad, pad_backward
-from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
+from medkern.kernels.copy import (
+    concat,
+    copy,
+    full,
+    pad,
+    pad_backward,
+)
+from medkern.kernels.embedding import (
+    embedding,
+    embedding_backward,
+)
+from medkern.kernels.gemm import (
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
+)
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -30,8 +44,13 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
-from medkern.kernels.optim import adam_step, sgd_step
-from medkern.kernels.peak import fma_chain
+from medkern.kernels.optim import (
+    adam_step,
+    sgd_step,
+)
+from medkern.kernels.peak import (
+    fma_chain,
+)
 from medkern.kernels.pointwise import (
     abs,
     add,
@@ -85,7 +104,12 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
-from medkern.kernels.random import dropout, dropout_backward, normal, uniform
+from medkern.kernels.random import (
+    dropout,
+    dropout_backward,
+    normal,
+    uniform,
+)
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -99,8 +123,19 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
-from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
-from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.reduce import (
+    max,
+    mean,
+    min,
+    reduce_put,
+    reduce_take,
+    sum,
+    var,
+)
+from medkern.kernels.resize import (
+    interpolate,
+    interpolate_backward,
+)
 from medkern.kernels.softmax import (
     cross_entropy,
     cross_entropy_backward,
@@ -112,7 +147,6 @@ from medkern.kernels.softmax import (
 
 __all__ = [
     "abs",
-    "activation_number",
     "adam_step",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
