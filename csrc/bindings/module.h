@@ -5,7 +5,6 @@
 
 namespace medkern::python {
 
-void bind_runtime(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_copy(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
@@ -19,6 +18,7 @@ void bind_random(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
 void bind_softmax(pybind11::module_& module);
 
 }  // namespace medkern::python

@@ -1,8 +1,5 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
-from medkern.functional._operators import attach as _attach
-from medkern.functional._operators import (
-)
 from medkern.functional.conv import (
     conv1d,
     conv2d,
@@ -26,19 +23,9 @@ from medkern.functional.copy import (
     transpose,
     unsqueeze,
 )
-from medkern.functional.embedding import (
-    embedding,
-)
-from medkern.functional.gemm import (
-    linear,
-    matmul,
-)
-from medkern.functional.norm import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-)
+from medkern.functional.embedding import embedding
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pointwise import (
     abs,
     add,
@@ -87,40 +74,9 @@ from medkern.functional.pool import (
 )
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.reduce import expand, max, mean, min, sum, var
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
-from medkern.functional.random import (
-    dropout,
-)
-from medkern.functional.recurrent import (
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    rnn,
-    rnn_cell,
-)
-from medkern.functional.reduce import (
-    expand,
-    max,
-    mean,
-    min,
-    sum,
-    var,
-)
-from medkern.functional.resize import (
-    interpolate,
-)
-
-_attach()
-from medkern.functional.resize import (
-    interpolate,
-)
-from medkern.functional.softmax import (
-    cross_entropy,
-    log_softmax,
-    softmax,
-)
 
 __all__ = [
     "abs",
@@ -165,9 +121,9 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
-    "log_softmax",
     "log",
     "log1p",
+    "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
@@ -192,9 +148,9 @@ __all__ = [
     "reshape",
     "rnn",
     "rnn_cell",
-    "softmax",
     "sigmoid",
     "silu",
+    "softmax",
     "softplus",
     "sqrt",
     "square",
