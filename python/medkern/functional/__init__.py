@@ -76,6 +76,7 @@ from medkern.functional.pool import (
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.reduce import expand, max, mean, min, sum, sum_to, var
+from medkern.functional.reduce import expand, max, mean, min, sum, var
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
