@@ -128,12 +128,12 @@ Array Array::empty_like(const Shape& shape) const {
   return empty(shape, dtype(), device(), format());
 }
 
-Array Array::dense() const { return is_contiguous() || is_channels_last() ? *this : contiguous(); }
+Array Array::dense() const { return is_dense() ? *this : copy(format()); }
 
-Array Array::contiguous() const { return is_contiguous() ? *this : copy(); }
+Array Array::contiguous() const { return is_contiguous() ? *this : copy(Format::contiguous); }
 
-Array Array::copy() const {
-  const Array result = empty(shape_, dtype(), device(), Format::contiguous);
+Array Array::copy(Format format) const {
+  const Array result = empty(shape_, dtype(), device(), format);
   call([&] { return mk_copy(dl(), result.dl()); });
   return result;
 }
@@ -162,7 +162,10 @@ Format Array::format() const {
     return Format::contiguous;
   }
   for (int axis = 2; axis < rank(); ++axis) {
-    if (shape_[axis] > 1 && strides_[axis] < shape_[1]) return Format::contiguous;
+    // A stride of 0 repeats an element and says nothing.
+    if (shape_[axis] > 1 && strides_[axis] > 0 && strides_[axis] < shape_[1]) {
+      return Format::contiguous;
+    }
   }
   return Format::channels_last;
 }

@@ -45,8 +45,8 @@ class Array {
   Array dense() const;
   // Contiguous, copying only if it is not.
   Array contiguous() const;
-  // A contiguous copy.
-  Array copy() const;
+  // A copy in this format.
+  Array copy(Format format) const;
   // The same memory from element `offset` on with another shape and strides (in elements), which
   // must stay inside it.
   Array with_layout(Shape shape, Shape strides, int64_t offset = 0) const;
@@ -55,6 +55,7 @@ class Array {
   // of such memory.
   Format format() const;
   bool is_contiguous() const;
+  bool is_dense() const { return is_contiguous() || is_channels_last(); }
   bool is_channels_last() const;
 
   const Shape& shape() const { return shape_; }

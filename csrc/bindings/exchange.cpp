@@ -197,7 +197,7 @@ py::capsule dlpack_capsule(const Array& array, const py::object& stream,
     throw_buffer_error("__dlpack__: this array can be given on the CPU only");
   }
   const bool copied = !copy.is_none() && copy.cast<bool>();
-  const Array given = copied ? array.copy() : array;
+  const Array given = copied ? array.copy(array.format()) : array;
   if (!max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1) {
     py::capsule capsule = make_capsule<VersionedTensor>(given, kVersioned);
     auto* managed = static_cast<VersionedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kVersioned));

@@ -79,9 +79,12 @@ std::pair<Array, Array> operands(const py::object& a, const py::object& b) {
   return {is_number(a) ? number(a, array) : Array::from_object(a, "a"), array};
 }
 
-// The operand whose memory format the result takes: the first of the result's size, else the
-// largest.
-const Array& leading(const Array& a, const Array& b) { return a.count() >= b.count() ? a : b; }
+// The operand whose memory format the result takes: the larger one; of two of one size the first,
+// unless only the second is dense.
+const Array& leading(const Array& a, const Array& b) {
+  if (a.count() != b.count()) return a.count() > b.count() ? a : b;
+  return a.is_dense() || !b.is_dense() ? a : b;
+}
 
 template <class Call>
 Shape broadcast(Call&& output_shape) {

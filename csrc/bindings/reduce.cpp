@@ -1,6 +1,8 @@
 // Python bindings of reductions.
 #include "medkern/reduce.h"
 
+#include <algorithm>
+
 #include "bindings/arguments.h"
 #include "bindings/module.h"
 
@@ -17,22 +19,23 @@ mk_reduce_desc reduce_desc(mk_reduce_op op, const py::object& dim, bool keepdim,
   desc.correction = correction;
   desc.dims_count = -1;
   if (dim.is_none()) return desc;
-  const bool single = PyIndex_Check(dim.ptr()) != 0;
-  int64_t dims[MK_MAX_RANK] = {};
-  const size_t count = single                              ? 1
-                       : py::isinstance<py::sequence>(dim) ? py::len(dim)
-                                                           : MK_MAX_RANK + 1;
-  if (count > MK_MAX_RANK) {
-    throw py::type_error("dim must be None, an int or a sequence of at most 8 ints, got " +
-                         py::repr(dim).cast<std::string>());
-  }
-  axes_argument("reduce", "dim", dim, static_cast<int>(count), dims);
-  desc.dims_count = static_cast<int32_t>(count);
-  for (size_t i = 0; i < count; ++i) {
-    // What does not fit 32 bits is out of range either way.
-    desc.dims[i] = dims[i] > INT32_MAX   ? INT32_MAX
-                   : dims[i] < INT32_MIN ? INT32_MIN
-                                         : static_cast<int32_t>(dims[i]);
+  const auto wrong = [&] {
+    return py::type_error("dim must be None, an int or a sequence of at most " +
+                          std::to_string(MK_MAX_RANK) + " ints, got " +
+                          py::repr(dim).cast<std::string>());
+  };
+  const auto add = [&](const py::handle& item) {
+    if (PyIndex_Check(item.ptr()) == 0 || desc.dims_count == MK_MAX_RANK) throw wrong();
+    // Clipped to 64 and then 32 bits: what does not fit is out of range either way.
+    const int64_t axis = PyNumber_AsSsize_t(item.ptr(), nullptr);
+    desc.dims[desc.dims_count++] =
+        static_cast<int32_t>(std::clamp<int64_t>(axis, INT32_MIN, INT32_MAX));
+  };
+  desc.dims_count = 0;
+  if (py::isinstance<py::sequence>(dim) && !py::isinstance<py::str>(dim)) {
+    for (const auto& item : dim) add(item);
+  } else {
+    add(dim);
   }
   return desc;
 }
@@ -59,6 +62,11 @@ py::object reduce(mk_reduce_op op, const py::object& x_object, const py::object&
   call([&] { return mk_reduce(&desc, x.dl(), y.dl(), dl(indices), workspace.data(), bytes); });
   if (return_indices) return py::make_tuple(y, *indices);
   return py::cast(y);
+}
+
+py::tuple reduce_shape(const py::object& x, const py::object& dim, bool keepdim) {
+  const mk_reduce_desc desc = reduce_desc(MK_SUM, dim, keepdim, 0);
+  return py::tuple(py::cast(output_shape(desc, Array::from_object(x, "x"))));
 }
 
 Array reduce_take(const py::object& x_object, const py::object& indices_object,
@@ -94,6 +102,7 @@ void bind_reduce(py::module_& module) {
       .value("min", MK_MIN);
   module.def("reduce", reduce, arg("op"), arg("x"), arg("dim"), arg("keepdim"), arg("correction"),
              arg("return_indices"), arg("out"));
+  module.def("reduce_shape", reduce_shape, arg("x"), arg("dim"), arg("keepdim"));
   module.def("reduce_take", reduce_take, arg("x"), arg("indices"), arg("dim"), arg("keepdim"),
              arg("out"));
   module.def("reduce_put", reduce_put, arg("dy"), arg("indices"), arg("input_shape"), arg("dim"),

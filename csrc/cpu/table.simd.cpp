@@ -6,9 +6,6 @@ namespace medkern::MK_ISA {
 extern const BinaryKernels binary_kernels;
 extern const ConvKernels conv_kernels;
 extern const CopyKernels copy_kernels;
-extern const BinaryKernels binary_kernels;
-extern const ConvKernels conv_kernels;
-extern const BinaryKernels binary_kernels;
 extern const CrossEntropyKernels cross_entropy_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
@@ -18,18 +15,13 @@ extern const OptimKernels optim_kernels;
 extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 extern const RandomKernels random_kernels;
-extern const ReduceKernels reduce_kernels;
-extern const ResizeKernels resize_kernels;
-extern const RecurrentKernels rnn_relu_kernels;
-extern const RecurrentKernels rnn_tanh_kernels;
-extern const ReduceKernels reduce_kernels;
-extern const SoftmaxKernels softmax_kernels;
 extern const RecurrentKernels gru_kernels;
 extern const RecurrentKernels lstm_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
+extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
@@ -38,9 +30,6 @@ constinit const KernelTable table = {
     .binary = &binary_kernels,
     .conv = &conv_kernels,
     .copy = &copy_kernels,
-    .binary = &binary_kernels,
-    .conv = &conv_kernels,
-    .binary = &binary_kernels,
     .cross_entropy = &cross_entropy_kernels,
     .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
@@ -50,18 +39,13 @@ constinit const KernelTable table = {
     .peak = &peak_kernels,
     .pool = &pool_kernels,
     .random = &random_kernels,
-    .reduce = &reduce_kernels,
-    .resize = &resize_kernels,
-    .rnn_relu = &rnn_relu_kernels,
-    .rnn_tanh = &rnn_tanh_kernels,
-    .reduce = &reduce_kernels,
-    .softmax = &softmax_kernels,
     .gru = &gru_kernels,
     .lstm = &lstm_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,
     .reduce = &reduce_kernels,
     .resize = &resize_kernels,
+    .softmax = &softmax_kernels,
     .unary = &unary_kernels,
 };
 

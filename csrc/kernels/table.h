@@ -11,12 +11,10 @@
 #include "kernels/peak/peak.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/pool/pool.h"
-#include "kernels/recurrent/recurrent.h"
 #include "kernels/random/random.h"
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
-#include "kernels/reduce/reduce.h"
 #include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
@@ -26,9 +24,6 @@ struct KernelTable {
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const CopyKernels* copy;
-  const BinaryKernels* binary;
-  const ConvKernels* conv;
-  const BinaryKernels* binary;
   const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
@@ -38,18 +33,13 @@ struct KernelTable {
   const PeakKernels* peak;
   const PoolKernels* pool;
   const RandomKernels* random;
-  const ReduceKernels* reduce;
-  const ResizeKernels* resize;
-  const RecurrentKernels* rnn_relu;
-  const RecurrentKernels* rnn_tanh;
-  const ReduceKernels* reduce;
-  const SoftmaxKernels* softmax;
   const RecurrentKernels* gru;
   const RecurrentKernels* lstm;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;
   const ReduceKernels* reduce;
   const ResizeKernels* resize;
+  const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
 };
 

@@ -24,7 +24,7 @@ class Array:
     @property
     def is_channels_last(self) -> bool: ...
     def contiguous(self) -> Array: ...
-    def with_layout(self, shape: Sequence[int], strides: Sequence[int]) -> Array: ...
+    def with_layout(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Array: ...
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
     ) -> Any: ...
@@ -43,6 +43,67 @@ def memory_stats() -> dict[str, int]: ...
 def memory_trim() -> None: ...
 def set_num_threads(count: int) -> None: ...
 def version() -> str: ...
+
+# Convolution.
+
+def conv(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    rank: int,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: int,
+    channels_last: bool,
+    out: Any,
+) -> Array: ...
+def conv_backward_input(
+    dy: Any,
+    weight: Any,
+    input_shape: Sequence[int],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    channels_last: bool,
+    out: Any,
+) -> Array: ...
+def conv_backward_weight(
+    dy: Any,
+    x: Any,
+    weight_shape: Sequence[int],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    out: Any,
+) -> Array: ...
+def conv_transpose(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    rank: int,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+    activation: int,
+    channels_last: bool,
+    out: Any,
+) -> Array: ...
+
+# Copies.
+
+def concat(tensors: Sequence, dim: int, out: Any) -> Array: ...
+def copy(x: Any, dtype: Any, channels_last: bool, out: Any) -> Array: ...
+def fill(out: Any, value: float) -> Array: ...
+def pad(x: Any, padding: Sequence[int], mode: str, value: float, out: Any) -> Array: ...
+def pad_backward(
+    dy: Any, input_shape: Sequence[int], padding: Sequence[int], mode: str, out: Any
+) -> Array: ...
 
 # Embedding.
 
@@ -239,6 +300,17 @@ def max_unpool(
 ) -> Array: ...
 def max_unpool_backward(dy: Any, indices: Any, out: Any) -> Array: ...
 
+# Random numbers.
+
+def dropout(x: Any, p: float, seed: Any, offset: Any, out: Any) -> tuple[Any, ...]: ...
+def dropout_backward(dy: Any, mask: Any, p: float, out: Any) -> Array: ...
+def normal(
+    shape: Sequence[int], dtype: Any, seed: Any, offset: Any, mean: float, std: float, out: Any
+) -> tuple[Any, ...]: ...
+def uniform(
+    shape: Sequence[int], dtype: Any, seed: Any, offset: Any, low: float, high: float, out: Any
+) -> tuple[Any, ...]: ...
+
 # Recurrent layers.
 
 def recurrent_backward(
@@ -269,6 +341,30 @@ def recurrent_forward(
     out: Any,
 ) -> tuple[Any, ...]: ...
 
+# Reductions.
+
+class ReduceOp:
+    __members__: dict[str, ReduceOp]
+    def __init__(self, value: int) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    max: ReduceOp
+    mean: ReduceOp
+    min: ReduceOp
+    sum: ReduceOp
+    var: ReduceOp
+
+def reduce(
+    op: ReduceOp, x: Any, dim: Any, keepdim: bool, correction: float, return_indices: bool, out: Any
+) -> Any: ...
+def reduce_put(
+    dy: Any, indices: Any, input_shape: Sequence[int], dim: Any, keepdim: bool, out: Any
+) -> Array: ...
+def reduce_shape(x: Any, dim: Any, keepdim: bool) -> tuple[int, ...]: ...
+def reduce_take(x: Any, indices: Any, dim: Any, keepdim: bool, out: Any) -> Array: ...
+
 # Resizing.
 
 def interpolate(x: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool, out: Any) -> Array: ...
@@ -281,3 +377,22 @@ def interpolate_backward(
     align_corners: bool,
     out: Any,
 ) -> Array: ...
+
+# Softmax and cross-entropy.
+
+def cross_entropy(
+    logits: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float, out: Any
+) -> tuple[Any, ...]: ...
+def cross_entropy_backward(
+    dloss: Any,
+    logits: Any,
+    target: Any,
+    total_weight: Any,
+    weight: Any,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    out: Any,
+) -> Array: ...
+def softmax(x: Any, dim: int, logarithmic: bool, out: Any) -> Array: ...
+def softmax_backward(dy: Any, y: Any, dim: int, logarithmic: bool, out: Any) -> Array: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +103,54 @@ class Tensor:
         from medkern.autograd import backward
 
         backward([self], [grad], retain_graph=retain_graph, create_graph=create_graph)
+
+    if TYPE_CHECKING:  # attached by medkern.functional, where they are explained
+
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, exponent: float) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __hash__(self) -> int: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+
+        T: Tensor
+        relu: Callable[[], Tensor]
+        sigmoid: Callable[[], Tensor]
+        tanh: Callable[[], Tensor]
+        exp: Callable[[], Tensor]
+        log: Callable[[], Tensor]
+        sqrt: Callable[[], Tensor]
+        abs: Callable[[], Tensor]
+        square: Callable[[], Tensor]
+        clamp: Callable[..., Tensor]
+        sum: Callable[..., Tensor]
+        mean: Callable[..., Tensor]
+        var: Callable[..., Tensor]
+        max: Callable[..., Any]
+        min: Callable[..., Any]
+        reshape: Callable[..., Tensor]
+        permute: Callable[..., Tensor]
+        expand: Callable[..., Tensor]
+        transpose: Callable[[int, int], Tensor]
+        flatten: Callable[..., Tensor]
+        squeeze: Callable[..., Tensor]
+        unsqueeze: Callable[[int], Tensor]
+        contiguous: Callable[[], Tensor]
+        to: Callable[[Any], Tensor]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy:

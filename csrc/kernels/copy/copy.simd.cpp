@@ -9,7 +9,7 @@
 #include "kernels/copy/copy.h"
 
 #include "core/parallel.h"
-#include "cpu/walk.h"
+#include "kernels/loops.simd.h"
 
 namespace medkern::MK_ISA {
 

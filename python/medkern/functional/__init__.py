@@ -1,5 +1,6 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional._operators import attach as _attach
 from medkern.functional.conv import (
     conv1d,
     conv2d,
@@ -9,6 +10,7 @@ from medkern.functional.conv import (
     conv_transpose3d,
 )
 from medkern.functional.copy import (
+    cat,
     concat,
     contiguous,
     flatten,
@@ -25,6 +27,35 @@ from medkern.functional.copy import (
 from medkern.functional.embedding import embedding
 from medkern.functional.gemm import linear, matmul
 from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
+from medkern.functional.pointwise import (
+    abs,
+    add,
+    clamp,
+    div,
+    elu,
+    erf,
+    exp,
+    expm1,
+    gelu,
+    leaky_relu,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    reciprocal,
+    relu,
+    sigmoid,
+    silu,
+    softplus,
+    sqrt,
+    square,
+    sub,
+    tanh,
+    where,
+)
 from medkern.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -44,20 +75,26 @@ from medkern.functional.pool import (
 )
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.reduce import expand, max, mean, min, sum, sum_to, var
+from medkern.functional.reduce import expand, max, mean, min, sum, var
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
+    "abs",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "add",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "cat",
+    "clamp",
     "concat",
     "contiguous",
     "conv1d",
@@ -67,9 +104,16 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "cross_entropy",
+    "div",
     "dropout",
+    "elu",
     "embedding",
+    "erf",
+    "exp",
+    "expand",
+    "expm1",
     "flatten",
+    "gelu",
     "getitem",
     "group_norm",
     "gru",
@@ -77,26 +121,52 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "layer_norm",
+    "leaky_relu",
     "linear",
+    "log",
+    "log1p",
     "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
+    "max",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mul",
+    "neg",
     "pad",
     "permute",
+    "pow",
+    "reciprocal",
+    "relu",
     "reshape",
     "rnn",
     "rnn_cell",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "square",
     "squeeze",
     "stack",
+    "sub",
+    "sum",
+    "sum_to",
+    "tanh",
     "to",
     "transpose",
     "unsqueeze",
-    "softmax",
+    "var",
+    "where",
 ]
+
+_attach()

@@ -344,6 +344,9 @@ def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return Concat.apply(*tensors, dim=dim)
 
 
+cat = concat  # PyTorch has both names
+
+
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new axis; see `concat`."""
     return concat([unsqueeze(x, dim) for x in tensors], dim)

@@ -18,14 +18,7 @@ from medkern.kernels.conv import (
 )
 from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.gemm import (
-    activation_number,
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
-)
+from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -107,10 +100,6 @@ from medkern.kernels.recurrent import (
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
-
-__all__ = [
-    "abs",
-    "activation_number",
 from medkern.kernels.softmax import (
     cross_entropy,
     cross_entropy_backward,
