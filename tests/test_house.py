@@ -45,8 +45,8 @@ def complain(faults):
 LAYERS = [
     ["_C", "embed"],
     ["kernels"],
-    ["random", "tensor"],
-    ["autograd"],
+    ["tensor"],
+    ["autograd", "random"],
     ["functional"],
     ["nn"],
     ["losses", "metrics", "optim", "testing"],
@@ -284,12 +284,7 @@ def test_a_family_has_all_its_files(family):
 
 def test_there_are_no_strays():
     shared = {"arguments", "array", "exchange", "module", "runtime"}
-    folders = [
-        CSRC / "bindings",
-        PYTHON / "kernels",
-        ROOT / "tests" / "kernels",
-        ROOT / "tests" / "reference",
-    ]
+    folders = [CSRC / "bindings", PYTHON / "kernels", ROOT / "tests" / "kernels"]
     complain(
         [
             f"{named(p)}: no family, or part of one, has that name"
@@ -430,10 +425,9 @@ def test_instruction_sets_share_no_code():
             listing = subprocess.run(
                 [NM, "--defined-only", "--extern-only", path], capture_output=True, text=True, check=True
             )
-            own = f"_ZN7medkern{len(isa)}{isa}"
-            const = f"_ZNK7medkern{len(isa)}{isa}"
             for line in listing.stdout.splitlines():
                 name = line.split()[-1]
-                if not name.startswith((own, const)):
+                # A mangled name that holds the namespace, if only in a template argument, is its own.
+                if f"7medkern{len(isa)}{isa}" not in name and f"NS_{len(isa)}{isa}" not in name:
                     faults.append(f"{path.name} ({isa}) defines {name}")
     complain(faults)

@@ -85,22 +85,27 @@ Array output_argument(const py::object& out, const Array& like, const Shape& sha
   return inplace_argument(out, "out");
 }
 
-void axes_argument(const char* op, const char* name, const py::object& value, int rank,
+void ints_argument(const char* op, const char* name, const py::object& value, int count,
                    int64_t* result) {
-  expect_spatial_rank(op, rank);
-  const std::string expected = "an int or a sequence of " + std::to_string(rank) + " ints";
+  const std::string expected = "an int or a sequence of " + std::to_string(count) + " ints";
   if (is_int(value)) {
-    for (int i = 0; i < rank; ++i) result[i] = to_int(op, name, value);
+    for (int i = 0; i < count; ++i) result[i] = to_int(op, name, value);
     return;
   }
-  if (!is_sequence(value) || py::len(value) != static_cast<size_t>(rank)) {
+  if (!is_sequence(value) || py::len(value) != static_cast<size_t>(count)) {
     wrong_form(op, name, expected, value);
   }
-  for (int i = 0; i < rank; ++i) {
+  for (int i = 0; i < count; ++i) {
     const py::object item = value[py::int_(i)];
     if (!is_int(item)) wrong_form(op, name, expected, value);
     result[i] = to_int(op, name, item);
   }
+}
+
+void axes_argument(const char* op, const char* name, const py::object& value, int rank,
+                   int64_t* result) {
+  expect_spatial_rank(op, rank);
+  ints_argument(op, name, value, rank, result);
 }
 
 void stride_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,

@@ -27,7 +27,11 @@ Array output_argument(const py::object& out, const Array& like, const Shape& sha
 Array output_argument(const py::object& out, const Array& like, const Shape& shape,
                       DLDataType dtype);
 
-// An int for every axis, or a sequence of `rank` ints.
+// An int that counts `count` times, or a sequence of `count` ints.
+void ints_argument(const char* op, const char* name, const py::object& value, int count,
+                   int64_t* result);
+
+// The same for `rank` spatial axes, of which there must be 1 to 3.
 void axes_argument(const char* op, const char* name, const py::object& value, int rank,
                    int64_t* result);
 

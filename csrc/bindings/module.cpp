@@ -22,6 +22,7 @@ PYBIND11_MODULE(_C, module) {
   bind_recurrent(module);
   bind_reduce(module);
   bind_resize(module);
+  bind_softmax(module);
   // What a binding can't convert by hand is a wrong type as well.
   pybind11::register_local_exception_translator([](std::exception_ptr raised) {
     try {

@@ -19,5 +19,6 @@ void bind_recurrent(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
+void bind_softmax(pybind11::module_& module);
 
 }  // namespace medkern::python

@@ -190,7 +190,7 @@ mk_layer_norm_desc layer_desc(const char* op, const py::object& normalized_shape
                           std::to_string(MK_MAX_RANK) + " sizes, got " + std::to_string(rank));
   }
   desc.normalized_rank = static_cast<int32_t>(rank);
-  axes_argument(op, "normalized_shape", normalized_shape, desc.normalized_rank,
+  ints_argument(op, "normalized_shape", normalized_shape, desc.normalized_rank,
                 desc.normalized_shape);
   return desc;
 }

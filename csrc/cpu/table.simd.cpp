@@ -6,6 +6,7 @@ namespace medkern::MK_ISA {
 extern const BinaryKernels binary_kernels;
 extern const ConvKernels conv_kernels;
 extern const CopyKernels copy_kernels;
+extern const CrossEntropyKernels cross_entropy_kernels;
 extern const EmbeddingKernels embedding_kernels;
 extern const GemmKernels gemm_kernels;
 extern const LayerNormKernels layer_norm_kernels;
@@ -20,6 +21,7 @@ extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const ResizeKernels resize_kernels;
+extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
 
 // Pointers only: a table must not need code of its instruction set to initialise itself.
@@ -28,6 +30,7 @@ constinit const KernelTable table = {
     .binary = &binary_kernels,
     .conv = &conv_kernels,
     .copy = &copy_kernels,
+    .cross_entropy = &cross_entropy_kernels,
     .embedding = &embedding_kernels,
     .gemm = &gemm_kernels,
     .layer_norm = &layer_norm_kernels,
@@ -42,6 +45,7 @@ constinit const KernelTable table = {
     .rnn_tanh = &rnn_tanh_kernels,
     .reduce = &reduce_kernels,
     .resize = &resize_kernels,
+    .softmax = &softmax_kernels,
     .unary = &unary_kernels,
 };
 

@@ -32,5 +32,6 @@
 #include "medkern/recurrent.h"
 #include "medkern/reduce.h"
 #include "medkern/resize.h"
+#include "medkern/softmax.h"
 
 #endif

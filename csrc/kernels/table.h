@@ -15,6 +15,7 @@
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/resize/resize.h"
+#include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
 
 namespace medkern {
@@ -23,6 +24,7 @@ struct KernelTable {
   const BinaryKernels* binary;
   const ConvKernels* conv;
   const CopyKernels* copy;
+  const CrossEntropyKernels* cross_entropy;
   const EmbeddingKernels* embedding;
   const GemmKernels* gemm;
   const LayerNormKernels* layer_norm;
@@ -37,6 +39,7 @@ struct KernelTable {
   const RecurrentKernels* rnn_tanh;
   const ReduceKernels* reduce;
   const ResizeKernels* resize;
+  const SoftmaxKernels* softmax;
   const UnaryKernels* unary;
 };
 

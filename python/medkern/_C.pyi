@@ -44,6 +44,57 @@ def memory_trim() -> None: ...
 def set_num_threads(count: int) -> None: ...
 def version() -> str: ...
 
+# Convolution.
+
+def conv(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    rank: int,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: int,
+    channels_last: bool,
+    out: Any,
+) -> Array: ...
+def conv_backward_input(
+    dy: Any,
+    weight: Any,
+    input_shape: Sequence[int],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    channels_last: bool,
+    out: Any,
+) -> Array: ...
+def conv_backward_weight(
+    dy: Any,
+    x: Any,
+    weight_shape: Sequence[int],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    out: Any,
+) -> Array: ...
+def conv_transpose(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    rank: int,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+    activation: int,
+    channels_last: bool,
+    out: Any,
+) -> Array: ...
+
 # Embedding.
 
 def embedding(indices: Any, weight: Any, padding_idx: int | None, out: Any) -> Array: ...
@@ -238,6 +289,17 @@ def max_unpool(
     x: Any, indices: Any, rank: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
 ) -> Array: ...
 def max_unpool_backward(dy: Any, indices: Any, out: Any) -> Array: ...
+
+# Random numbers.
+
+def dropout(x: Any, p: float, seed: Any, offset: Any, out: Any) -> tuple[Any, ...]: ...
+def dropout_backward(dy: Any, mask: Any, p: float, out: Any) -> Array: ...
+def normal(
+    shape: Sequence[int], dtype: Any, seed: Any, offset: Any, mean: float, std: float, out: Any
+) -> tuple[Any, ...]: ...
+def uniform(
+    shape: Sequence[int], dtype: Any, seed: Any, offset: Any, low: float, high: float, out: Any
+) -> tuple[Any, ...]: ...
 
 # Recurrent layers.
 

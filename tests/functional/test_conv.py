@@ -26,7 +26,8 @@ def test_conv_gradient(rng, size, kernel, options):
     x = rng.standard_normal((2, 2, *size))
     weight = rng.standard_normal((4, 2 // options.get("groups", 1), *kernel))
     conv = CONV[len(size)]
-    gradcheck(lambda x, w, b: conv(x, w, b, **options), [x, weight, rng.standard_normal(4)])
+    inputs = [x, weight, rng.standard_normal(4)]
+    gradcheck(lambda x, w, b: conv(x, w, b, **options), inputs, create_graph=True)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_conv_transpose_gradient(rng, size, kernel, options):
     x, weight = rng.standard_normal((1, 4, *size)), rng.standard_normal((4, 2, *kernel))
     transpose = TRANSPOSE[len(size)]
     inputs = [x, weight, rng.standard_normal(2 * groups)]
-    gradcheck(lambda x, w, b: transpose(x, w, b, **options), inputs)
+    gradcheck(lambda x, w, b: transpose(x, w, b, **options), inputs, create_graph=True)
 
 
 def test_results_are_channels_last():

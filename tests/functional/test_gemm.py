@@ -9,7 +9,7 @@ from medkern.testing import gradcheck
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_matmul_gradient(rng, batch):
     a, b = rng.standard_normal((*batch, 3, 4)), rng.standard_normal((*batch, 4, 2))
-    gradcheck(functional.matmul, [a, b])
+    gradcheck(functional.matmul, [a, b], create_graph=True)
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
@@ -18,7 +18,7 @@ def test_linear_gradient(rng, leading, with_bias):
     inputs = [rng.standard_normal((*leading, 4)), rng.standard_normal((3, 4))]
     if with_bias:
         inputs.append(rng.standard_normal(3))
-    gradcheck(functional.linear, inputs)
+    gradcheck(functional.linear, inputs, create_graph=True)
 
 
 def test_linear_takes_single_precision():

@@ -9,7 +9,7 @@
 #include "kernels/copy/copy.h"
 
 #include "core/parallel.h"
-#include "cpu/walk.h"
+#include "kernels/walk.simd.h"
 
 namespace medkern::MK_ISA {
 

@@ -17,8 +17,6 @@ namespace {
 constexpr int64_t kTaskElements = 8192;
 constexpr int64_t kRowChunk = 128;
 
-MK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // Runs body(row) for every row, short ones several to a task.
 template <class Body>
 MK_INLINE void for_rows(const LayerNormArgs& a, Body body) {

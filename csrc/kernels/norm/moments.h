@@ -6,7 +6,7 @@
 // float64.
 #pragma once
 
-#include "cpu/vec.h"
+#include "cpu/lanes.h"
 
 namespace medkern::MK_ISA {
 
@@ -19,25 +19,6 @@ struct Moments {
 MK_INLINE Moments merged(Moments a, double na, Moments b, double nb) {
   const double share = nb / (na + nb), delta = b.mean - a.mean;
   return {a.mean + delta * share, a.m2 + b.m2 + delta * delta * (na * share)};
-}
-
-template <class T>
-MK_INLINE Vec<T> load_lanes(const T* p, int64_t lanes) {
-  return lanes == Vec<T>::kLanes ? Vec<T>::load(p) : Vec<T>::load(p, lanes);
-}
-
-template <class T>
-MK_INLINE void store_lanes(Vec<T> value, T* p, int64_t lanes) {
-  lanes == Vec<T>::kLanes ? value.store(p) : value.store(p, lanes);
-}
-
-// Calls visit(offset, lanes) for 0 .. n - 1, a vector at a time.
-template <class T, class Visit>
-MK_INLINE void for_each_vector(int64_t n, Visit visit) {
-  constexpr int64_t kLanes = Vec<T>::kLanes;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) visit(i, kLanes);
-  if (i < n) visit(i, n - i);
 }
 
 // Sums of 4 accumulators, so that additions overlap and each sees a quarter of the terms.

@@ -28,7 +28,6 @@ constexpr int64_t kApplyChunk = 16384;
 constexpr int64_t kMergeColumns = 64;
 
 MK_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-MK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Runs body(item) for each of 0 .. items - 1, small ones several to a task.
 template <class Body>

@@ -10,7 +10,7 @@
 #include "kernels/optim/optim.h"
 
 #include "core/parallel.h"
-#include "cpu/vec.h"
+#include "cpu/lanes.h"
 
 namespace medkern::MK_ISA {
 namespace {
@@ -20,23 +20,11 @@ constexpr int64_t kChunk = 16384;  // elements of a task
 // Calls step(offset, lanes) for every vector of the arrays, in parallel.
 template <class T, class Step>
 MK_INLINE void for_all(int64_t count, Step step) {
-  constexpr int64_t kLanes = Vec<T>::kLanes;
   parallel_for((count + kChunk - 1) / kChunk, count * 4, [&](int64_t task, int) {
-    const int64_t begin = task * kChunk, end = begin + kChunk < count ? begin + kChunk : count;
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) step(i, kLanes);
-    if (i < end) step(i, end - i);
+    const int64_t begin = task * kChunk;
+    for_each_vector<T>(smaller(kChunk, count - begin),
+                       [&](int64_t i, int64_t lanes) { step(begin + i, lanes); });
   });
-}
-
-template <class T>
-MK_INLINE Vec<T> load(const T* p, int64_t lanes) {
-  return lanes == Vec<T>::kLanes ? Vec<T>::load(p) : Vec<T>::load(p, lanes);
-}
-
-template <class T>
-MK_INLINE void store(Vec<T> value, T* p, int64_t lanes) {
-  lanes == Vec<T>::kLanes ? value.store(p) : value.store(p, lanes);
 }
 
 template <class T>
@@ -49,15 +37,15 @@ void sgd_step_of(const SgdArgs& a) {
   const V momentum(static_cast<T>(a.momentum)), fresh(static_cast<T>(1 - a.dampening));
   const bool decays = a.weight_decay != 0;
   for_all<T>(a.count, [&](int64_t i, int64_t lanes) {
-    const V p = load(param + i, lanes);
-    V g = load(grad + i, lanes);
+    const V p = load_lanes(param + i, lanes);
+    V g = load_lanes(grad + i, lanes);
     if (decays) g = fma(decay, p, g);
     if (buffer != nullptr) {
-      const V b = fma(momentum, load(buffer + i, lanes), fresh * g);
-      store(b, buffer + i, lanes);
+      const V b = fma(momentum, load_lanes(buffer + i, lanes), fresh * g);
+      store_lanes(b, buffer + i, lanes);
       g = a.nesterov ? fma(momentum, b, g) : b;
     }
-    store(fma(rate, g, p), param + i, lanes);
+    store_lanes(fma(rate, g, p), param + i, lanes);
   });
 }
 
@@ -75,15 +63,15 @@ void adam_step_of(const AdamArgs& a) {
   const V kept(static_cast<T>(a.kept));
   const bool decays = a.penalty != 0, shrinks = a.kept != 1;
   for_all<T>(a.count, [&](int64_t i, int64_t lanes) {
-    V p = load(param + i, lanes);
-    V g = load(grad + i, lanes);
+    V p = load_lanes(param + i, lanes);
+    V g = load_lanes(grad + i, lanes);
     if (decays) g = fma(penalty, p, g);
     if (shrinks) p *= kept;
-    const V m = fma(beta1, load(exp_avg + i, lanes), fresh1 * g);
-    const V v = fma(beta2, load(exp_avg_sq + i, lanes), fresh2 * g * g);
-    store(m, exp_avg + i, lanes);
-    store(v, exp_avg_sq + i, lanes);
-    store(p - rate * m / fma(sqrt(v), root_scale, eps), param + i, lanes);
+    const V m = fma(beta1, load_lanes(exp_avg + i, lanes), fresh1 * g);
+    const V v = fma(beta2, load_lanes(exp_avg_sq + i, lanes), fresh2 * g * g);
+    store_lanes(m, exp_avg + i, lanes);
+    store_lanes(v, exp_avg_sq + i, lanes);
+    store_lanes(p - rate * m / fma(sqrt(v), root_scale, eps), param + i, lanes);
   });
 }
 

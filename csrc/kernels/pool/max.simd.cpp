@@ -8,7 +8,8 @@
 //                kernel, the usual 2x2) each element of dx has one candidate, else it looks at all
 //                windows over it. This file knows one-byte indices there; 64-bit ones are
 //                scattered (scatter.simd.cpp).
-// Contiguous     one task per (n, c) plane, scalar.
+// Contiguous     one task per (n, c) plane; sliding windows by runs of outputs along W, one window
+//                position after the other, adaptive ones element by element. Backward scalar.
 // Work    one comparison per window position, forward and backward.
 // Memory  x read once (while a row of windows fits the cache), y and the indices written once; in
 //         the backward pass dy and the indices are read and dx is written once.
@@ -124,6 +125,100 @@ void max_row(const MaxPoolArgs& a, int64_t n, int64_t od, int64_t oh) {
   }
 }
 
+MK_INLINE void store_number(const MaxPoolArgs& a, int64_t at, int64_t number) {
+  if (a.index_dtype == Dtype::u8) {
+    static_cast<uint8_t*>(a.indices.data)[at] = static_cast<uint8_t>(number);
+  } else {
+    static_cast<int64_t*>(a.indices.data)[at] = number;
+  }
+}
+
+// Outputs [begin, begin + count) of a row along W, and their winners so far; number -1 for none.
+constexpr int64_t kRun = 64;
+template <class T>
+struct Run {
+  int64_t begin, count;
+  T best[kRun];
+  typename Vec<T>::Int number[kRun];
+};
+
+// Lets element from[i * step] compete in output first + i; kStep is the step, or 0 for any.
+template <int kStep, class T>
+void compete(Run<T>& run, int64_t first, int64_t count, const T* from, int64_t step, int64_t number,
+             int64_t number_step) {
+  using Int = typename Vec<T>::Int;
+  T* best = run.best + first;
+  Int* best_number = run.number + first;
+  for (int64_t i = 0; i < count; ++i) {
+    const T value = from[i * (kStep != 0 ? kStep : step)];
+    const Int this_number = static_cast<Int>(number + i * number_step);
+    const bool wins =
+        ((value > best[i]) | (value != value) | (best_number[i] < 0)) & (best[i] == best[i]);
+    best[i] = wins ? value : best[i];
+    best_number[i] = wins ? this_number : best_number[i];
+  }
+}
+
+// A run of outputs under sliding windows: every position of the window in turn, over the outputs
+// for which it lies inside x.
+template <class T>
+void max_run(const MaxPoolArgs& a, const T* x, Run<T>& run, const Taps& td, const Taps& th) {
+  const Window& window = a.windows.window;
+  const int64_t stride = window.stride[2], width = a.x.size[2], height = a.x.size[1];
+  const int64_t step = stride * a.x.stride[2];
+  const bool local = a.index_dtype == Dtype::u8;
+  for (int64_t i = 0; i < run.count; ++i) {
+    run.best[i] = T(-__builtin_inf());
+    run.number[i] = -1;
+  }
+  for (int64_t kd = td.begin; kd < td.end; ++kd) {
+    for (int64_t kh = th.begin; kh < th.end; ++kh) {
+      for (int64_t kw = 0; kw < window.kernel[2]; ++kw) {
+        const int64_t shift = kw * window.dilation[2] - window.pad_before[2];
+        if (shift >= width) continue;
+        int64_t begin = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
+        int64_t end = (width - 1 - shift) / stride + 1;
+        if (begin < run.begin) begin = run.begin;
+        if (end > run.begin + run.count) end = run.begin + run.count;
+        if (begin >= end) continue;
+        const int64_t w = begin * stride + shift;
+        const int64_t number = local ? (kd * window.kernel[1] + kh) * window.kernel[2] + kw
+                                     : (td.at(kd) * height + th.at(kh)) * width + w;
+        const T* from = x + spatial_offset(a.x, td.at(kd), th.at(kh), w);
+        const auto body = step == 1 ? compete<1, T> : step == 2 ? compete<2, T> : compete<0, T>;
+        body(run, begin - run.begin, end - begin, from, step, number, local ? 0 : stride);
+      }
+    }
+  }
+}
+
+template <class T>
+void max_sliding_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
+  const T* x = plane_of<const T>(a.x, n, c);
+  T* y = plane_of<T>(a.y, n, c);
+  const int64_t index_at = n * a.indices.stride_n + c * a.indices.stride_c;
+  const int64_t* count = a.y.size;
+  Run<T> run;
+  for (int64_t od = 0; od < count[0]; ++od) {
+    const Taps td = taps_of(a.windows, 0, od, a.x.size[0], count[0]);
+    for (int64_t oh = 0; oh < count[1]; ++oh) {
+      const Taps th = taps_of(a.windows, 1, oh, a.x.size[1], count[1]);
+      for (run.begin = 0; run.begin < count[2]; run.begin += kRun) {
+        run.count = least(kRun, count[2] - run.begin);
+        max_run<T>(a, x, run, td, th);
+        T* to = y + spatial_offset(a.y, od, oh, run.begin);
+        for (int64_t i = 0; i < run.count; ++i) to[i * a.y.stride[2]] = run.best[i];
+        if (a.indices.data == nullptr) continue;
+        const int64_t at = index_at + spatial_offset(a.indices, od, oh, run.begin);
+        for (int64_t i = 0; i < run.count; ++i) {
+          const int64_t number = run.number[i] < 0 ? no_winner(a) : run.number[i];
+          store_number(a, at + i * a.indices.stride[2], number);
+        }
+      }
+    }
+  }
+}
+
 template <class T>
 void max_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
   const T* x = plane_of<const T>(a.x, n, c);
@@ -150,12 +245,7 @@ void max_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
         });
         y[spatial_offset(a.y, od, oh, ow)] = best;
         if (a.indices.data == nullptr) continue;
-        const int64_t at = index_at + spatial_offset(a.indices, od, oh, ow);
-        if (a.index_dtype == Dtype::u8) {
-          static_cast<uint8_t*>(a.indices.data)[at] = static_cast<uint8_t>(best_number);
-        } else {
-          static_cast<int64_t*>(a.indices.data)[at] = best_number;
-        }
+        store_number(a, index_at + spatial_offset(a.indices, od, oh, ow), best_number);
       }
     }
   }
@@ -175,8 +265,11 @@ void max_forward_of(const MaxPoolArgs& a) {
       max_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1]);
     });
   } else {
-    parallel_for(a.y.n * a.y.c, work,
-                 [&](int64_t plane, int) { max_plane<T>(a, plane / a.y.c, plane % a.y.c); });
+    const bool runs = numbers_fit && !a.windows.adaptive;
+    parallel_for(a.y.n * a.y.c, work, [&](int64_t plane, int) {
+      const int64_t n = plane / a.y.c, c = plane % a.y.c;
+      runs ? max_sliding_plane<T>(a, n, c) : max_plane<T>(a, n, c);
+    });
   }
 }
 

@@ -198,16 +198,16 @@ template <class T>
 void dropout_of(const DropoutArgs& a) {
   const bool none = a.threshold >> 32 != 0;
   const auto threshold = static_cast<uint32_t>(none ? UINT32_MAX : a.threshold);
+  const uint32_t kept = none ? 0 : 1;
   const T scale = static_cast<T>(a.scale);
   for_each_group(a.offset, a.count, kWords, [&](uint64_t block, int64_t at, int64_t count) {
     uint32_t words[kWords];
     random_words(a.seed, block, words);
     uint8_t keep[kWords];
     T factor[kWords];
-    for (int i = 0; i < kWords; ++i) {
-      keep[i] = (words[i] >= threshold) & !none;
-      factor[i] = keep[i] != 0 ? scale : T(0);
-    }
+    for (int i = 0; i < kWords; ++i) words[i] = words[i] >= threshold ? kept : 0;
+    for (int i = 0; i < kWords; ++i) factor[i] = scale * static_cast<T>(int32_t(words[i]));
+    for (int i = 0; i < kWords; ++i) keep[i] = static_cast<uint8_t>(words[i]);
     const T* x = static_cast<const T*>(a.x) + at;
     T* y = static_cast<T*>(a.y) + at;
     for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor[i];

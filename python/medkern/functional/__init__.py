@@ -1,6 +1,12 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
-from medkern.functional._operators import attach as _attach
+from medkern.functional._broadcast import (
+    expand,
+    sum,
+)
+from medkern.functional._operators import (
+    attach as _attach,
+)
 from medkern.functional.conv import (
     conv1d,
     conv2d,
@@ -95,15 +101,18 @@ from medkern.functional.recurrent import (
     rnn_cell,
 )
 from medkern.functional.reduce import (
-    expand,
     max,
     mean,
     min,
-    sum,
     var,
 )
 from medkern.functional.resize import (
     interpolate,
+)
+from medkern.functional.softmax import (
+    cross_entropy,
+    log_softmax,
+    softmax,
 )
 
 _attach()
@@ -131,6 +140,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cross_entropy",
     "div",
     "dropout",
     "elu",
@@ -152,6 +162,7 @@ __all__ = [
     "linear",
     "log",
     "log1p",
+    "log_softmax",
     "lstm",
     "lstm_cell",
     "matmul",
@@ -178,6 +189,7 @@ __all__ = [
     "rnn_cell",
     "sigmoid",
     "silu",
+    "softmax",
     "softplus",
     "sqrt",
     "square",

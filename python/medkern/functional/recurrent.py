@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medkern import _C, kernels
+from medkern import _C, random
 from medkern.autograd import Function, Node, is_grad_enabled
 from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
 from medkern.tensor import Tensor
@@ -55,7 +55,8 @@ class Recurrent(Function):
     ) -> tuple[_C.Array, ...]:
         """Keeps what each layer saves, its input and its result."""
         save = is_grad_enabled() and any(ctx.needs)
-        ctx.cell, ctx.directions, ctx.batch_first, ctx.lengths = cell, directions, batch_first, lengths
+        ctx.cell, ctx.directions, ctx.batch_first = cell, directions, batch_first
+        ctx.dropout, ctx.lengths = dropout, lengths
         ctx.save(x, h0, c0, *parameters)
         ctx.tape = []
         arrays = [_array(p) for p in parameters]
@@ -65,8 +66,7 @@ class Recurrent(Function):
         for layer in range(len(parameters) // step):
             mask = None
             if layer > 0 and dropout > 0:
-                mask = _dropout_mask(y, dropout)
-                y = _masked(y, mask)
+                y, mask = _dropout(y, dropout)
             part = slice(layer * directions, (layer + 1) * directions)
             weights = _by_direction(arrays, layer, directions)
             below = y
@@ -121,7 +121,7 @@ class Recurrent(Function):
                 any(ctx.needs[first : first + directions * _PARAMETERS]),
             )
             if mask is not None:
-                grad = _masked(grad, mask)
+                grad = _dropout_backward(grad, mask, ctx.dropout)
             dh0.insert(0, dh)
             dc0.insert(0, dc)
             dweights[:0] = [w for each in dw for w in each] or [None] * directions * _PARAMETERS
@@ -136,17 +136,20 @@ def _by_direction(arrays: list[Any], layer: int, directions: int) -> list[tuple[
     return [tuple(arrays[d * _PARAMETERS : (d + 1) * _PARAMETERS]) for d in range(first, first + directions)]
 
 
-def _dropout_mask(like: _C.Array, p: float) -> _C.Array:
-    """For each element, in memory order, 0 with probability p or else 1 / (1 - p)."""
-    from medkern.functional.random import dropout
-
-    return dropout(Tensor(_C.Array(np.ones(like.size, like.dtype))), p).array
+def _in_memory_order(array: _C.Array) -> _C.Array:
+    """The elements of a dense array, one after the other."""
+    return array.with_layout((array.size,), (1,))
 
 
-def _masked(array: _C.Array, mask: _C.Array) -> _C.Array:
-    """A dense array times the mask, in its own memory order."""
-    flat = kernels.mul(array.with_layout((array.size,), (1,)), mask)
-    return flat.with_layout(array.shape, array.strides)
+def _dropout(y: _C.Array, p: float) -> tuple[_C.Array, _C.Array]:
+    """Dropout of y, and its mask in memory order."""
+    flat = _in_memory_order(y)
+    dropped, mask = random.draw(lambda seed, offset: _C.dropout(flat, p, seed, offset, None))
+    return dropped.with_layout(y.shape, y.strides), mask
+
+
+def _dropout_backward(dy: _C.Array, mask: _C.Array, p: float) -> _C.Array:
+    return _C.dropout_backward(_in_memory_order(dy), mask, p, None).with_layout(dy.shape, dy.strides)
 
 
 class RecurrentCell(Function):

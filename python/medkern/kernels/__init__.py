@@ -6,6 +6,7 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
+from medkern.kernels._activation import activation_number
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -18,14 +19,7 @@ from medkern.kernels.conv import (
 )
 from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.gemm import (
-    activation_number,
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
-)
+from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -107,6 +101,14 @@ from medkern.kernels.recurrent import (
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
 from medkern.kernels.resize import interpolate, interpolate_backward
+from medkern.kernels.softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 
 __all__ = [
     "abs",
@@ -140,6 +142,8 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "copy",
+    "cross_entropy",
+    "cross_entropy_backward",
     "div",
     "dropout",
     "dropout_backward",
@@ -170,6 +174,8 @@ __all__ = [
     "linear_backward_weight",
     "log",
     "log1p",
+    "log_softmax",
+    "log_softmax_backward",
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
@@ -204,6 +210,8 @@ __all__ = [
     "sgd_step",
     "sigmoid",
     "silu",
+    "softmax",
+    "softmax_backward",
     "softplus",
     "sqrt",
     "square",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from medkern import _C
+from medkern.kernels._activation import activation_number
 from medkern.kernels._kind import like
-from medkern.kernels.gemm import activation_number
 
 
 def _conv(

@@ -5,24 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from medkern import _C
+from medkern.kernels._activation import activation_number
 from medkern.kernels._kind import like
-
-ACTIVATIONS = {None: 0, "relu": 1}
-
-
-def activation_number(op: str, activation: str | None) -> int:
-    """The C API's number of an activation.
-
-    Args:
-        op: the operation, for the message.
-        activation: None or "relu".
-
-    Raises:
-        ValueError: there is no such activation.
-    """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"{op}: activation must be None or 'relu', got {activation!r}")
-    return ACTIVATIONS[activation]
 
 
 def gemm(a: Any, b: Any, bias: Any = None, *, activation: str | None = None, out: Any = None) -> Any:

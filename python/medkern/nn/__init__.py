@@ -1,6 +1,7 @@
 """Layers: modules that hold parameters and call `medkern.functional`. Names are those of `torch.nn`."""
 
 from medkern.nn.container import ModuleDict, ModuleList, Sequential
+from medkern.nn.embedding import Embedding
 from medkern.nn.module import Module, Parameter
 from medkern.nn.pool import (
     AdaptiveAvgPool1d,
@@ -19,9 +20,13 @@ from medkern.nn.pool import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from medkern.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from medkern.nn.resize import Upsample
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -31,6 +36,9 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "Embedding",
+    "GRUCell",
+    "LSTMCell",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -41,6 +49,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "Parameter",
+    "RNNCell",
     "Sequential",
     "Upsample",
 ]

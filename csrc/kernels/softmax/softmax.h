@@ -1,0 +1,53 @@
+// Softmax and cross-entropy: what the kernels are given once every argument has been checked.
+#pragma once
+
+#include "core/dtype.h"
+#include "core/tensor.h"
+
+namespace medkern {
+
+// Memory [outer][axis][inner] without gaps, the sums running over axis. An element is a pair
+// (outer, inner). A task takes `block` elements, which share their outer index unless inner is 1.
+struct SoftmaxShape {
+  Dtype dtype;
+  int64_t outer, axis, inner;
+  int64_t block, tasks;
+};
+
+// Of the dense tensor x, which has elements, along its dimension dim.
+SoftmaxShape softmax_shape(const TensorView& x, int dim);
+
+struct SoftmaxArgs {
+  SoftmaxShape shape;
+  bool logarithmic;
+  const void *x, *dy;  // backward: y in x's place
+  void* y;             // backward: dx
+};
+
+struct SoftmaxKernels {
+  void (*forward)(const SoftmaxArgs&);
+  void (*backward)(const SoftmaxArgs&);
+};
+
+// Element i of targets and losses is element i of the shape.
+struct CrossEntropyArgs {
+  SoftmaxShape shape;
+  Dtype target_dtype;
+  int64_t ignore_index;
+  double smoothing;
+  const void *logits, *target, *weight;
+  void* losses;      // one per element, or nullptr
+  double* partials;  // [tasks][2]: sums of losses and of weight[target]
+  // Backward only.
+  const void* dloss;
+  bool dloss_per_element;
+  double scale;  // of dloss
+  void* dlogits;
+};
+
+struct CrossEntropyKernels {
+  void (*forward)(const CrossEntropyArgs&);
+  void (*backward)(const CrossEntropyArgs&);
+};
+
+}  // namespace medkern
