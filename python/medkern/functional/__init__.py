@@ -1,5 +1,6 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional._broadcast import expand, sum
 from medkern.functional._operators import attach as _attach
 from medkern.functional.conv import (
     conv1d,
@@ -75,8 +76,7 @@ from medkern.functional.pool import (
 )
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from medkern.functional.reduce import expand, max, mean, min, sum, sum_to, var
-from medkern.functional.reduce import expand, max, mean, min, sum, var
+from medkern.functional.reduce import max, mean, min, var
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
@@ -160,7 +160,6 @@ __all__ = [
     "stack",
     "sub",
     "sum",
-    "sum_to",
     "tanh",
     "to",
     "transpose",
