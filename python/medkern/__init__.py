@@ -4,12 +4,12 @@ The namespaces:
 
 - `kernels`: array in, array out, without gradients.
 - `functional`: the same operations on `Tensor`, differentiable.
-- `nn`: layers with parameters.
-- `optim`: optimizers and learning-rate schedules.
+- `nn`, `models`: layers and networks.
+- `losses`, `optim`: what training minimizes, and how.
 - `random`: the seed of all random numbers.
 """
 
-from medkern import functional, kernels, nn, optim, random
+from medkern import functional, kernels, losses, models, nn, optim, random
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
@@ -29,6 +29,8 @@ __all__ = [
     "get_num_threads",
     "is_grad_enabled",
     "kernels",
+    "losses",
+    "models",
     "nn",
     "no_grad",
     "optim",

@@ -1,5 +1,7 @@
 """The operations on `Tensor`, differentiable. Names and arguments are those of `torch.nn.functional`."""
 
+from medkern.functional._broadcast import expand, sum
+from medkern.functional._operators import attach as _attach
 from medkern.functional.conv import (
     conv1d,
     conv2d,
@@ -23,19 +25,9 @@ from medkern.functional.copy import (
     transpose,
     unsqueeze,
 )
-from medkern.functional.embedding import (
-    embedding,
-)
-from medkern.functional.gemm import (
-    linear,
-    matmul,
-)
-from medkern.functional.norm import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-)
+from medkern.functional.embedding import embedding
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pointwise import (
     abs,
     add,
@@ -82,34 +74,11 @@ from medkern.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
-from medkern.functional.random import (
-    dropout,
-)
-from medkern.functional.recurrent import (
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    rnn,
-    rnn_cell,
-)
-from medkern.functional.reduce import (
-    expand,
-    max,
-    mean,
-    min,
-    sum,
-    sum_to,
-    var,
-)
-from medkern.functional.resize import (
-    interpolate,
-)
-from medkern.functional.softmax import (
-    cross_entropy,
-    log_softmax,
-    softmax,
-)
+from medkern.functional.random import dropout
+from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from medkern.functional.reduce import max, mean, min, var
+from medkern.functional.resize import interpolate
+from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
     "abs",
@@ -191,7 +160,6 @@ __all__ = [
     "stack",
     "sub",
     "sum",
-    "sum_to",
     "tanh",
     "to",
     "transpose",
@@ -199,3 +167,5 @@ __all__ = [
     "var",
     "where",
 ]
+
+_attach()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medkern import _C, kernels
-from medkern.functional import copy, gemm, pointwise, reduce
+from medkern.functional import _broadcast, copy, gemm, pointwise, reduce
 from medkern.tensor import Tensor
 
 
@@ -65,7 +65,7 @@ def _permute(self: Tensor, *dims: Any) -> Tensor:
 
 def _expand(self: Tensor, *shape: Any) -> Tensor:
     """See `medkern.functional.expand`; sizes may also be given one by one."""
-    return reduce.expand(self, _sizes(shape))
+    return _broadcast.expand(self, _sizes(shape))
 
 
 def _transposed(self: Tensor) -> Tensor:
@@ -97,7 +97,8 @@ def attach() -> None:
         members[f"__{name}__"] = _comparison(name)
     for module, names in (
         (pointwise, "relu sigmoid tanh exp log sqrt abs square clamp"),
-        (reduce, "sum mean var max min"),
+        (_broadcast, "sum"),
+        (reduce, "mean var max min"),
         (copy, "transpose flatten squeeze unsqueeze contiguous to"),
     ):
         members.update({name: getattr(module, name) for name in names.split()})

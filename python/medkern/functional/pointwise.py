@@ -13,7 +13,7 @@ import numpy as np
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
-from medkern.functional import reduce
+from medkern.functional._broadcast import sum_to
 from medkern.tensor import Tensor
 
 # Operations whose backward takes the result; the others take x.
@@ -233,8 +233,8 @@ class Add(Function):
         """Dy for both."""
         shape_a, shape_b = ctx.shapes
         return (
-            reduce.sum_to(dy, shape_a) if ctx.needs[0] else None,
-            reduce.sum_to(dy, shape_b) if ctx.needs[1] else None,
+            sum_to(dy, shape_a) if ctx.needs[0] else None,
+            sum_to(dy, shape_b) if ctx.needs[1] else None,
         )
 
 
@@ -254,8 +254,8 @@ class Sub(Function):
         """Dy and -dy."""
         shape_a, shape_b = ctx.shapes
         return (
-            reduce.sum_to(dy, shape_a) if ctx.needs[0] else None,
-            neg(reduce.sum_to(dy, shape_b)) if ctx.needs[1] else None,
+            sum_to(dy, shape_a) if ctx.needs[0] else None,
+            neg(sum_to(dy, shape_b)) if ctx.needs[1] else None,
         )
 
 
@@ -275,8 +275,8 @@ class Mul(Function):
         """Dy times the other."""
         a, b = ctx.saved
         return (
-            reduce.sum_to(mul(dy, b), a.shape) if ctx.needs[0] else None,
-            reduce.sum_to(mul(dy, a), b.shape) if ctx.needs[1] else None,
+            sum_to(mul(dy, b), a.shape) if ctx.needs[0] else None,
+            sum_to(mul(dy, a), b.shape) if ctx.needs[1] else None,
         )
 
 
@@ -297,8 +297,8 @@ class Div(Function):
         a, b = ctx.saved
         da = div(dy, b)
         return (
-            reduce.sum_to(da, a.shape) if ctx.needs[0] else None,
-            neg(reduce.sum_to(mul(da, div(a, b)), b.shape)) if ctx.needs[1] else None,
+            sum_to(da, a.shape) if ctx.needs[0] else None,
+            neg(sum_to(mul(da, div(a, b)), b.shape)) if ctx.needs[1] else None,
         )
 
 
@@ -321,8 +321,8 @@ class Extremum(Function):
         shares = Tensor(ctx.shares)
         shape_a, shape_b = ctx.shapes
         return (
-            reduce.sum_to(mul(dy, shares), shape_a) if ctx.needs[0] else None,
-            reduce.sum_to(mul(dy, sub(1.0, shares)), shape_b) if ctx.needs[1] else None,
+            sum_to(mul(dy, shares), shape_a) if ctx.needs[0] else None,
+            sum_to(mul(dy, sub(1.0, shares)), shape_b) if ctx.needs[1] else None,
         )
 
 
@@ -380,8 +380,8 @@ class Where(Function):
         shape_a, shape_b = ctx.shapes
         return (
             None,
-            reduce.sum_to(where(mask, dy, 0.0), shape_a) if ctx.needs[1] else None,
-            reduce.sum_to(where(mask, 0.0, dy), shape_b) if ctx.needs[2] else None,
+            sum_to(where(mask, dy, 0.0), shape_a) if ctx.needs[1] else None,
+            sum_to(where(mask, 0.0, dy), shape_b) if ctx.needs[2] else None,
         )
 
 

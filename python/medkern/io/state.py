@@ -30,12 +30,12 @@ def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     Raises:
         TypeError: something else is in it.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors: dict[str, np.ndarray] = {}
     document = json.dumps(_pack(state, tensors))
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: document})
+        temporary.write_bytes(save(tensors, metadata={_KEY: document}))
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -16,24 +16,9 @@ from medkern.kernels.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from medkern.kernels.copy import (
-    concat,
-    copy,
-    full,
-    pad,
-    pad_backward,
-)
-from medkern.kernels.embedding import (
-    embedding,
-    embedding_backward,
-)
-from medkern.kernels.gemm import (
-    bias_backward,
-    gemm,
-    linear,
-    linear_backward_input,
-    linear_backward_weight,
-)
+from medkern.kernels.copy import concat, copy, full, pad, pad_backward
+from medkern.kernels.embedding import embedding, embedding_backward
+from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -44,13 +29,8 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
-from medkern.kernels.optim import (
-    adam_step,
-    sgd_step,
-)
-from medkern.kernels.peak import (
-    fma_chain,
-)
+from medkern.kernels.optim import adam_step, sgd_step
+from medkern.kernels.peak import fma_chain
 from medkern.kernels.pointwise import (
     abs,
     add,
@@ -104,12 +84,7 @@ from medkern.kernels.pool import (
     max_unpool3d,
     max_unpool_backward,
 )
-from medkern.kernels.random import (
-    dropout,
-    dropout_backward,
-    normal,
-    uniform,
-)
+from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.recurrent import (
     gru,
     gru_cell,
@@ -123,19 +98,8 @@ from medkern.kernels.recurrent import (
     rnn_cell,
     rnn_cell_backward,
 )
-from medkern.kernels.reduce import (
-    max,
-    mean,
-    min,
-    reduce_put,
-    reduce_take,
-    sum,
-    var,
-)
-from medkern.kernels.resize import (
-    interpolate,
-    interpolate_backward,
-)
+from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
+from medkern.kernels.resize import interpolate, interpolate_backward
 from medkern.kernels.softmax import (
     cross_entropy,
     cross_entropy_backward,

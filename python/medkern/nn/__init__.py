@@ -1,6 +1,18 @@
 """Layers: modules that hold parameters and call `medkern.functional`. Names are those of `torch.nn`."""
 
 from medkern.nn import init
+from medkern.nn.activation import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from medkern.nn.container import ModuleDict, ModuleList, Sequential
 from medkern.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from medkern.nn.dropout import Dropout
@@ -39,6 +51,8 @@ from medkern.nn.resize import Upsample
 from medkern.nn.shape import Flatten, Identity, Unflatten
 
 __all__ = [
+    "ELU",
+    "GELU",
     "GRU",
     "LSTM",
     "RNN",
@@ -71,7 +85,9 @@ __all__ = [
     "InstanceNorm3d",
     "LSTMCell",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -83,7 +99,13 @@ __all__ = [
     "ModuleList",
     "Parameter",
     "RNNCell",
+    "ReLU",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
     "Unflatten",
     "Upsample",
     "init",

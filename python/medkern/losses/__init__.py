@@ -1,0 +1,32 @@
+"""Losses, as functions and as modules.
+
+Predictions are tensors; targets are tensors or arrays of the same shape and any type unless said otherwise.
+Every loss takes `reduction`: "mean" over all elements (the default), "sum", or "none".
+"""
+
+from medkern.losses.dice import DiceCELoss, DiceLoss, dice_loss
+from medkern.losses.entropy import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+)
+from medkern.losses.regression import L1Loss, MSELoss, l1_loss, mse_loss
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "DiceCELoss",
+    "DiceLoss",
+    "L1Loss",
+    "MSELoss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dice_loss",
+    "l1_loss",
+    "mse_loss",
+]

@@ -1,0 +1,199 @@
+"""U-Net."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from medkern import functional, nn
+from medkern.nn import init
+from medkern.nn._checks import expect_positive, expect_probability
+from medkern.nn.conv import Convolution
+from medkern.tensor import Tensor
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
+_LINEAR = {2: "bilinear", 3: "trilinear"}
+_BATCH = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_INSTANCE = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+_MOST_GROUPS = 8  # of group norm; fewer where this doesn't divide the channels
+
+_NORMS = (None, "batch", "instance", "group")
+_UPS = ("transposed", "resize")
+_ACTIVATIONS = ("sigmoid", "softmax", None)
+
+
+class DoubleConv(nn.Module):
+    """Two 3x3 convolutions of the same size, each followed by the norm, if any, and ReLU.
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels after each convolution.
+        spatial_dims: 2 or 3.
+        norm: None, "batch", "instance" or "group".
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, spatial_dims: int, norm: str | None):
+        super().__init__()
+        # Batch and instance norm take the mean away, so that a bias before them does nothing.
+        bias = norm not in ("batch", "instance")
+        conv = _CONV[spatial_dims]
+        self.conv1 = conv(in_channels, out_channels, 3, padding=1, bias=bias)
+        self.norm1 = _norm(norm, out_channels, spatial_dims)
+        self.conv2 = conv(out_channels, out_channels, 3, padding=1, bias=bias)
+        self.norm2 = _norm(norm, out_channels, spatial_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, spatial...) to (N, out_channels, spatial...)."""
+        x = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(self.norm2(self.conv2(x)))
+
+
+def _norm(norm: str | None, channels: int, spatial_dims: int) -> nn.Module:
+    if norm == "batch":
+        return _BATCH[spatial_dims](channels)
+    if norm == "instance":
+        return _INSTANCE[spatial_dims](channels, affine=True)
+    if norm == "group":
+        return nn.GroupNorm(math.gcd(channels, _MOST_GROUPS), channels)
+    return nn.Identity()
+
+
+class UNet(nn.Module):
+    """U-Net in 2-D or 3-D; Ronneberger, Fischer and Brox, 2015, with convolutions that keep the size.
+
+    Level i has two 3x3 convolutions + ReLU with filters[i] channels; max pooling by 2 leads down, a 2x2
+    transposed convolution up, and the features of the same level on the way down are concatenated to those
+    on the way up. A 1x1 convolution and the activation end it. Weights start normal as in He et al., 2015,
+    biases as 0, the last convolution as `nn.Conv2d` does.
+
+    Args:
+        in_channels: channels of x, such as the number of MRI sequences.
+        out_channels: channels of y: classes, or 1 for one mask.
+        spatial_dims: 2 for (N, C, H, W), 3 for (N, C, D, H, W).
+        filters: channels of each level, the topmost first; their number is the depth.
+        norm: after each 3x3 convolution: None, "batch", "instance" or "group".
+        up: "transposed", or "resize" for a 1x1 convolution and linear interpolation.
+        activation: "sigmoid", "softmax" (over the channels) or None for logits.
+        dropout: probability of dropout at the end of the way down.
+
+    Raises:
+        ValueError: an option is unknown or a number out of range; names it.
+
+    Example:
+        >>> net = medkern.models.UNet(filters=(8, 16, 32))
+        >>> net(medkern.tensor(np.zeros((1, 1, 16, 16), np.float32))).shape
+        (1, 1, 16, 16)
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        *,
+        spatial_dims: int = 2,
+        filters: Sequence[int] = (64, 128, 256, 512, 1024),
+        norm: str | None = None,
+        up: str = "transposed",
+        activation: str | None = "sigmoid",
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        expect_positive(self, in_channels=in_channels, out_channels=out_channels)
+        filters = tuple(filters)
+        if len(filters) < 2:
+            raise ValueError(f"UNet: filters must have at least 2 levels, got {filters}")
+        for count in filters:
+            expect_positive(self, filters=count)
+        for name, value, known in (
+            ("spatial_dims", spatial_dims, (2, 3)),
+            ("norm", norm, _NORMS),
+            ("up", up, _UPS),
+            ("activation", activation, _ACTIVATIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"UNet: {name} must be one of {known}, got {value!r}")
+        expect_probability(self, "dropout", dropout)
+        self._config: dict[str, Any] = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "spatial_dims": spatial_dims,
+            "filters": list(filters),
+            "norm": norm,
+            "up": up,
+            "activation": activation,
+            "dropout": dropout,
+        }
+        channels = (in_channels, *filters)
+        self.down = nn.ModuleList(
+            DoubleConv(a, b, spatial_dims, norm) for a, b in zip(channels, filters, strict=False)
+        )
+        self.dropout = nn.Dropout(dropout)
+        steps = list(zip(filters[:0:-1], filters[-2::-1], strict=True))  # (from, to), the deepest first
+        self.rise = nn.ModuleList(_rise(up, a, b, spatial_dims) for a, b in steps)
+        self.up = nn.ModuleList(DoubleConv(2 * b, b, spatial_dims, norm) for _, b in steps)
+        for module in self.modules():
+            if isinstance(module, Convolution):
+                init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    init.zeros_(module.bias)
+        self.head = _CONV[spatial_dims](filters[0], out_channels, 1)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this network again, fit for JSON."""
+        return {**self._config, "filters": list(self._config["filters"])}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, spatial...) to (N, out_channels, spatial...).
+
+        Args:
+            x: the images; each spatial size a multiple of 2^(depth - 1).
+
+        Returns:
+            Probabilities, or logits if there is no activation.
+
+        Raises:
+            ValueError: the shape doesn't fit.
+        """
+        self._check(x)
+        pool = _POOL[self._config["spatial_dims"]]
+        skips = []
+        for level, block in enumerate(self.down):
+            if level:
+                skips.append(x)
+                x = pool(x, 2)
+            x = block(x)
+        x = self.dropout(x)
+        for rise, block in zip(self.rise, self.up, strict=True):
+            x = block(functional.concat([skips.pop(), rise(x)], 1))
+        x = self.head(x)
+        activation = self._config["activation"]
+        if activation == "sigmoid":
+            return functional.sigmoid(x)
+        return functional.softmax(x, 1) if activation == "softmax" else x
+
+    def _check(self, x: Tensor) -> None:
+        rank, channels = self._config["spatial_dims"], self._config["in_channels"]
+        if x.ndim != rank + 2 or x.shape[1] != channels:
+            axes = ", ".join("DHW"[-rank:])
+            raise ValueError(f"UNet: x must have shape (N, {channels}, {axes}), got {x.shape}")
+        divisor = 2 ** (len(self._config["filters"]) - 1)
+        for size in x.shape[2:]:
+            if size < 1 or size % divisor:
+                raise ValueError(
+                    f"UNet: every spatial size must be a multiple of {divisor} (2^{len(self.down) - 1}, one "
+                    f"halving per pooling), got {size} in {x.shape}"
+                )
+
+
+def _rise(up: str, in_channels: int, out_channels: int, spatial_dims: int) -> nn.Module:
+    if up == "transposed":
+        return _TRANSPOSED[spatial_dims](in_channels, out_channels, 2, stride=2)
+    # The two commute, and this way round the convolution has 4 or 8 times less to do.
+    return nn.Sequential(
+        _CONV[spatial_dims](in_channels, out_channels, 1),
+        nn.Upsample(scale_factor=2, mode=_LINEAR[spatial_dims]),
+    )
