@@ -7,6 +7,14 @@ PYBIND11_MODULE(_C, module) {
   using namespace medkern::python;
   module.attr("DeviceError") =
       pybind11::exception<std::runtime_error>(module, "DeviceError", PyExc_RuntimeError);
+  // What a binding can't convert by hand is a wrong type as well.
+  pybind11::register_local_exception_translator([](std::exception_ptr raised) {
+    try {
+      if (raised) std::rethrow_exception(raised);
+    } catch (const pybind11::cast_error& error) {
+      PyErr_SetString(PyExc_TypeError, error.what());
+    }
+  });
   bind_array(module);
   bind_runtime(module);
   bind_conv(module);
@@ -23,12 +31,4 @@ PYBIND11_MODULE(_C, module) {
   bind_reduce(module);
   bind_resize(module);
   bind_softmax(module);
-  // What a binding can't convert by hand is a wrong type as well.
-  pybind11::register_local_exception_translator([](std::exception_ptr raised) {
-    try {
-      if (raised) std::rethrow_exception(raised);
-    } catch (const pybind11::cast_error& error) {
-      PyErr_SetString(PyExc_TypeError, error.what());
-    }
-  });
 }

@@ -6,7 +6,7 @@ The namespaces:
 - `functional`: the same operations on `Tensor`, differentiable.
 - `nn`: layers with parameters.
 - `optim`: optimizers and learning-rate schedules.
-- `random`: the one generator of random numbers.
+- `random`: the seed of all random numbers.
 """
 
 from medkern import functional, kernels, nn, optim, random

@@ -4,8 +4,6 @@ import pytest
 from medkern import metrics
 from medkern.data import demo
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning:nilearn", "ignore::Warning:nibabel")
-
 
 @pytest.fixture(scope="module")
 def data():

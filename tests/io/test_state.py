@@ -19,6 +19,7 @@ def test_a_nested_state_comes_back(tmp_path, rng):
         "list": [1, 2.5, None, True, "text", {"deep": np.arange(3)}],
         "inf": float("inf"),
         "number": np.float64(0.1),
+        "numbered": {0: "a", 1: "b"},
     }
     save_state(tmp_path / "s.safetensors", state)
     back = load_state(tmp_path / "s.safetensors")
@@ -30,13 +31,14 @@ def test_a_nested_state_comes_back(tmp_path, rng):
     assert back["list"][:5] == [1, 2.5, None, True, "text"]
     np.testing.assert_array_equal(back["list"][5]["deep"], np.arange(3))
     assert back["inf"] == float("inf") and back["number"] == 0.1
+    assert back["numbered"] == {"0": "a", "1": "b"}
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(TypeError, match="can't write a set"):
         save_state(tmp_path / "s.safetensors", {"a": {1}})
-    with pytest.raises(TypeError, match="keys must be strings"):
-        save_state(tmp_path / "s.safetensors", {1: 2})
+    with pytest.raises(TypeError, match="keys must be strings or ints"):
+        save_state(tmp_path / "s.safetensors", {1.5: 2})
     assert list(tmp_path.iterdir()) == []
 
 

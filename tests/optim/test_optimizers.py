@@ -6,7 +6,7 @@ import pytest
 import medkern
 from medkern import optim
 from medkern.nn import Parameter
-from reference import optimizers as reference
+from reference import optim as reference
 
 # Each step rounds a few times; five steps in float32 stay well inside 1e-5 of values near 1.
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}

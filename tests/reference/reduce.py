@@ -42,7 +42,9 @@ def _first_extreme(better):
 sum = _each(lambda v: v.sum())
 mean = _each(lambda v: v.sum() / np.float64(len(v)))
 var = _each(
-    lambda v, correction: ((v - v.sum() / max(len(v), 1)) ** 2).sum() / np.float64(len(v) - correction)
+    lambda v, correction: (
+        ((v - v.sum() / max(len(v), 1)) ** 2).sum() / np.float64(max(len(v) - correction, 0))
+    )
 )
 argmax = _each(_first_extreme(lambda a, b: a > b))
 argmin = _each(_first_extreme(lambda a, b: a < b))

@@ -88,7 +88,8 @@ MK_INLINE void copy_pixels(const Image& x, const T* from, int64_t count, int64_t
 // Copies the region to `to`, `pixel` elements per position (at least the channels, a multiple of
 // groups).
 template <class T>
-Source<T> copy_source(const Image& x, const Region& r, int64_t groups, int64_t pixel, T* to) {
+static Source<T> copy_source(const Image& x, const Region& r, int64_t groups, int64_t pixel,
+                             T* to) {
   const int64_t row = r.size[2] * pixel;
   const int64_t rows = x.n * r.size[0] * r.size[1];
   parallel_for(rows, rows * row, [&](int64_t i, int) {

@@ -9,7 +9,7 @@
 #include "kernels/copy/copy.h"
 
 #include "core/parallel.h"
-#include "kernels/walk.simd.h"
+#include "kernels/loops.simd.h"
 
 namespace medkern::MK_ISA {
 

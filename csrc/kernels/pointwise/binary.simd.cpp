@@ -5,7 +5,7 @@
 // Runs of the innermost dimension of y; an operand that is broadcast along it has stride 0 there.
 // Arithmetic goes a vector at a time, the others are plain loops for the compiler to vectorise.
 // Work  one operation per element. Memory  every operand once. Rounded once.
-#include "kernels/walk.simd.h"
+#include "kernels/loops.simd.h"
 #include "kernels/pointwise/pointwise.h"
 
 namespace medkern::MK_ISA {

@@ -7,7 +7,7 @@
 // Numerics  the functions of cpu/math.h; pow and all transcendental functions in float64 by the C
 // library.
 #include "cpu/math.h"
-#include "kernels/walk.simd.h"
+#include "kernels/loops.simd.h"
 #include "kernels/pointwise/pointwise.h"
 
 namespace medkern::MK_ISA {

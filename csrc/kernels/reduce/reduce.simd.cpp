@@ -235,6 +235,7 @@ MK_INLINE void across(const ReduceArgs& a, int64_t chunk, int64_t output, int64_
 
 template <class Lanes, class T>
 void partials_of(const ReduceArgs& a) {
+  if (a.chunks.count == 0) return;  // over no elements
   const int64_t width = a.kept.size[a.kept.rank - 1];
   const int64_t work = a.outputs * a.elements;
   if (a.kept.stride[0][a.kept.rank - 1] == 1 && width > 1) {

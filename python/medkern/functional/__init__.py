@@ -30,19 +30,9 @@ from medkern.functional.copy import (
     transpose,
     unsqueeze,
 )
-from medkern.functional.embedding import (
-    embedding,
-)
-from medkern.functional.gemm import (
-    linear,
-    matmul,
-)
-from medkern.functional.norm import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-)
+from medkern.functional.embedding import embedding
+from medkern.functional.gemm import linear, matmul
+from medkern.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from medkern.functional.pointwise import (
     abs,
     add,

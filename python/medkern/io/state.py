@@ -24,8 +24,8 @@ def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
 
     Args:
         path: the file.
-        state: dicts with string keys, lists, tuples (read back as lists), numbers, strings, None, arrays
-            and tensors.
+        state: dicts with string or int keys (read back as strings), lists, tuples (read back as lists),
+            numbers, strings, None, arrays and tensors.
 
     Raises:
         TypeError: something else is in it.
@@ -67,9 +67,9 @@ def _pack(value: Any, tensors: dict[str, np.ndarray]) -> Any:
         tensors[name] = np.ascontiguousarray(value).reshape(value.shape)
         return {_MARK: name}
     if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value) or _MARK in value:
-            raise TypeError(f"save_state: keys must be strings, got {list(value)[:4]}")
-        return {key: _pack(item, tensors) for key, item in value.items()}
+        if not all(type(key) in (str, int) for key in value) or _MARK in value:
+            raise TypeError(f"save_state: keys must be strings or ints, got {list(value)[:4]}")
+        return {str(key): _pack(item, tensors) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_pack(item, tensors) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -6,7 +6,6 @@ the format of x; anything else is copied once. `out=` takes an array for the res
 same bits at any number of threads.
 """
 
-from medkern.kernels._activation import activation_number
 from medkern.kernels.conv import (
     conv1d,
     conv2d,
@@ -112,7 +111,6 @@ from medkern.kernels.softmax import (
 
 __all__ = [
     "abs",
-    "activation_number",
     "adam_step",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",

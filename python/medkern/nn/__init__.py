@@ -1,8 +1,22 @@
 """Layers: modules that hold parameters and call `medkern.functional`. Names are those of `torch.nn`."""
 
+from medkern.nn import init
 from medkern.nn.container import ModuleDict, ModuleList, Sequential
+from medkern.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from medkern.nn.dropout import Dropout
 from medkern.nn.embedding import Embedding
+from medkern.nn.linear import Linear
 from medkern.nn.module import Module, Parameter
+from medkern.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+)
 from medkern.nn.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -22,6 +36,7 @@ from medkern.nn.pool import (
 )
 from medkern.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from medkern.nn.resize import Upsample
+from medkern.nn.shape import Flatten, Identity, Unflatten
 
 __all__ = [
     "GRU",
@@ -36,9 +51,27 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Dropout",
     "Embedding",
+    "Flatten",
     "GRUCell",
+    "GroupNorm",
+    "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LSTMCell",
+    "LayerNorm",
+    "Linear",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -51,5 +84,7 @@ __all__ = [
     "Parameter",
     "RNNCell",
     "Sequential",
+    "Unflatten",
     "Upsample",
+    "init",
 ]
