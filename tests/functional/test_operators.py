@@ -119,6 +119,15 @@ def test_a_whole_expression_trains(rng):
     assert loss.item() < 0.02
 
 
+def test_numbers_that_do_not_fit_an_integer_tensor():
+    x = medkern.tensor(np.array([1, 2], np.uint8))
+    for number in (256, -1, 2**70, float("inf"), float("nan")):
+        with pytest.raises(ValueError):
+            x + number
+    with pytest.raises(TypeError, match="must be an int, got 1"):
+        x * 1.5
+
+
 def test_errors_are_named():
     x = medkern.tensor([[1.0, 2.0]])
     with pytest.raises(TypeError, match="unsupported operand"):

@@ -213,8 +213,19 @@ def _operand(value: Any, like: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, (bool, int, float, np.generic)) and isinstance(like, Tensor):
-        return Tensor(_C.Array(np.asarray(value, like.dtype)))
+        return Tensor(_number(value, like.dtype))
     return Tensor(_C.Array(value))
+
+
+def _number(value: Any, dtype: np.dtype) -> _C.Array:
+    """A number as an array of that type, which must be able to hold it."""
+    try:
+        array = np.asarray(value, dtype)
+    except OverflowError:
+        raise ValueError(f"the number {value!r} does not fit {dtype}") from None
+    if dtype.kind != "f" and array != value:
+        raise TypeError(f"a number beside an integer tensor must be an int, got {value!r}")
+    return _C.Array(array)
 
 
 class Add(Function):
