@@ -421,13 +421,11 @@ def test_instruction_sets_share_no_code():
         pytest.skip("no object files: medkern was not built in this folder")
     faults = []
     for isa, paths in objects.items():
-        for path in paths:
-            listing = subprocess.run(
-                [NM, "--defined-only", "--extern-only", path], capture_output=True, text=True, check=True
-            )
-            for line in listing.stdout.splitlines():
-                name = line.split()[-1]
-                # A mangled name that holds the namespace, if only in a template argument, is its own.
-                if f"7medkern{len(isa)}{isa}" not in name and f"NS_{len(isa)}{isa}" not in name:
-                    faults.append(f"{path.name} ({isa}) defines {name}")
+        command = [NM, "--print-file-name", "--defined-only", "--extern-only", *paths]
+        listing = subprocess.run(command, capture_output=True, text=True, check=True)
+        for line in listing.stdout.splitlines():
+            name = line.split()[-1]
+            # A mangled name that holds the namespace, if only in a template argument, is its own.
+            if f"7medkern{len(isa)}{isa}" not in name and f"NS_{len(isa)}{isa}" not in name:
+                faults.append(f"{isa}: {line}")
     complain(faults)
