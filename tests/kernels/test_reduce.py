@@ -50,7 +50,7 @@ def test_sums(isa, rng, shape, dim, dtype, layout):
 
 @pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape,dim", [case for case in CASES if 0 not in case[0] or case[0] == (0, 3, 2)])
+@pytest.mark.parametrize("shape,dim", [case for case in CASES if 0 not in case[0] or case == ((0, 3, 2), 1)])
 def test_extremes(isa, rng, shape, dim, dtype, layout):
     x = layout(rng.integers(-5, 6, shape).astype(dtype))  # many ties
     x[..., rng.integers(0, 2, shape[-1]).astype(bool) & (rng.random(shape[-1]) < 0.1)] = np.nan
