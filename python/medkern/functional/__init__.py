@@ -79,33 +79,6 @@ from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rn
 from medkern.functional.reduce import max, mean, min, var
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
-from medkern.functional.random import (
-    dropout,
-)
-from medkern.functional.recurrent import (
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    rnn,
-    rnn_cell,
-)
-from medkern.functional.reduce import (
-    max,
-    mean,
-    min,
-    var,
-)
-from medkern.functional.resize import (
-    interpolate,
-)
-from medkern.functional.softmax import (
-    cross_entropy,
-    log_softmax,
-    softmax,
-)
-
-_attach()
 
 __all__ = [
     "abs",
