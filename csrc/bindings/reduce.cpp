@@ -28,6 +28,7 @@ mk_reduce_desc reduce_desc(mk_reduce_op op, const py::object& dim, bool keepdim,
     if (PyIndex_Check(item.ptr()) == 0 || desc.dims_count == MK_MAX_RANK) throw wrong();
     // Clipped to 64 and then 32 bits: what does not fit is out of range either way.
     const int64_t axis = PyNumber_AsSsize_t(item.ptr(), nullptr);
+    if (axis == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
     desc.dims[desc.dims_count++] =
         static_cast<int32_t>(std::clamp<int64_t>(axis, INT32_MIN, INT32_MAX));
   };

@@ -167,3 +167,10 @@ def test_bad_arguments_are_named():
         kernels.reduce_put(x[:, 0], good - 1, (2, 3), 1)
     with pytest.raises(ValueError, match=r"reduce_put: dy must have shape \(2,\), got \(3,\)"):
         kernels.reduce_put(x[0], good, (2, 3), 1)
+
+
+def test_over_no_elements(isa):
+    x = np.zeros((3, 0, 2), np.float32)
+    for dim, shape in [(1, (3, 2)), (None, ())]:
+        assert kernels.sum(x, dim).shape == shape and (kernels.sum(x, dim) == 0).all()
+        assert np.isnan(kernels.mean(x, dim)).all() and np.isnan(kernels.var(x, dim)).all()
