@@ -213,19 +213,18 @@ def _operand(value: Any, like: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, (bool, int, float, np.generic)) and isinstance(like, Tensor):
-        return Tensor(_number(value, like.dtype))
+        return Tensor(_constant(value, like))
     return Tensor(_C.Array(value))
 
 
-def _number(value: Any, dtype: np.dtype) -> _C.Array:
-    """A number as an array of that type, which must be able to hold it."""
+def _constant(value: Any, like: Tensor) -> _C.Array:
+    """A number in the type of `like`, which must be able to hold it."""
+    if like.dtype.kind != "f" and not isinstance(value, (bool, int, np.integer, np.bool_)):
+        raise TypeError(f"a number beside a tensor of {like.dtype} must be an int, got {value!r}")
     try:
-        array = np.asarray(value, dtype)
-    except OverflowError:
-        raise ValueError(f"the number {value!r} does not fit {dtype}") from None
-    if dtype.kind != "f" and array != value:
-        raise TypeError(f"a number beside an integer tensor must be an int, got {value!r}")
-    return _C.Array(array)
+        return _C.Array(np.asarray(value, like.dtype))
+    except OverflowError as error:
+        raise ValueError(f"the number {value!r} does not fit {like.dtype}") from error
 
 
 class Add(Function):
@@ -322,7 +321,7 @@ class Extremum(Function):
     def forward(ctx: Node, a: Tensor, b: Tensor, *, op: str, wins: str) -> _C.Array:
         """Keeps the shares of a: 1 where it wins, a half where both are equal."""
         ctx.shapes = a.shape, b.shape
-        half = kernels.where(kernels.compare("eq", a.array, b.array), _filled(a, 0.5), 0.0)
+        half = kernels.where(kernels.compare("eq", a.array, b.array), _constant(0.5, a), 0.0)
         ctx.shares = kernels.where(kernels.compare(wins, a.array, b.array), 1.0, half)
         return _C.binary(getattr(_C.BinaryOp, op), a.array, b.array, None)
 
@@ -335,11 +334,6 @@ class Extremum(Function):
             sum_to(mul(dy, shares), shape_a) if ctx.needs[0] else None,
             sum_to(mul(dy, sub(1.0, shares)), shape_b) if ctx.needs[1] else None,
         )
-
-
-def _filled(like: Tensor, value: float) -> _C.Array:
-    """A single number in the type of `like`."""
-    return _C.Array(np.asarray(value, like.dtype))
 
 
 def add(a: Any, b: Any) -> Tensor:
