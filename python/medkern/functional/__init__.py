@@ -80,8 +80,6 @@ from medkern.functional.reduce import max, mean, min, var
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
-_attach()
-
 __all__ = [
     "abs",
     "adaptive_avg_pool1d",
