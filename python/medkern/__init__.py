@@ -6,34 +6,43 @@ The namespaces:
 - `functional`: the same operations on `Tensor`, differentiable.
 - `nn`, `models`: layers and networks.
 - `losses`, `optim`: what training minimizes, and how.
+- `data`, `io`: data sets, batches and files.
+- `callbacks`, `metrics`, `plot`: what goes with training, by `Trainer`.
 - `random`: the seed of all random numbers.
 """
 
-from medkern import functional, kernels, losses, models, nn, optim, random
+from medkern import callbacks, data, functional, io, kernels, losses, metrics, models, nn, optim, plot, random
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
 from medkern.embed import get_include, get_library
 from medkern.tensor import Tensor, tensor
+from medkern.trainer import Trainer
 
 __version__ = _version()
 
 __all__ = [
     "DeviceError",
     "Tensor",
+    "Trainer",
     "__version__",
+    "callbacks",
+    "data",
     "enable_grad",
     "functional",
     "get_include",
     "get_library",
     "get_num_threads",
+    "io",
     "is_grad_enabled",
     "kernels",
     "losses",
+    "metrics",
     "models",
     "nn",
     "no_grad",
     "optim",
+    "plot",
     "random",
     "set_num_threads",
     "tensor",

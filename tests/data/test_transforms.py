@@ -5,13 +5,17 @@ from medkern.data import Augment, normalize
 from medkern.data.transforms import fit, round_up, smooth_field
 
 
-def test_normalize_gives_mean_0_and_deviation_1_per_channel(rng):
-    x = rng.normal(1000, 3, (2, 40, 30)).astype(np.float32)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_normalize_maps_dark_to_0_and_bright_to_1_whatever_their_shares(rng, share):
+    bright = rng.random((2, 40, 30)) < share
+    x = (rng.normal(0, 3, bright.shape) + np.where(bright, 1200, 1000)).astype(np.float32)
     x[1] *= 50
+    before = x.copy()
     y = normalize(x)
-    assert y.dtype == np.float32
-    np.testing.assert_allclose(y.mean(axis=(1, 2)), 0, atol=1e-6)
-    np.testing.assert_allclose(y.std(axis=(1, 2)), 1, atol=1e-6)
+    assert y.dtype == np.float32 and y.shape == x.shape
+    for channel, mask in zip(y, bright, strict=True):
+        np.testing.assert_allclose([channel[~mask].mean(), channel[mask].mean()], [0, 1], atol=1e-4)
+    np.testing.assert_array_equal(x, before)
 
 
 def test_normalize_makes_one_value_zero():
@@ -57,7 +61,8 @@ def test_augment_moves_image_and_labels_together(rng):
 
 
 def test_gain_stays_within_its_bound(rng):
-    x = np.ones((1, 32, 32), np.float32)
+    x = np.full((1, 32, 32), 6, np.float32)
+    x[:, 0] = 5  # counts as 0
     x2, _ = Augment(gain=0.2)(x, np.zeros((32, 32)), rng)
-    assert x2.dtype == np.float32
-    assert 0.05 < np.abs(x2 - 1).max() < 0.2001
+    assert x2.dtype == np.float32 and (x2[:, 0] == 5).all()
+    assert 0.05 < np.abs(x2 - x).max() < 0.2001

@@ -28,8 +28,8 @@ SHAPE = (160, 192)  # of a slice: the brain (145 x 181 mm) with a margin, multip
 
 # Axial slices, 1 mm apart; the brain reaches from 0 to 154. At least 6 mm lie between the parts, so that
 # no slice has a neighbor in another part.
-TRAIN = (*range(8, 56), *range(112, 148))
-VALIDATION = tuple(range(62, 78))
+TRAIN = (*range(8, 78), *range(112, 126))
+VALIDATION = tuple(range(132, 142))
 TEST = tuple(range(84, 106))
 
 

@@ -1,0 +1,133 @@
+"""What may happen after each epoch of training."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+from medkern.io.weights import save_model
+
+if TYPE_CHECKING:
+    from medkern.trainer import Trainer
+
+
+class Callback:
+    """Called by `Trainer.fit`; a subclass defines what it needs.
+
+    `state_dict` and `load_state_dict` carry over what a resumed run must know.
+    """
+
+    def on_epoch_end(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """After each epoch; `record` holds its number and measures. May set `trainer.stop`."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """After the last epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this callback."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state`."""
+
+
+class _Monitor(Callback):
+    """Watches one measure for its best value."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):
+        if mode not in ("min", "max"):
+            raise ValueError(f"{type(self).__name__}: mode must be 'min' or 'max', got {mode!r}")
+        self.monitor = monitor
+        self.mode = mode
+        self.min_delta = min_delta
+        self.best = math.inf if mode == "min" else -math.inf
+        self.best_epoch = 0
+
+    def improved(self, record: dict[str, Any]) -> bool:
+        """Whether this epoch's value is the best so far, by more than `min_delta`."""
+        if self.monitor not in record:
+            raise ValueError(
+                f"{type(self).__name__}: monitor must be one of {', '.join(record)}, got {self.monitor!r}"
+            )
+        value = record[self.monitor]
+        gain = self.best - value if self.mode == "min" else value - self.best
+        if not gain > self.min_delta:  # NaN is never better
+            return False
+        self.best, self.best_epoch = float(value), record["epoch"]
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+class EarlyStopping(_Monitor):
+    """Ends training when a measure has not become better for `patience` epochs.
+
+    Args:
+        monitor: name of the measure in the history, such as "val_loss".
+        mode: "min" if less is better, or "max".
+        patience: epochs to wait.
+        min_delta: what counts as better.
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", mode: str = "min", patience: int = 10, min_delta: float = 0.0
+    ):
+        if patience < 1:
+            raise ValueError(f"EarlyStopping: patience must be at least 1, got {patience}")
+        super().__init__(monitor, mode, min_delta)
+        self.patience = patience
+
+    def on_epoch_end(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Sets `trainer.stop` when the patience is over."""
+        if not self.improved(record) and record["epoch"] - self.best_epoch >= self.patience:
+            trainer.stop = True
+
+
+class BestWeights(_Monitor):
+    """Keeps the weights of the epoch with the best measure and puts them back at the end of `fit`.
+
+    Args:
+        monitor: name of the measure in the history, such as "val_dice".
+        mode: "min" if less is better, or "max".
+        path: also write each best model there with `medkern.io.weights.save_model`, or None.
+        metadata: goes with it.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        path: str | os.PathLike[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ):
+        super().__init__(monitor, mode)
+        self.path = path
+        self.metadata = metadata
+        self._weights: dict[str, Any] | None = None
+
+    def on_epoch_end(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Keeps the weights if they are the best so far."""
+        if self.improved(record):
+            state = trainer.model.state_dict()
+            self._weights = {name: value.numpy().copy(order="C") for name, value in state.items()}
+            if self.path is not None:
+                save_model(trainer.model, self.path, self.metadata)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Puts the best weights back."""
+        if self._weights is not None:
+            trainer.model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, its epoch and its weights."""
+        return {**super().state_dict(), "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state`."""
+        super().load_state_dict(state)
+        self._weights = state["weights"]

@@ -1,0 +1,48 @@
+"""`medkern info`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from typing import Any
+
+import numpy as np
+
+import medkern
+from medkern import _C
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Tells what medkern found on this machine."""
+    pages = {name: os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE")}
+    result = {
+        "version": medkern.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "instruction_sets": {
+            "built": list(_C.isa_names(supported_only=False)),
+            "usable": list(_C.isa_names()),
+            "chosen": _C.isa_active(),
+        },
+        "threads": medkern.get_num_threads(),
+        "processors": os.cpu_count(),
+        "memory_bytes": pages["SC_PHYS_PAGES"] * pages["SC_PAGE_SIZE"],
+    }
+    if not options.json:
+        sets = result["instruction_sets"]
+        print(f"medkern           {result['version']}")
+        print(f"python, numpy     {result['python']}, {result['numpy']}")
+        print(f"machine           {result['machine']}")
+        print(f"instruction sets  built: {', '.join(sets['built'])}")
+        print(f"                  usable here: {', '.join(sets['usable'])}")
+        print(f"                  chosen: {sets['chosen']} (MEDKERN_ISA chooses another)")
+        print(f"threads           {result['threads']} (MEDKERN_NUM_THREADS chooses another number)")
+        print(f"processors        {result['processors']}")
+        print(f"memory            {result['memory_bytes'] / 2**30:.1f} GiB")
+    return result

@@ -1,0 +1,36 @@
+"""Types of arguments that say what is wrong with a value."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """An int from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, got {value}")
+        return value
+
+    return parse
+
+
+def number(above: float, below: float) -> Callable[[str], float]:
+    """A float between `above` and `below`, both excluded."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+        if not above < value < below:
+            raise argparse.ArgumentTypeError(f"must be between {above:g} and {below:g}, got {text}")
+        return value
+
+    return parse

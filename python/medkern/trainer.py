@@ -1,0 +1,244 @@
+"""`Trainer`: the loop over epochs and batches."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from medkern import optim, random
+from medkern.autograd import no_grad
+from medkern.callbacks import Callback
+from medkern.io.files import DataError
+from medkern.io.state import load_state, save_state
+from medkern.nn import Module
+from medkern.tensor import Tensor, tensor
+
+Batches = Iterable[tuple[np.ndarray, np.ndarray]]
+Record = dict[str, Any]
+
+
+class Metrics(Protocol):
+    """Measures that add up over the batches of a pass, such as `SegmentationMetrics`."""
+
+    def reset(self) -> None:
+        """Before the first batch."""
+
+    def update(self, output: np.ndarray, target: np.ndarray) -> None:
+        """Adds a batch: the model's output and the truth."""
+
+    def compute(self) -> dict[str, float]:
+        """The measures by name."""
+        ...
+
+
+class Trainer:
+    """Trains, evaluates and applies a model.
+
+    Args:
+        model: maps a batch x to an output.
+        loss: `loss(output, y)`, a tensor with one element, averaged over the batch.
+        optimizer: holds the model's parameters.
+        metrics: measures beside the loss, for evaluation; or None.
+        schedule: changes the learning rate after every batch, `ReduceLROnPlateau` after every epoch by the
+            validation loss (or the training loss); or None.
+        max_grad_norm: scale the gradients of a step down to this norm; or None.
+
+    Attributes:
+        history: one record per epoch: "epoch", "loss", "lr", "seconds" and, with validation data, "val_loss"
+            and each measure as "val_..."
+        stop: set by a callback to end training after this epoch.
+
+    Example:
+        >>> trainer = medkern.Trainer(model, medkern.losses.CrossEntropyLoss(), optimizer)
+        >>> trainer.fit(DataLoader(train, 4, shuffle=True), DataLoader(validation, 4), epochs=10)
+        >>> trainer.evaluate(DataLoader(test, 4))["loss"]
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: optim.Optimizer,
+        *,
+        metrics: Metrics | None = None,
+        schedule: Any = None,
+        max_grad_norm: float | None = None,
+    ):
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.metrics = metrics
+        self.schedule = schedule
+        self.max_grad_norm = max_grad_norm
+        self.history: list[Record] = []
+        self.stop = False
+        self._plateau = isinstance(schedule, optim.ReduceLROnPlateau)
+
+    def fit(
+        self,
+        train: Batches,
+        validation: Batches | None = None,
+        *,
+        epochs: int,
+        callbacks: Sequence[Callback] = (),
+        progress: bool | Callable[[Record], None] = True,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> list[Record]:
+        """Trains until `epochs` epochs are done in all, those before included.
+
+        Args:
+            train: gives (x, y) batches anew on every iteration, such as a `DataLoader`.
+            validation: likewise, evaluated after each epoch; or None.
+            epochs: the number of epochs in all.
+            callbacks: called in this order after each epoch.
+            progress: True for a bar per epoch, False for none, or a function that gets each record.
+            checkpoint: a file ending in `.safetensors` that gets everything a run needs to go on, in one
+                step after each epoch; or None.
+            resume: go on from `checkpoint` if that file is there. The run then gives the same bits as one
+                that was never interrupted, if model, data and options are the same.
+
+        Returns:
+            The history.
+
+        Raises:
+            ValueError: an argument doesn't fit, or there are no batches.
+            DataError: the checkpoint can't be read or belongs to another model.
+            FloatingPointError: the loss is no longer finite.
+        """
+        if epochs < 1:
+            raise ValueError(f"fit: epochs must be at least 1, got {epochs}")
+        if resume and checkpoint is None:
+            raise ValueError("fit: resume needs the path of a checkpoint")
+        if checkpoint is not None:
+            checkpoint = Path(checkpoint)
+            if resume and checkpoint.exists():
+                self._load(checkpoint, train, callbacks)
+        while len(self.history) < epochs and not self.stop:
+            start = time.perf_counter()
+            record: Record = {"epoch": len(self.history) + 1, "loss": 0.0, "lr": self._lr()}
+            record["loss"] = self._train_epoch(train, f"epoch {record['epoch']}/{epochs}", progress is True)
+            if validation is not None:
+                record |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
+            if self._plateau:
+                self.schedule.step(record.get("val_loss", record["loss"]))
+            record["seconds"] = time.perf_counter() - start
+            self.history.append(record)
+            for callback in callbacks:
+                callback.on_epoch_end(self, record)
+            if checkpoint is not None:
+                save_state(checkpoint, self._state(train, callbacks))
+            if callable(progress):
+                progress(record)
+            elif progress:
+                print(_line(record), file=sys.stderr)
+        for callback in callbacks:
+            callback.on_fit_end(self)
+        return self.history
+
+    def evaluate(self, data: Batches) -> dict[str, float]:
+        """The mean loss, as "loss", and the measures over all samples, in evaluation mode.
+
+        Raises:
+            ValueError: there are no batches.
+        """
+        total, count = 0.0, 0
+        if self.metrics is not None:
+            self.metrics.reset()
+        self.model.eval()
+        with no_grad():
+            for x, y in data:
+                output = self.model(tensor(x))
+                total += float(self.loss(output, tensor(y)).item()) * len(x)
+                count += len(x)
+                if self.metrics is not None:
+                    self.metrics.update(output.numpy(), y)
+        if count == 0:
+            raise ValueError("evaluate: data must give at least one sample")
+        return {"loss": total / count, **(self.metrics.compute() if self.metrics is not None else {})}
+
+    def predict(self, x: np.ndarray, batch_size: int = 8) -> np.ndarray:
+        """The model's output for the samples x (N, ...), in evaluation mode, some at a time."""
+        if len(x) == 0 or batch_size < 1:
+            raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
+        self.model.eval()
+        with no_grad():
+            parts = [self.model(tensor(x[i : i + batch_size])).numpy() for i in range(0, len(x), batch_size)]
+        return np.concatenate(parts)
+
+    def _train_epoch(self, batches: Batches, title: str, bar: bool) -> float:
+        from tqdm import tqdm
+
+        shown = tqdm(batches, desc=title, unit="batch", leave=False, dynamic_ncols=True, disable=not bar)
+        total, count = 0.0, 0
+        self.model.train()
+        for x, y in shown:
+            loss = self.loss(self.model(tensor(x)), tensor(y))
+            value = float(loss.item())
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"fit: the loss became {value} in {title}; a lower learning rate may help"
+                )
+            self.optimizer.zero_grad()
+            loss.backward()
+            if self.max_grad_norm is not None:
+                optim.clip_grad_norm_(list(self.model.parameters()), self.max_grad_norm)
+            self.optimizer.step()
+            if self.schedule is not None and not self._plateau:
+                self.schedule.step()
+            total += value * len(x)
+            count += len(x)
+            if bar:
+                shown.set_postfix(loss=f"{total / count:.4f}", refresh=False)
+        if count == 0:
+            raise ValueError("fit: train must give at least one batch")
+        return total / count
+
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _parts(self, train: Batches) -> dict[str, Any]:
+        """What has a state of its own."""
+        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "data": train}
+        return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
+
+    def _state(self, train: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
+        return {
+            **{name: part.state_dict() for name, part in self._parts(train).items()},
+            "callbacks": [callback.state_dict() for callback in callbacks],
+            "random": random.get_state(),
+            "history": self.history,
+            "stop": self.stop,
+        }
+
+    def _load(self, path: Path, train: Batches, callbacks: Sequence[Callback]) -> None:
+        state = load_state(path)
+        parts = self._parts(train)
+        try:
+            if len(state["callbacks"]) != len(callbacks):
+                raise ValueError(f"{len(state['callbacks'])} callbacks expected, got {len(callbacks)}")
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            for callback, kept in zip(callbacks, state["callbacks"], strict=True):
+                callback.load_state_dict(kept)
+            random.set_state(state["random"])
+            self.history = list(state["history"])
+            self.stop = bool(state["stop"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: doesn't fit this run: {' '.join(str(error).split())}") from error
+
+
+def _line(record: Record) -> str:
+    """A record as one line of text."""
+    parts = [f"epoch {record['epoch']}"]
+    for name, value in record.items():
+        if name not in ("epoch", "lr"):
+            parts.append(f"{name} {value:.1f}" if name == "seconds" else f"{name} {value:.4f}")
+    return "  ".join(parts)
