@@ -14,8 +14,8 @@ def normalize(x: np.ndarray) -> np.ndarray:
     """Scales each channel (axis 0) of one whole image or volume by its dark and its bright part; float32.
 
     The mean of the dark part becomes 0 and that of the bright part 1. The two are split halfway between
-    these means (Ridler and Calvard, 1978), so that, unlike with mean and standard deviation, a tissue gets much
-    the same value however much of the image is background. A channel of one value becomes 0.
+    these means (Ridler and Calvard, 1978), so that, unlike with mean and standard deviation, a tissue gets
+    much the same value however much of the image is background. A channel of one value becomes 0.
     """
     result = np.empty(x.shape, np.float32)
     for channel, out in zip(x.astype(np.float64), result, strict=True):
