@@ -58,6 +58,7 @@ def learning_curves(
         right.legend(loc="lower right")
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
 
 

@@ -1,0 +1,56 @@
+import sys
+
+import numpy as np
+import pytest
+
+from medkern import plot
+
+pillow = pytest.importorskip("PIL.Image")
+pytest.importorskip("matplotlib")
+
+
+def pixels(path):
+    with pillow.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def near(picture, color):
+    """How many pixels have about this color."""
+    return (np.abs(picture - color).max(axis=2) < 12).sum()
+
+
+def test_learning_curves_are_drawn(tmp_path):
+    history = [
+        {"epoch": i, "loss": 1 / i, "val_loss": 1.1 / i, "val_dice": 0.5, "val_dice lesion": 1 - 1 / i}
+        for i in range(1, 6)
+    ]
+    plot.learning_curves(history, tmp_path / "a.png", {"rule": 0.6})
+    picture = pixels(tmp_path / "a.png")
+    assert near(picture, (0x4F, 0xA3, 0xFF)) > 200  # the class's curve and its rule
+    plot.learning_curves([{"epoch": 1, "loss": 1.0}], tmp_path / "b.png")
+    assert pixels(tmp_path / "b.png").shape == picture.shape
+
+
+def test_overlays_show_truth_prediction_and_differences(tmp_path):
+    image = np.full((20, 30), 100.0)
+    image[0] = 0
+    truth = np.zeros((20, 30), int)
+    truth[5:15, 5:15] = 1
+    prediction = np.roll(truth, 5, axis=1)
+    plot.overlays([image], [truth], [prediction], ["background", "lesion"], tmp_path / "a.png", ["case"])
+    picture = pixels(tmp_path / "a.png")
+    # White under half of the class's color, in the second and in the third panel only.
+    quarter = picture.shape[1] // 4
+    blue = [near(picture[:, i * quarter : (i + 1) * quarter], (0xA7, 0xD1, 0xFF)) for i in range(4)]
+    assert blue[1] > 1000 and blue[2] > 1000 and blue[0] == blue[3] == 0
+    red = [near(picture[:, i * quarter : (i + 1) * quarter], (0xF4, 0xA0, 0x9D)) for i in range(4)]
+    assert red[3] > 1000 and red[:3] == [0, 0, 0]
+
+
+def test_the_same_plot_is_the_same_file_and_no_window_system_is_touched(tmp_path):
+    history = [{"epoch": 1, "loss": 1.0, "val_loss": 2.0}]
+    for name in ("a.png", "b.png"):
+        plot.learning_curves(history, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert "matplotlib.pyplot" not in sys.modules
