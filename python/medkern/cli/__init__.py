@@ -1,7 +1,7 @@
 """The command line: `medkern train | predict | evaluate | info | bench`.
 
-Each command is a module with `add_arguments(parser)` and `run(arguments)`, which returns what `--json` prints.
-It is imported only when it is called for.
+Each command is a module with `add_arguments(parser)` and `run(arguments)`, which returns what `--json`
+prints. It is imported only when it is called for.
 """
 
 from __future__ import annotations
