@@ -35,15 +35,27 @@ def test_two_thresholds_reach_about_079(data):
     np.testing.assert_allclose(values[1:], 0.79, atol=0.03)
 
 
-def test_a_slice_depends_on_the_seed_and_its_number_alone():
-    clean = np.full((32, 32), 0.8)
-    np.testing.assert_array_equal(demo.scan(clean, 0, 5), demo.scan(clean, 0, 5))
-    assert (demo.scan(clean, 0, 5) != demo.scan(clean, 1, 5)).all()
-    assert (demo.scan(clean, 0, 5) != demo.scan(clean, 0, 6)).all()
+def test_a_scan_depends_on_the_seed_and_the_slice_alone(data):
+    again = demo.scan(data.test.clean[3], np.random.default_rng((0, data.test.numbers[3])))
+    np.testing.assert_array_equal(data.test.intensity[3], again)
+    other = demo.scan(data.test.clean[3], np.random.default_rng((1, data.test.numbers[3])))
+    assert (other != again).mean() > 0.99
 
 
-def test_noise_is_rician_with_a_deviation_of_five_percent():
-    background = demo.scan(np.zeros((200, 200)), 0, 0)
+def test_training_sees_a_new_scan_every_time(data):
+    x, y = data.train.clean_dataset()[40]
+    before = x.copy()
+    first, labels = demo.Rescan()(x, y, np.random.default_rng(1))
+    second, _ = demo.Rescan()(x, y, np.random.default_rng(2))
+    again, _ = demo.Rescan()(x, y, np.random.default_rng(1))
+    assert first.shape == x.shape and first.dtype == np.float32 and labels.shape == y.shape
+    assert (first != second).mean() > 0.99
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_noise_is_rician_with_a_deviation_of_five_percent(rng):
+    background = demo.scan(np.zeros((200, 200)), rng)
     # Rician noise on nothing is Rayleigh noise: its mean is s sqrt(pi / 2).
     np.testing.assert_allclose(background.mean(), 0.05 * np.sqrt(np.pi / 2), rtol=0.01)
 

@@ -21,12 +21,15 @@ from medkern.cli.evaluate import evaluate_cases, print_table
 from medkern.cli.values import integer, number
 from medkern.data import Augment, DataLoader, Dataset, demo
 from medkern.data.folder import Case, SliceDataset, find_labels, find_pairs, read_cases
+from medkern.data.loader import Augmentation
 from medkern.io import DataError
 from medkern.io.files import optional_import, write_text
 from medkern.segmentation import Segmenter
 from medkern.trainer import Trainer
 
-_DEPTH = 4
+_POOLINGS = 4
+# Two see enough of the noise around a pixel; with more the network learns the training slabs by heart.
+_DEMO_POOLINGS = 2
 _OVERLAYS = 4
 
 
@@ -43,6 +46,7 @@ class Job:
         labels: the label per class in masks.
         channels: of the images.
         augment: changes of the training samples.
+        poolings: of the U-Net.
         baseline: Dice of the two-threshold rule per class on the reported cases, or nothing.
         validation_baseline: the same on the validation samples.
     """
@@ -54,7 +58,8 @@ class Job:
     classes: tuple[str, ...]
     labels: tuple[int, ...]
     channels: int
-    augment: Augment
+    augment: Augmentation
+    poolings: int
     baseline: dict[str, float]
     validation_baseline: dict[str, float]
 
@@ -72,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--filters", type=integer(1, 1024), default=16, help="of the first level (default: %(default)s)"
     )
     parser.add_argument("--batch-size", type=integer(1, 1024), default=4, help="default: %(default)s")
-    parser.add_argument("--lr", type=number(0, 10), default=3e-3, help="learning rate (default: %(default)s)")
+    parser.add_argument("--lr", type=number(0, 10), default=2e-3, help="learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=integer(0, 2**31), default=0, help="default: %(default)s")
     parser.add_argument(
         "--validation",
@@ -95,11 +100,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model = models.UNet(
         in_channels=job.channels,
         out_channels=len(job.classes),
-        filters=[options.filters * 2**level for level in range(_DEPTH + 1)],
+        filters=[options.filters * 2**level for level in range(job.poolings + 1)],
         norm="batch",
         activation=None,
     )
-    segmenter = Segmenter(model, job.classes, job.labels, job.channels, multiple=2**_DEPTH)
+    segmenter = Segmenter(model, job.classes, job.labels, job.channels, multiple=2**job.poolings)
     loader = DataLoader(job.train, options.batch_size, shuffle=True, seed=options.seed, augment=job.augment)
     optimizer = optim.Adam(model.parameters(), lr=options.lr)
     best = BestWeights("val_loss", "min", folder / "model.safetensors", segmenter.metadata())
@@ -152,7 +157,7 @@ def _demo_job(seed: int) -> Job:
     test = data.test.dataset()
     first, last = data.test.numbers[0], data.test.numbers[-1]
     return Job(
-        train=data.train.dataset(),
+        train=data.train.clean_dataset(),
         validation=data.validation.dataset(),
         report=[
             Case(f"slice {number}", x[None], y[None].astype(np.uint8))
@@ -162,7 +167,8 @@ def _demo_job(seed: int) -> Job:
         classes=demo.CLASSES,
         labels=(0, 1, 2),
         channels=1,
-        augment=Augment(flip=(1,), shift=8, gain=0.3),
+        augment=demo.Rescan(),
+        poolings=_DEMO_POOLINGS,
         baseline=by_thresholds(data.test),
         validation_baseline=by_thresholds(data.validation),
     )
@@ -177,16 +183,17 @@ def _folder_job(options: argparse.Namespace) -> Job:
     held = min(max(1, round(options.validation * len(cases))), len(cases) - 1)
     order = np.random.default_rng(options.seed).permutation(len(cases))
     validation = [cases[i] for i in sorted(order[:held])]
-    train = SliceDataset([cases[i] for i in sorted(order[held:])], 2**_DEPTH)
+    train = SliceDataset([cases[i] for i in sorted(order[held:])], 2**_POOLINGS)
     return Job(
         train=train,
-        validation=SliceDataset(validation, 2**_DEPTH),
+        validation=SliceDataset(validation, 2**_POOLINGS),
         report=validation,
         reported=f"{held} of {len(cases)} files, kept for validation",
         classes=("background", *(f"label {label}" for label in labels[1:])),
         labels=labels,
         channels=cases[0].x.shape[1],
         augment=Augment(shift=8, gain=0.1),
+        poolings=_POOLINGS,
         baseline={},
         validation_baseline={},
     )
