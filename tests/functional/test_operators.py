@@ -121,11 +121,12 @@ def test_a_whole_expression_trains(rng):
 
 def test_numbers_that_do_not_fit_an_integer_tensor():
     x = medkern.tensor(np.array([1, 2], np.uint8))
-    for number in (256, -1, 2**70, float("inf"), float("nan")):
-        with pytest.raises(ValueError):
+    for number in (256, -1, 2**70):
+        with pytest.raises(ValueError, match="does not fit uint8"):
             x + number
-    with pytest.raises(TypeError, match="must be an int, got 1"):
-        x * 1.5
+    for number in (1.5, float("inf"), float("nan")):
+        with pytest.raises(TypeError, match="beside a tensor of uint8 must be an int, got"):
+            x * number
 
 
 def test_errors_are_named():
