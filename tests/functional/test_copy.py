@@ -87,6 +87,10 @@ def test_bad_shapes_are_named(call, message):
         call(medkern.tensor(np.zeros((2, 3))))
 
 
+def test_cat_is_concat():
+    assert functional.cat is functional.concat
+
+
 def test_concat_and_its_gradient(rng):
     arrays = [rng.standard_normal((2, n, 3)) for n in (1, 3, 2)]
     gradcheck(lambda *x: functional.concat(x, dim=1), arrays, create_graph=True)
