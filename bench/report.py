@@ -28,7 +28,7 @@ def milliseconds(seconds: float) -> str:
 
 def lines(results: Iterable[Result], peers: Sequence[str]) -> Iterator[str]:
     """Lines for a terminal, as the results come: ours, then each peer's time over ours."""
-    heads = "".join(f" {peer:>8}" for peer in peers)
+    heads = "".join(f" {peer:>11}" for peer in peers)
     best = f" {'best':>6}" if peers else ""
     yield f"{'case':<32} {'ms':>8} {'spread':>6} {'rate':>7} {'':<7} {'of peak':>7}{heads}{best} {'error':>8}"
     family = ""
@@ -37,7 +37,7 @@ def lines(results: Iterable[Result], peers: Sequence[str]) -> Iterator[str]:
             family = r.family
             yield f"-- {family}: {FAMILIES[family].title}"
         own = r.timings[OWN]
-        ratios = "".join(f" {r.ratios[p]:8.2f}" if p in r.ratios else f" {'':>8}" for p in peers)
+        ratios = "".join(f" {r.ratios[p]:11.2f}" if p in r.ratios else f" {'':>11}" for p in peers)
         best = f" {r.best[1]:6.2f}" if r.best else f" {'':>6}" if peers else ""
         yield (
             f"{r.name:<32} {milliseconds(own.seconds):>8} {own.spread:6.1%} {r.rate:7.1f} {r.unit:<7} "

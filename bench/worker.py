@@ -83,6 +83,7 @@ class Worker:
         self._threads = threads
         self._call: Callable[[], Any] | None = None
         self._sizes: Any = None
+        self._operation: Any = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Does what a request asks for."""
@@ -95,9 +96,10 @@ class Worker:
 
     def _prepare(self, name: str, operation: str, sizes: dict[str, Any]) -> dict[str, Any]:
         self._drop()
-        module = operation_of(operation)
-        self._sizes = module.Sizes(**sizes)
-        self._call = self._module.prepare(module, self._sizes, draw(name, module, self._sizes))
+        self._operation = operation_of(operation)
+        self._sizes = self._operation.Sizes(**sizes)
+        arrays = draw(name, self._operation, self._sizes)
+        self._call = self._module.prepare(self._operation, self._sizes, arrays)
         return {"able": self._call is not None}
 
     def _timed(self) -> Callable[[], Any]:
@@ -107,7 +109,7 @@ class Worker:
 
     def _result(self, files: str) -> dict[str, Any]:
         with self._module.context(self._sizes):
-            found = self._module.arrays(self._timed()())
+            found = self._module.arrays(self._timed()(), self._operation, self._sizes)
         names = [f"{files}.{i}.npy" for i in range(len(found))]
         for name, array in zip(names, found, strict=True):
             np.save(name, np.ascontiguousarray(array))

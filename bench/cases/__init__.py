@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..case import Case
-from . import conv, gemm
+from . import conv, gemm, stream
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,14 @@ FAMILIES = {
     "transposed": Family("transposed convolution forward, weights prepared", 1.5),
     "transposed_plain": Family("the same without preparation, against PyTorch", 1.5),
     "transposed_gradients": Family("the same, input and weight gradients together", 1.5),
+    "bandwidth": Family(
+        "pooling, unpooling, resize, norm + ReLU, softmax, pointwise, with gradients", 1.5, bandwidth=0.8
+    ),
     "gemm": Family("square matrix products", 1.0),
     "linear": Family("fully connected layers, weights prepared", 1.3),
 }
 
 # Kind of case, also the file it is in -> its cases.
-KINDS: dict[str, list[Case]] = {"conv": conv.CASES, "gemm": gemm.CASES}
+KINDS: dict[str, list[Case]] = {"conv": conv.CASES, "stream": stream.CASES, "gemm": gemm.CASES}
 
 CASES = [case for cases in KINDS.values() for case in cases]

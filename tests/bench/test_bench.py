@@ -55,7 +55,7 @@ class Oracle:
     def context(self, sizes):
         return np.errstate()
 
-    def arrays(self, result):
+    def arrays(self, result, operation, sizes):
         return result
 
 
