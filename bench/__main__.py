@@ -27,8 +27,9 @@ _NOTES = (
     "the smallest x.",
     "",
     "Layouts: medkern reads and gives channels-last arrays, as its layers do; torch is PyTorch with",
-    "contiguous tensors, torch-cl with channels-last ones (weights too); ort and openvino get ONNX models",
-    "with constant weights and contiguous inputs and outputs, bound once.",
+    "contiguous tensors, torch-cl with channels-last ones (weights too); ort and openvino run ONNX models",
+    "with constant weights and contiguous inputs and outputs, bound once, openvino-cl with channels-last",
+    "inputs and outputs.",
 )
 
 

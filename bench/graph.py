@@ -43,7 +43,7 @@ class Graph:
         from onnx import numpy_helper
 
         name = self._name()
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._constants.append(numpy_helper.from_array(np.array(array, order="C"), name))
         return name
 
     def add_all(self, kind: str, inputs: list[str], outputs: int, **attributes: Any) -> list[str]:

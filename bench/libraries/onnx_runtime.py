@@ -43,6 +43,8 @@ def prepare(operation: ModuleType, s: Any, a: Arrays) -> Callable[[], Any] | Non
         return None
     graph = Graph()
     outputs = make(s, a, graph)
+    if not outputs:
+        return None
     return bound(session(graph.model(outputs)), graph.feeds)
 
 
@@ -73,6 +75,8 @@ def context(s: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def arrays(result: Any) -> list[np.ndarray]:
-    """The results as NumPy arrays."""
-    return [x.numpy() for x in result]
+def arrays(result: Any, operation: ModuleType, s: Any) -> list[np.ndarray]:
+    """The results as NumPy arrays in PyTorch's shapes."""
+    found = [x.numpy() for x in result]
+    adapt = getattr(operation, "from_onnx", None)
+    return found if adapt is None else adapt(s, found)
