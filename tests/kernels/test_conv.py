@@ -70,14 +70,14 @@ def test_small_integers_are_exact(
     copies = x.copy(), weight.copy(), dy.copy()
 
     forward = FORWARD[len(shape) - 2]
-    y = forward(x, weight, bias, *window)
+    y = forward(x, weight, bias, *window, algorithm="direct")
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, expected)
-    y = forward(x, weight, None, *window, activation="relu")
+    y = forward(x, weight, None, *window, activation="relu", algorithm="direct")
     np.testing.assert_array_equal(y, np.maximum(reference.conv(x, weight, None, *window), 0))
-    dx = kernels.conv_backward_input(dy, weight, shape, *window)
+    dx = kernels.conv_backward_input(dy, weight, shape, *window, algorithm="direct")
     np.testing.assert_array_equal(dx, reference.conv_backward_input(dy, weight, shape, *window))
-    dweight = kernels.conv_backward_weight(dy, x, weight.shape, *window)
+    dweight = kernels.conv_backward_weight(dy, x, weight.shape, *window, algorithm="direct")
     expected = reference.conv_backward_weight(dy, x, weight.shape, *window)
     np.testing.assert_array_equal(dweight, expected)
     for now, before in zip((x, weight, dy), copies, strict=True):
