@@ -457,6 +457,27 @@ def test_nothing_is_computed_while_following():
     assert graph.outputs[0].shape == (1, 4, 1 << 20, 1 << 20)
 
 
+def test_a_predictor_follows_the_weights(rng):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    predict = medkern.inference.Predictor(model)
+    x = image(rng, 2, 1, 5, 5)
+    before = predict(x).numpy()
+    compiled = predict._compiled
+    np.testing.assert_array_equal(predict(medkern.tensor(x)).numpy(), before)
+    assert predict._compiled is compiled
+    draw_statistics(model, rng)
+    np.testing.assert_allclose(predict(x).numpy(), eager(model, x).numpy(), atol=1e-6)
+    optimizer = medkern.optim.SGD(model.parameters(), lr=0.1)
+    model.train()
+    model(medkern.tensor(x)).sum().backward()
+    optimizer.step()
+    after = predict(x).numpy()
+    np.testing.assert_allclose(after, eager(model, x).numpy(), atol=1e-6)
+    assert not np.array_equal(after, before)
+    model.to("float64")
+    assert predict(x.astype("float64")).dtype == np.float64
+
+
 # ---------------------------------------------------------------- errors
 
 

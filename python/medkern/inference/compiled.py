@@ -21,14 +21,18 @@ _MOST_SHAPES = 8  # whose programs are kept
 
 
 class CompiledModel:
-    """A model prepared for prediction; made by `compile`."""
+    """A model prepared for prediction; made by `compile`.
+
+    Attributes:
+        dtypes: the type of each input.
+    """
 
     def __init__(self, model: Module, example: Any):
         if not isinstance(model, Module):
             raise TypeError(f"compile: model must be a Module, got {type(model).__name__}")
         examples = example if isinstance(example, tuple) else (example,)
         arrays = [_array(x, number) for number, x in enumerate(examples)]
-        self._dtypes = [array.dtype for array in arrays]
+        self.dtypes = [array.dtype for array in arrays]
         self._skeleton = Skeleton(model)
         self._weights = Weights(self._skeleton)
         self._programs: OrderedDict[tuple[tuple[int, ...], ...], Program] = OrderedDict()
@@ -39,10 +43,10 @@ class CompiledModel:
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's result for tensors or arrays like the example; their sizes may differ."""
-        if len(inputs) != len(self._dtypes):
-            raise TypeError(f"compiled model: expects {len(self._dtypes)} inputs, got {len(inputs)}")
+        if len(inputs) != len(self.dtypes):
+            raise TypeError(f"compiled model: expects {len(self.dtypes)} inputs, got {len(inputs)}")
         arrays = []
-        for number, (x, dtype) in enumerate(zip(inputs, self._dtypes, strict=True)):
+        for number, (x, dtype) in enumerate(zip(inputs, self.dtypes, strict=True)):
             array = _array(x, number)
             if array.dtype != dtype:
                 raise TypeError(
@@ -63,7 +67,7 @@ class CompiledModel:
         """The program for inputs of these shapes, ready to run."""
         program = self._programs.get(shapes)
         if program is None:
-            graph = self._skeleton.follow(shapes, self._dtypes)
+            graph = self._skeleton.follow(shapes, self.dtypes)
             simplify(graph)
             program = Program(graph, self._weights)
             self._programs[shapes] = program
@@ -113,6 +117,45 @@ def compile(model: Module, example: Any) -> CompiledModel:
         (2, 1, 64, 32)
     """
     return CompiledModel(model, example)
+
+
+class Predictor:
+    """A model that is compiled when it is first used, and again after its weights changed.
+
+    Values written to a weight's memory behind its back, by way of `.numpy()`, are not noticed.
+
+    Args:
+        model: takes one tensor.
+
+    Example:
+        >>> predict = medkern.inference.Predictor(medkern.nn.Linear(4, 2))
+        >>> predict(np.zeros((1, 4), np.float32)).shape
+        (1, 2)
+    """
+
+    def __init__(self, model: Module):
+        self.model = model
+        self._compiled: CompiledModel | None = None
+        self._versions: list[tuple[_C.Array, int]] = []
+
+    def __call__(self, x: Any) -> Any:
+        """The model's result in evaluation mode, without gradients."""
+        array = _array(x, 0)
+        versions = [(tensor.array, tensor._version) for tensor in self._tensors()]
+        same = len(versions) == len(self._versions) and all(
+            a is b and i == j for (a, i), (b, j) in zip(versions, self._versions, strict=True)
+        )
+        if self._compiled is None or not same or self._compiled.dtypes != [array.dtype]:
+            self.forget()
+            self._compiled, self._versions = compile(self.model, array), versions
+        return self._compiled(array)
+
+    def forget(self) -> None:
+        """Lets go of the compiled model's memory; it is compiled again when it is needed."""
+        self._compiled, self._versions = None, []
+
+    def _tensors(self) -> list[Tensor]:
+        return [*self.model.parameters(), *self.model.buffers()]
 
 
 def _array(x: Any, number: int) -> _C.Array:

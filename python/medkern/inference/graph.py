@@ -63,7 +63,7 @@ class Step:
         bare: the names of options that are arrays.
         outputs: its results.
         norms: batch norms folded into it, in order.
-        activation: the name of the activation fused into it, or None.
+        activation: the name of the activation that is part of it, or None.
     """
 
     __slots__ = ("activation", "bare", "function", "inputs", "norms", "options", "outputs")
@@ -81,7 +81,7 @@ class Step:
         self.outputs = list(outputs)
         self.bare = frozenset(name for name, value in options.items() if isinstance(value, _C.Array))
         self.norms: list[Step] = []
-        self.activation: str | None = None
+        self.activation: str | None = options.get("activation")
 
     def reads(self) -> Iterator[Value]:
         """Every value it reads."""
@@ -220,6 +220,8 @@ class _Tracer:
         results: tuple[_C.Array, ...],
     ) -> None:
         """Adds a step."""
+        if all(id(array) in self.values for array in results):
+            return  # it gave back what it got
         operands = [None if x is None else self._value(x.array) for x in inputs]
         step = Step(function, operands, options, [])
         step.options = {name: self._option(value) for name, value in options.items()}
