@@ -45,9 +45,7 @@ void padding_argument(const char* op, const py::object& value, int rank, const i
                       const int64_t* stride, const int64_t* dilation, int64_t result[][2]);
 
 constexpr DLDataType kBool{kDLBool, 8, 1};
-constexpr DLDataType kFloat32{kDLFloat, 32, 1};
 constexpr DLDataType kFloat64{kDLFloat, 64, 1};
-constexpr DLDataType kInt32{kDLInt, 32, 1};
 constexpr DLDataType kInt64{kDLInt, 64, 1};
 constexpr DLDataType kUint8{kDLUInt, 8, 1};
 

@@ -10,11 +10,12 @@ namespace {
 // The spatial sizes of a weight are the kernel's; a weight of another rank is refused by the C API.
 mk_conv_desc conv_desc(const char* op, int rank, const Shape& weight_shape,
                        const py::object& stride, const py::object& padding,
-                       const py::object& dilation, int64_t groups) {
+                       const py::object& dilation, int64_t groups, int algorithm) {
   mk_conv_desc desc{};
   desc.struct_size = sizeof desc;
   desc.spatial_rank = rank;
   desc.groups = groups;
+  desc.algorithm = algorithm;
   if (rank < 1 || rank > 3) return desc;
   int64_t kernel[3] = {1, 1, 1};
   for (int i = 0; i < rank && i + 2 < static_cast<int>(weight_shape.size()); ++i) {
@@ -42,12 +43,12 @@ std::optional<Array> bias_argument(const py::object& object) {
 Array conv(const py::object& x_object, const py::object& weight_object,
            const py::object& bias_object, int rank, const py::object& stride,
            const py::object& padding, const py::object& dilation, int64_t groups, int activation,
-           bool channels_last, const py::object& out) {
+           bool channels_last, const py::object& out, int algorithm) {
   const Array x = dense_argument(x_object, "x");
   const Array weight = Array::from_object(weight_object, "weight").contiguous();
   const auto bias = bias_argument(bias_object);
   const mk_conv_desc desc =
-      conv_desc("conv", rank, weight.shape(), stride, padding, dilation, groups);
+      conv_desc("conv", rank, weight.shape(), stride, padding, dilation, groups, algorithm);
   Shape shape(rank + 2);
   size_t bytes = 0;
   check(mk_conv_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
@@ -65,12 +66,13 @@ Array conv_transpose(const py::object& x_object, const py::object& weight_object
                      const py::object& bias_object, int rank, const py::object& stride,
                      const py::object& padding, const py::object& output_padding, int64_t groups,
                      const py::object& dilation, int activation, bool channels_last,
-                     const py::object& out) {
+                     const py::object& out, int algorithm) {
   const char* op = "conv_transpose";
   const Array x = dense_argument(x_object, "x");
   const Array weight = Array::from_object(weight_object, "weight").contiguous();
   const auto bias = bias_argument(bias_object);
-  mk_conv_desc desc = conv_desc(op, rank, weight.shape(), stride, padding, dilation, groups);
+  mk_conv_desc desc =
+      conv_desc(op, rank, weight.shape(), stride, padding, dilation, groups, algorithm);
   axes_argument(op, "output_padding", output_padding, rank, desc.output_padding);
   Shape shape(rank + 2);
   size_t bytes = 0;
@@ -88,12 +90,12 @@ Array conv_transpose(const py::object& x_object, const py::object& weight_object
 Array conv_backward_input(const py::object& dy_object, const py::object& weight_object,
                           const Shape& input_shape, const py::object& stride,
                           const py::object& padding, const py::object& dilation, int64_t groups,
-                          bool channels_last, const py::object& out) {
+                          bool channels_last, const py::object& out, int algorithm) {
   const Array dy = dense_argument(dy_object, "dy");
   const Array weight = Array::from_object(weight_object, "weight").contiguous();
   const int rank = static_cast<int>(input_shape.size()) - 2;
-  const mk_conv_desc desc =
-      conv_desc("conv_backward_input", rank, weight.shape(), stride, padding, dilation, groups);
+  const mk_conv_desc desc = conv_desc("conv_backward_input", rank, weight.shape(), stride, padding,
+                                      dilation, groups, algorithm);
   const Array dx = result(out, dy, input_shape, channels_last);
   size_t bytes = 0;
   check(mk_conv_backward_input_workspace(&desc, dy.dl(), weight.dl(), dx.dl(), &bytes));
@@ -107,11 +109,11 @@ Array conv_backward_input(const py::object& dy_object, const py::object& weight_
 Array conv_backward_weight(const py::object& dy_object, const py::object& x_object,
                            const Shape& weight_shape, const py::object& stride,
                            const py::object& padding, const py::object& dilation, int64_t groups,
-                           const py::object& out) {
+                           const py::object& out, int algorithm) {
   const Array dy = dense_argument(dy_object, "dy"), x = dense_argument(x_object, "x");
   const int rank = static_cast<int>(weight_shape.size()) - 2;
-  const mk_conv_desc desc =
-      conv_desc("conv_backward_weight", rank, weight_shape, stride, padding, dilation, groups);
+  const mk_conv_desc desc = conv_desc("conv_backward_weight", rank, weight_shape, stride, padding,
+                                      dilation, groups, algorithm);
   const Array dweight =
       out.is_none() ? Array::empty(weight_shape, dy.dtype(), dy.device(), Format::contiguous)
                     : output_argument(out, dy, weight_shape);
@@ -124,21 +126,80 @@ Array conv_backward_weight(const py::object& dy_object, const py::object& x_obje
   return dweight;
 }
 
+// Weights packed for many calls, with their bias and activation.
+class ConvPlan {
+ public:
+  ConvPlan(const py::object& weight_object, const py::object& bias_object, int rank,
+           const py::object& stride, const py::object& padding, const py::object& dilation,
+           int64_t groups, bool transposed, const py::object& output_padding, int activation,
+           int algorithm)
+      : rank_(rank), activation_(activation) {
+    const Array weight = Array::from_object(weight_object, "weight").contiguous();
+    // A copy: the caller may change his later.
+    const auto bias = bias_argument(bias_object);
+    if (bias) bias_ = bias->copy(Format::contiguous);
+    mk_conv_desc desc = conv_desc(transposed ? "conv_transpose" : "conv", rank, weight.shape(),
+                                  stride, padding, dilation, groups, algorithm);
+    axes_argument("conv_transpose", "output_padding", output_padding, rank, desc.output_padding);
+    size_t bytes = 0;
+    check(mk_conv_packed_bytes(&desc, transposed, weight.dl(), &bytes));
+    packed_ = std::make_unique<Workspace>(bytes);
+    call([&] { return mk_conv_pack(&desc, transposed, weight.dl(), packed_->data(), bytes); });
+  }
+
+  Array run(const py::object& x_object, bool channels_last, const py::object& out) const {
+    const Array x = dense_argument(x_object, "x");
+    const void* packed = packed_->data();
+    const size_t packed_bytes = packed_->bytes();
+    Shape shape(rank_ + 2);
+    size_t bytes = 0;
+    check(mk_conv_packed_output_shape(packed, packed_bytes, x.dl(), shape.data()));
+    check(mk_conv_packed_workspace(packed, packed_bytes, x.dl(), &bytes));
+    const Array y = result(out, x, shape, channels_last);
+    const Workspace workspace(bytes);
+    call([&] {
+      return mk_conv_packed_forward(packed, packed_bytes, x.dl(), dl(bias_), activation_, y.dl(),
+                                    workspace.data(), bytes);
+    });
+    return y;
+  }
+
+  size_t bytes() const { return packed_->bytes(); }
+
+ private:
+  int rank_, activation_;
+  std::optional<Array> bias_;
+  std::unique_ptr<Workspace> packed_;
+};
+
+void set_algorithm(int algorithm) { check(mk_conv_set_algorithm(algorithm)); }
+
 }  // namespace
 
 void bind_conv(py::module_& module) {
   using py::arg;
   module.def("conv", conv, arg("x"), arg("weight"), arg("bias"), arg("rank"), arg("stride"),
              arg("padding"), arg("dilation"), arg("groups"), arg("activation"),
-             arg("channels_last"), arg("out"));
+             arg("channels_last"), arg("out"), arg("algorithm") = 0);
   module.def("conv_transpose", conv_transpose, arg("x"), arg("weight"), arg("bias"), arg("rank"),
              arg("stride"), arg("padding"), arg("output_padding"), arg("groups"), arg("dilation"),
-             arg("activation"), arg("channels_last"), arg("out"));
+             arg("activation"), arg("channels_last"), arg("out"), arg("algorithm") = 0);
   module.def("conv_backward_input", conv_backward_input, arg("dy"), arg("weight"),
              arg("input_shape"), arg("stride"), arg("padding"), arg("dilation"), arg("groups"),
-             arg("channels_last"), arg("out"));
+             arg("channels_last"), arg("out"), arg("algorithm") = 0);
   module.def("conv_backward_weight", conv_backward_weight, arg("dy"), arg("x"), arg("weight_shape"),
-             arg("stride"), arg("padding"), arg("dilation"), arg("groups"), arg("out"));
+             arg("stride"), arg("padding"), arg("dilation"), arg("groups"), arg("out"),
+             arg("algorithm") = 0);
+  py::class_<ConvPlan>(module, "ConvPlan")
+      .def(py::init<const py::object&, const py::object&, int, const py::object&, const py::object&,
+                    const py::object&, int64_t, bool, const py::object&, int, int>(),
+           arg("weight"), arg("bias"), arg("rank"), arg("stride"), arg("padding"), arg("dilation"),
+           arg("groups"), arg("transposed"), arg("output_padding"), arg("activation"),
+           arg("algorithm"))
+      .def("run", &ConvPlan::run, arg("x"), arg("channels_last"), arg("out"))
+      .def_property_readonly("nbytes", &ConvPlan::bytes);
+  module.def("conv_set_algorithm", set_algorithm, arg("algorithm"));
+  module.def("conv_get_algorithm", mk_conv_get_algorithm);
 }
 
 }  // namespace medkern::python

@@ -3,11 +3,9 @@
 // *.simd.cpp files only, as cpu/vec.h.
 #pragma once
 
-#include "cpu/vec.h"
+#include "cpu/integers.h"
 
 namespace medkern::MK_ISA {
-
-MK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Vec's partial load and store where lanes is less than all, its plain ones otherwise.
 template <class T>

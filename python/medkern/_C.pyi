@@ -58,6 +58,7 @@ def conv(
     activation: int,
     channels_last: bool,
     out: Any,
+    algorithm: int = 0,
 ) -> Array: ...
 def conv_backward_input(
     dy: Any,
@@ -69,6 +70,7 @@ def conv_backward_input(
     groups: int,
     channels_last: bool,
     out: Any,
+    algorithm: int = 0,
 ) -> Array: ...
 def conv_backward_weight(
     dy: Any,
@@ -79,6 +81,7 @@ def conv_backward_weight(
     dilation: Any,
     groups: int,
     out: Any,
+    algorithm: int = 0,
 ) -> Array: ...
 def conv_transpose(
     x: Any,
@@ -93,7 +96,30 @@ def conv_transpose(
     activation: int,
     channels_last: bool,
     out: Any,
+    algorithm: int = 0,
 ) -> Array: ...
+
+class ConvPlan:
+    def __init__(
+        self,
+        weight: Any,
+        bias: Any,
+        rank: int,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        transposed: bool,
+        output_padding: Any,
+        activation: int,
+        algorithm: int,
+    ) -> None: ...
+    def run(self, x: Any, channels_last: bool, out: Any) -> Array: ...
+    @property
+    def nbytes(self) -> int: ...
+
+def conv_get_algorithm() -> int: ...
+def conv_set_algorithm(algorithm: int) -> None: ...
 
 # Copies.
 

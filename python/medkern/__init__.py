@@ -16,6 +16,7 @@ from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
 from medkern.embed import get_include, get_library
+from medkern.kernels._algorithm import get_algorithm, set_algorithm
 from medkern.tensor import Tensor, tensor
 from medkern.trainer import Trainer
 
@@ -30,6 +31,7 @@ __all__ = [
     "data",
     "enable_grad",
     "functional",
+    "get_algorithm",
     "get_include",
     "get_library",
     "get_num_threads",
@@ -44,6 +46,7 @@ __all__ = [
     "optim",
     "plot",
     "random",
+    "set_algorithm",
     "set_num_threads",
     "tensor",
 ]

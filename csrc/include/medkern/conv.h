@@ -9,6 +9,15 @@
 extern "C" {
 #endif
 
+/* How the sums are formed. DIRECT adds product by product, which is exact for small integers;
+ * AUTOMATIC takes what is fastest, Winograd's algorithm included, whose rounding errors are a few
+ * times larger. */
+typedef enum mk_algorithm { MK_ALGORITHM_AUTOMATIC = 0, MK_ALGORITHM_DIRECT = 1 } mk_algorithm;
+
+/* What AUTOMATIC stands for from now on: itself (at first) or DIRECT, in the whole process. */
+MK_API mk_status mk_conv_set_algorithm(int32_t algorithm);
+MK_API int32_t mk_conv_get_algorithm(void);
+
 /* Only the first spatial_rank entries of each array are read. The kernel's size is the weight's. */
 typedef struct mk_conv_desc {
   size_t struct_size;
@@ -17,7 +26,8 @@ typedef struct mk_conv_desc {
   int64_t stride[3];
   int64_t padding[3][2]; /* zeros before and after; negative sizes crop */
   int64_t dilation[3];
-  int64_t output_padding[3]; /* from 0 to stride - 1; read by mk_conv_transpose_* only */
+  int64_t output_padding[3]; /* from 0 to stride - 1; read for transposed convolutions only */
+  int32_t algorithm;         /* an mk_algorithm */
 } mk_conv_desc;
 
 /* y[n, o, p] = act(bias[o] + sum over c, t of x[n, c, p stride - padding + t dilation]
@@ -73,6 +83,21 @@ MK_API mk_status mk_conv_transpose_forward(const mk_conv_desc* desc, const DLTen
                                            const DLTensor* weight, const DLTensor* bias,
                                            int32_t activation, DLTensor* y, void* workspace,
                                            size_t workspace_bytes);
+
+/* Weights packed once for many calls of mk_conv_forward or, if `transposed` is not 0,
+ * mk_conv_transpose_forward. `packed` is memory of the caller's, aligned to 64 bytes; it keeps the
+ * description too, and serves the instruction set that was in use when it was packed. */
+MK_API mk_status mk_conv_packed_bytes(const mk_conv_desc* desc, int32_t transposed,
+                                      const DLTensor* weight, size_t* bytes);
+MK_API mk_status mk_conv_pack(const mk_conv_desc* desc, int32_t transposed, const DLTensor* weight,
+                              void* packed, size_t packed_bytes);
+MK_API mk_status mk_conv_packed_output_shape(const void* packed, size_t packed_bytes,
+                                             const DLTensor* x, int64_t* shape);
+MK_API mk_status mk_conv_packed_workspace(const void* packed, size_t packed_bytes,
+                                          const DLTensor* x, size_t* bytes);
+MK_API mk_status mk_conv_packed_forward(const void* packed, size_t packed_bytes, const DLTensor* x,
+                                        const DLTensor* bias, int32_t activation, DLTensor* y,
+                                        void* workspace, size_t workspace_bytes);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 // Entry points of convolution: check, then call the table.
 #include "kernels/conv/conv.h"
 
+#include <atomic>
 #include <initializer_list>
 
 #include "kernels/table.h"
@@ -10,6 +11,13 @@ namespace medkern {
 namespace {
 
 constexpr int64_t kMost = INT32_MAX;
+
+std::atomic<Algorithm> automatic_means{Algorithm::automatic};
+
+Algorithm algorithm_of(const char* op, int32_t algorithm) {
+  expect_range(op, "algorithm", algorithm, MK_ALGORITHM_AUTOMATIC, MK_ALGORITHM_DIRECT);
+  return algorithm == MK_ALGORITHM_DIRECT ? Algorithm::direct : automatic_means.load();
+}
 
 // "conv2d", "conv_transpose3d", ...
 const char* name_of(const mk_conv_desc* desc, bool transpose) {
@@ -87,6 +95,7 @@ ConvArgs conv_args(const char* op, const mk_conv_desc* desc, const Window& windo
   args.window = window;
   args.backward = backward;
   args.groups = desc->groups;
+  args.algorithm = algorithm_of(op, desc->algorithm);
   args.source = image_of(source);
   args.result = result;
   args.region = region_of(args);
@@ -167,6 +176,7 @@ ConvWeightArgs backward_weight_args(const char* op, const mk_conv_desc* desc, co
   args.dtype = dy.dtype;
   args.window = window;
   args.groups = desc->groups;
+  args.algorithm = forward.algorithm;
   args.x = forward.source;
   args.dy = forward.result;
   args.region = forward.region;
@@ -204,7 +214,7 @@ void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const
   expect_shape(op, y, desc->spatial_rank + 2, shape.shape);
   expect_dense(op, y);
   expect_no_overlap(op, y, x);
-  expect_no_overlap(op, y, weight);
+  if (weight.data != nullptr) expect_no_overlap(op, y, weight);
   const ConvKernels& kernels = *kernels_for(x.device).conv;
   expect_workspace(op, workspace, workspace_bytes, kernels.workspace(args));
   args.result = image_of(y);
@@ -213,10 +223,75 @@ void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const
   if (y.count > 0) kernels.run(args);
 }
 
+// What stands before packed weights: how they came to be. Its address is theirs.
+struct PackedHeader {
+  uint64_t mark;  // the bytes are a PackedHeader
+  size_t bytes;   // with the weights
+  const ConvKernels* kernels;
+  mk_conv_desc desc;
+  bool transposed;
+  int form;
+  TensorView weight;  // without data
+};
+constexpr uint64_t kPackedMark = 0x6d6b5f7061636b64;  // "mk_packd"
+constexpr size_t kHeaderBytes = (sizeof(PackedHeader) + 63) / 64 * 64;
+
+// Arguments for packing: no images yet, only their channels.
+ConvArgs pack_args(const char* op, const mk_conv_desc* desc, bool transposed,
+                   const TensorView& weight) {
+  expect_float(op, weight);
+  ConvArgs args{};
+  args.dtype = weight.dtype;
+  args.window = conv_window(op, desc, weight);
+  args.backward = transposed;
+  args.groups = desc->groups;
+  args.algorithm = algorithm_of(op, desc->algorithm);
+  const int64_t inner = checked_mul(op, weight.shape[1], desc->groups);
+  args.source.c = transposed ? weight.shape[0] : inner;
+  args.result.c = transposed ? inner : weight.shape[0];
+  args.weight = weight.data;
+  expect_workspace_sizes(op, args.source, args.region, weight, weight);
+  args.form = kernels_for(weight.device).conv->form(args);
+  return args;
+}
+
+const PackedHeader& packed_header(const char* op, const void* packed, size_t bytes) {
+  require(packed != nullptr && bytes >= kHeaderBytes, op, ": packed weights need at least ",
+          kHeaderBytes, " bytes, got ", packed != nullptr ? bytes : 0);
+  const auto& header = *static_cast<const PackedHeader*>(packed);
+  require(reinterpret_cast<uintptr_t>(packed) % 64 == 0 && header.mark == kPackedMark &&
+              header.bytes == bytes,
+          op, ": packed must be what mk_conv_pack wrote");
+  require(header.kernels == kernels_for(header.weight.device).conv, op,
+          ": the weights were packed for another instruction set");
+  return header;
+}
+
+// Arguments of a forward pass with packed weights, without result, bias and activation.
+ConvArgs packed_args(const char* op, const PackedHeader& header, const TensorView& x) {
+  ConvArgs args =
+      (header.transposed ? transpose_args : forward_args)(op, &header.desc, x, header.weight);
+  args.packed = reinterpret_cast<const char*>(&header) + kHeaderBytes;
+  args.form = header.form;
+  return args;
+}
+
 }  // namespace
 }  // namespace medkern
 
 using namespace medkern;
+
+extern "C" mk_status mk_conv_set_algorithm(int32_t algorithm) {
+  return guarded([&] {
+    expect_range("mk_conv_set_algorithm", "algorithm", algorithm, MK_ALGORITHM_AUTOMATIC,
+                 MK_ALGORITHM_DIRECT);
+    automatic_means = algorithm == MK_ALGORITHM_DIRECT ? Algorithm::direct : Algorithm::automatic;
+  });
+}
+
+extern "C" int32_t mk_conv_get_algorithm(void) {
+  return automatic_means.load() == Algorithm::direct ? MK_ALGORITHM_DIRECT : MK_ALGORITHM_AUTOMATIC;
+}
 
 extern "C" mk_status mk_conv_output_shape(const mk_conv_desc* desc, const DLTensor* x,
                                           const DLTensor* weight, int64_t* shape) {
@@ -332,5 +407,68 @@ extern "C" mk_status mk_conv_backward_weight(const mk_conv_desc* desc, const DLT
     expect_workspace(op, workspace, workspace_bytes, kernels.backward_weight_workspace(args));
     args.workspace = workspace;
     if (dwv.count > 0) kernels.backward_weight(args);
+  });
+}
+
+extern "C" mk_status mk_conv_packed_bytes(const mk_conv_desc* desc, int32_t transposed,
+                                          const DLTensor* weight, size_t* bytes) {
+  return guarded([&] {
+    const char* op = name_of(desc, transposed);
+    const TensorView wv = view(op, "weight", weight);
+    const ConvArgs args = pack_args(op, desc, transposed, wv);
+    give_bytes(op, bytes, kHeaderBytes + kernels_for(wv.device).conv->packed_bytes(args));
+  });
+}
+
+extern "C" mk_status mk_conv_pack(const mk_conv_desc* desc, int32_t transposed,
+                                  const DLTensor* weight, void* packed, size_t packed_bytes) {
+  return guarded([&] {
+    const char* op = name_of(desc, transposed);
+    const TensorView wv = view(op, "weight", weight);
+    const ConvArgs args = pack_args(op, desc, transposed, wv);
+    const ConvKernels& kernels = *kernels_for(wv.device).conv;
+    const size_t needed = kHeaderBytes + kernels.packed_bytes(args);
+    require(packed != nullptr && packed_bytes == needed, op, ": packed must have ", needed,
+            " bytes, got ", packed != nullptr ? packed_bytes : 0);
+    require(reinterpret_cast<uintptr_t>(packed) % 64 == 0, op,
+            ": packed must be aligned to 64 bytes");
+    auto& header = *static_cast<PackedHeader*>(packed);
+    header = {kPackedMark, needed, &kernels, *desc, transposed != 0, args.form, wv};
+    header.weight.data = nullptr;
+    kernels.pack(args, static_cast<char*>(packed) + kHeaderBytes);
+  });
+}
+
+extern "C" mk_status mk_conv_packed_output_shape(const void* packed, size_t packed_bytes,
+                                                 const DLTensor* x, int64_t* shape) {
+  return guarded([&] {
+    const PackedHeader& header = packed_header("conv_plan", packed, packed_bytes);
+    const char* op = name_of(&header.desc, header.transposed);
+    give_image_shape(op, &header.desc, packed_args(op, header, view(op, "x", x)), shape);
+  });
+}
+
+extern "C" mk_status mk_conv_packed_workspace(const void* packed, size_t packed_bytes,
+                                              const DLTensor* x, size_t* bytes) {
+  return guarded([&] {
+    const PackedHeader& header = packed_header("conv_plan", packed, packed_bytes);
+    const char* op = name_of(&header.desc, header.transposed);
+    const TensorView xv = view(op, "x", x);
+    const ConvArgs args = packed_args(op, header, xv);
+    give_bytes(op, bytes, kernels_for(xv.device).conv->workspace(args));
+  });
+}
+
+extern "C" mk_status mk_conv_packed_forward(const void* packed, size_t packed_bytes,
+                                            const DLTensor* x, const DLTensor* bias,
+                                            int32_t activation, DLTensor* y, void* workspace,
+                                            size_t workspace_bytes) {
+  return guarded([&] {
+    const PackedHeader& header = packed_header("conv_plan", packed, packed_bytes);
+    const char* op = name_of(&header.desc, header.transposed);
+    const TensorView xv = view(op, "x", x), yv = view(op, "y", y);
+    ConvArgs args = packed_args(op, header, xv);
+    run_forward(op, &header.desc, args, xv, header.weight, bias, activation, yv, workspace,
+                workspace_bytes);
   });
 }

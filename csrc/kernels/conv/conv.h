@@ -22,6 +22,7 @@ struct AxisClass {
   int64_t out_first, out_step, count;
   int64_t in_first, in_step, in_tap_step;
   int64_t tap_first, tap_step, taps;
+  int64_t taps_before;  // taps of the classes of smaller remainder
 };
 
 // The part of a source that is read, in its own coordinates (which may lie outside it: padding).
@@ -29,15 +30,21 @@ struct Region {
   int64_t first[3], size[3];
 };
 
+// How the sums are formed: as the kernels find fastest, or directly, term by term.
+enum class Algorithm : uint8_t { automatic, direct };
+
 struct ConvArgs {
   Dtype dtype;
   Window window;
   bool backward;  // the source is dy, the result dx
   int64_t groups;
-  Image source, result;
-  Region region;       // of source
-  const void* weight;  // [output channels][input channels / groups][kernel], contiguous
-  const void* bias;    // [result channels] or nullptr
+  Algorithm algorithm;
+  Image source, result;  // where weights are packed: only the numbers of channels are known
+  Region region;         // of source
+  const void* weight;    // [output channels][input channels / groups][kernel], contiguous
+  const void* packed;    // what pack made of the weights, or nullptr
+  int form;              // of packed
+  const void* bias;      // [result channels] or nullptr
   Activation activation;
   void* workspace;
 };
@@ -46,6 +53,7 @@ struct ConvWeightArgs {
   Dtype dtype;
   Window window;
   int64_t groups;
+  Algorithm algorithm;
   Image x, dy;
   Region region;  // of x
   void* dweight;  // [output channels][input channels / groups][kernel], contiguous
@@ -56,10 +64,19 @@ struct ConvWeightArgs {
 int64_t axis_classes(const ConvArgs& args, int axis);
 AxisClass axis_class(const ConvArgs& args, int axis, int64_t i);
 
+// The class that a tap belongs to.
+AxisClass class_of_tap(const ConvArgs& args, int axis, int64_t tap);
+
 // What all classes together read of the source.
 Region region_of(const ConvArgs& args);
 
 struct ConvKernels {
+  // The form in which weights are packed for many calls. It and what pack writes depend on the
+  // weights and the window alone, not on the images.
+  int (*form)(const ConvArgs&);
+  size_t (*packed_bytes)(const ConvArgs&);
+  void (*pack)(const ConvArgs&, void* packed);
+  // With or without packed weights.
   size_t (*workspace)(const ConvArgs&);
   void (*run)(const ConvArgs&);
   size_t (*backward_weight_workspace)(const ConvWeightArgs&);

@@ -32,12 +32,15 @@ AxisClass axis_class(const ConvArgs& args, int axis, int64_t i) {
   const Window& w = args.window;
   const int64_t size = args.result.size[axis], stride = w.stride[axis];
   const int64_t kernel = w.kernel[axis], dilation = w.dilation[axis], pad = w.pad_before[axis];
-  if (!args.backward) return {0, 1, size, -pad, stride, dilation, 0, 1, kernel};
+  if (!args.backward) return {0, 1, size, -pad, stride, dilation, 0, 1, kernel, 0};
 
   // dx[p] gets dy[o] weight[t] where o stride + t dilation = p + pad. So for p = i + j stride the
   // taps are those with (i + pad - t dilation) divisible by the stride; if t is one, the next is a
   // period on.
-  AxisClass c{i, stride, (size - i + stride - 1) / stride, 0, 1, 1, 0, 0, 0};
+  AxisClass c{i, stride, (size - i + stride - 1) / stride, 0, 1, 1, 0, 0, 0, 0};
+  for (int64_t tap = 0; tap < kernel; ++tap) {
+    c.taps_before += remainder(tap * dilation - pad, stride) < i;
+  }
   const int64_t divisor = std::gcd(stride, dilation), period = stride / divisor;
   if ((i + pad) % divisor != 0) return c;  // no tap reaches this class
   const int64_t first = remainder((i + pad) / divisor, period);
@@ -50,6 +53,12 @@ AxisClass axis_class(const ConvArgs& args, int axis, int64_t i) {
   c.in_first = (i + pad - c.tap_first * dilation) / stride;
   c.in_tap_step = period * dilation / stride;
   return c;
+}
+
+AxisClass class_of_tap(const ConvArgs& args, int axis, int64_t tap) {
+  const Window& w = args.window;
+  const int64_t reached = tap * w.dilation[axis] - w.pad_before[axis];
+  return axis_class(args, axis, args.backward ? remainder(reached, w.stride[axis]) : 0);
 }
 
 Region region_of(const ConvArgs& args) {

@@ -1,14 +1,10 @@
 // One residue class of a convolution, its pixels and taps as pointers, steps and counts.
 #pragma once
 
-#include "cpu/vec.h"
+#include "cpu/integers.h"
 #include "kernels/conv/conv.h"
 
 namespace medkern::MK_ISA {
-
-MK_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-MK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-MK_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 template <class T>
 struct Pass {

@@ -8,7 +8,7 @@
 // Otherwise: one task per channel, runs of kRun vectors likewise.
 // Memory-bound: dy is read once. The order of summation depends on the shape only.
 #include "core/parallel.h"
-#include "cpu/vec.h"
+#include "cpu/integers.h"
 #include "kernels/gemm/gemm.h"
 
 namespace medkern::MK_ISA {
@@ -17,8 +17,6 @@ namespace {
 constexpr int64_t kChunks = 64;
 constexpr int64_t kRowsPerChunk = 256;  // at least
 constexpr int64_t kRun = 64;
-
-MK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 int64_t chunks_of(const BiasBackwardArgs& a) {
   const int64_t chunks = (a.outer + kRowsPerChunk - 1) / kRowsPerChunk;

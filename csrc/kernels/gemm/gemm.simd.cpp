@@ -13,6 +13,7 @@
 #include "kernels/gemm/gemm.simd.h"
 
 #include "core/parallel.h"
+#include "cpu/integers.h"
 #include "kernels/gemm/pack.simd.h"
 #include "kernels/gemm/tile.simd.h"
 
@@ -22,10 +23,6 @@ size_t bias_backward_workspace(const BiasBackwardArgs& args);
 void bias_backward(const BiasBackwardArgs& args);
 
 namespace {
-
-MK_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-MK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-MK_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // How a product is cut into tasks.
 struct Plan {

@@ -7,11 +7,13 @@ same bits at any number of threads.
 """
 
 from medkern.kernels.conv import (
+    ConvPlan,
     conv1d,
     conv2d,
     conv3d,
     conv_backward_input,
     conv_backward_weight,
+    conv_plan,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
@@ -110,6 +112,7 @@ from medkern.kernels.softmax import (
 )
 
 __all__ = [
+    "ConvPlan",
     "abs",
     "adam_step",
     "adaptive_avg_pool1d",
@@ -136,6 +139,7 @@ __all__ = [
     "conv3d",
     "conv_backward_input",
     "conv_backward_weight",
+    "conv_plan",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from medkern import _C
 from medkern.kernels._activation import activation_number
+from medkern.kernels._algorithm import algorithm_number
 from medkern.kernels._kind import like
 
 
@@ -19,10 +22,27 @@ def _conv(
     dilation: Any,
     groups: int,
     activation: str | None,
+    algorithm: str | None,
     out: Any,
 ) -> Any:
-    number = activation_number(f"conv{rank}d", activation)
-    return like(x, _C.conv(x, weight, bias, rank, stride, padding, dilation, groups, number, False, out))
+    op = f"conv{rank}d"
+    return like(
+        x,
+        _C.conv(
+            x,
+            weight,
+            bias,
+            rank,
+            stride,
+            padding,
+            dilation,
+            groups,
+            activation_number(op, activation),
+            False,
+            out,
+            algorithm_number(op, algorithm),
+        ),
+    )
 
 
 def _conv_transpose(
@@ -36,13 +56,26 @@ def _conv_transpose(
     groups: int,
     dilation: Any,
     activation: str | None,
+    algorithm: str | None,
     out: Any,
 ) -> Any:
-    number = activation_number(f"conv_transpose{rank}d", activation)
+    op = f"conv_transpose{rank}d"
     return like(
         x,
         _C.conv_transpose(
-            x, weight, bias, rank, stride, padding, output_padding, groups, dilation, number, False, out
+            x,
+            weight,
+            bias,
+            rank,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            dilation,
+            activation_number(op, activation),
+            False,
+            out,
+            algorithm_number(op, algorithm),
         ),
     )
 
@@ -57,10 +90,11 @@ def conv1d(
     groups: int = 1,
     *,
     activation: str | None = None,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """Convolution over W of (N, C, W); see `conv2d`."""
-    return _conv(x, 1, weight, bias, stride, padding, dilation, groups, activation, out)
+    return _conv(x, 1, weight, bias, stride, padding, dilation, groups, activation, algorithm, out)
 
 
 def conv2d(
@@ -73,6 +107,7 @@ def conv2d(
     groups: int = 1,
     *,
     activation: str | None = None,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """Convolution (cross-correlation, as in every network).
@@ -90,11 +125,13 @@ def conv2d(
         dilation: step between the elements of a window.
         groups: splits the channels; group g of the result sees only group g of x.
         activation: None or "relu".
+        algorithm: "direct" adds product by product, so that sums of small integers are exact; None or
+            "automatic" does what `medkern.set_algorithm` says, at first what is fastest.
         out: array for the result.
 
     Returns:
         (N, O, floor((H + padding - dilation (kernel - 1) - 1) / stride) + 1, ...), in the memory format
-        of x. Sums of small integers are exact.
+        of x.
 
     Raises:
         ValueError: a shape, size or `out` doesn't fit.
@@ -106,7 +143,7 @@ def conv2d(
         array([[ 8., 12.],
                [20., 24.]], dtype=float32)
     """
-    return _conv(x, 2, weight, bias, stride, padding, dilation, groups, activation, out)
+    return _conv(x, 2, weight, bias, stride, padding, dilation, groups, activation, algorithm, out)
 
 
 def conv3d(
@@ -119,10 +156,11 @@ def conv3d(
     groups: int = 1,
     *,
     activation: str | None = None,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """Convolution over D, H, W of (N, C, D, H, W); see `conv2d`."""
-    return _conv(x, 3, weight, bias, stride, padding, dilation, groups, activation, out)
+    return _conv(x, 3, weight, bias, stride, padding, dilation, groups, activation, algorithm, out)
 
 
 def conv_transpose1d(
@@ -136,11 +174,12 @@ def conv_transpose1d(
     dilation: Any = 1,
     *,
     activation: str | None = None,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """Transposed convolution over W of (N, C, W); see `conv_transpose2d`."""
     return _conv_transpose(
-        x, 1, weight, bias, stride, padding, output_padding, groups, dilation, activation, out
+        x, 1, weight, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, out
     )
 
 
@@ -155,6 +194,7 @@ def conv_transpose2d(
     dilation: Any = 1,
     *,
     activation: str | None = None,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """Transposed convolution: the gradient of `conv2d` with respect to its input, as a layer.
@@ -171,6 +211,7 @@ def conv_transpose2d(
         groups: splits the channels.
         dilation: step between the elements of a window.
         activation: None or "relu".
+        algorithm: see `conv2d`.
         out: array for the result.
 
     Returns:
@@ -188,7 +229,7 @@ def conv_transpose2d(
                [1., 1., 2., 2.]])
     """
     return _conv_transpose(
-        x, 2, weight, bias, stride, padding, output_padding, groups, dilation, activation, out
+        x, 2, weight, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, out
     )
 
 
@@ -203,11 +244,12 @@ def conv_transpose3d(
     dilation: Any = 1,
     *,
     activation: str | None = None,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """Transposed convolution over D, H, W of (N, C, D, H, W); see `conv_transpose2d`."""
     return _conv_transpose(
-        x, 3, weight, bias, stride, padding, output_padding, groups, dilation, activation, out
+        x, 3, weight, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, out
     )
 
 
@@ -220,6 +262,7 @@ def conv_backward_input(
     dilation: Any = 1,
     groups: int = 1,
     *,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """The gradient of a convolution with respect to x.
@@ -232,6 +275,7 @@ def conv_backward_input(
         padding: see there.
         dilation: see there.
         groups: see there.
+        algorithm: see `conv2d`.
         out: array for the result.
 
     Returns:
@@ -240,9 +284,12 @@ def conv_backward_input(
     Raises:
         ValueError: a shape doesn't fit.
     """
+    number = algorithm_number("conv_backward_input", algorithm)
     return like(
         dy,
-        _C.conv_backward_input(dy, weight, input_shape, stride, padding, dilation, groups, False, out),
+        _C.conv_backward_input(
+            dy, weight, input_shape, stride, padding, dilation, groups, False, out, number
+        ),
     )
 
 
@@ -255,6 +302,7 @@ def conv_backward_weight(
     dilation: Any = 1,
     groups: int = 1,
     *,
+    algorithm: str | None = None,
     out: Any = None,
 ) -> Any:
     """The gradient of a convolution with respect to its weight.
@@ -267,6 +315,7 @@ def conv_backward_weight(
         padding: see there.
         dilation: see there.
         groups: see there.
+        algorithm: see `conv2d`.
         out: contiguous array for the result.
 
     Returns:
@@ -275,4 +324,83 @@ def conv_backward_weight(
     Raises:
         ValueError: a shape doesn't fit.
     """
-    return like(dy, _C.conv_backward_weight(dy, x, weight_shape, stride, padding, dilation, groups, out))
+    number = algorithm_number("conv_backward_weight", algorithm)
+    return like(
+        dy, _C.conv_backward_weight(dy, x, weight_shape, stride, padding, dilation, groups, out, number)
+    )
+
+
+class ConvPlan:
+    """A convolution whose weights have been prepared; made by `conv_plan`."""
+
+    def __init__(self, plan: _C.ConvPlan) -> None:
+        self._plan = plan
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """The convolution of x, in the memory format of x."""
+        return like(x, self._plan.run(x, False, out))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the prepared weights take."""
+        return self._plan.nbytes
+
+
+def conv_plan(
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    transposed: bool = False,
+    output_padding: Any = 0,
+    activation: str | None = None,
+    algorithm: str | None = None,
+) -> ConvPlan:
+    """Prepares a convolution for many calls: transforms and packs its weights once.
+
+    Args:
+        weight: as of `conv2d`, or of `conv_transpose2d` if `transposed`; its rank says whether the
+            convolution is 1-D, 2-D or 3-D. Later changes of it have no effect.
+        bias: (O,), or None.
+        stride: see `conv2d`; so the following.
+        padding: see there.
+        dilation: see there.
+        groups: see there.
+        transposed: whether it is a transposed convolution.
+        output_padding: see `conv_transpose2d`.
+        activation: None or "relu".
+        algorithm: see `conv2d`.
+
+    Returns:
+        plan(x, out=None), which gives the same bits as the plain call where both take the same
+        algorithm. It serves the instruction set in use now.
+
+    Raises:
+        ValueError: a size or setting doesn't fit.
+        TypeError: the weight is not float32 or float64.
+
+    Example:
+        >>> plan = medkern.kernels.conv_plan(np.ones((1, 1, 2, 2), np.float32), activation="relu")
+        >>> plan(np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3))[0, 0]
+        array([[ 8., 12.],
+               [20., 24.]], dtype=float32)
+    """
+    number = activation_number("conv_plan", activation)
+    return ConvPlan(
+        _C.ConvPlan(
+            weight,
+            bias,
+            len(np.shape(weight)) - 2,
+            stride,
+            padding,
+            dilation,
+            groups,
+            transposed,
+            output_padding,
+            number,
+            algorithm_number("conv_plan", algorithm),
+        )
+    )
