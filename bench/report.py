@@ -112,23 +112,30 @@ def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def markdown(report: dict[str, Any], results: Sequence[Result], notes: Sequence[str]) -> str:
-    """The page that `bench/results` keeps."""
-    machine, peak = report["machine"], report["peak"]
+def heading(about: dict[str, Any]) -> list[str]:
+    """The first lines of the page: what was measured on what."""
+    machine, peak = about["machine"], about["peak"]
     caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
-    libraries = ", ".join(f"{name} {version}" for name, version in report["libraries"].items())
     page = [
         f"# medkern on {machine['processor']}",
         "",
-        f"{machine['date']}; {report['threads']} threads, {report['isa']}; caches {caches}; "
-        f"{machine['memory_gib']} GiB; {machine['system']}; Python {machine['python']}. Measured peak: "
-        f"{peak['gflops']:.0f} GFLOP/s float32, copy {peak['gbytes']:.0f} GB/s (read and written).",
-        "",
-        f"Libraries: {libraries}.",
-        "",
-        *notes,
+        f"{machine['date']}; {about['threads']} threads, {about['isa']}; caches {caches}; "
+        f"{machine['memory_gib']} GiB; {machine['system']}; Python {machine['python']}.",
         "",
     ]
+    if peak is not None:
+        page += [
+            f"Measured peak: {peak['gflops']:.0f} GFLOP/s float32, copy {peak['gbytes']:.0f} GB/s (read and "
+            "written).",
+            "",
+        ]
+    libraries = ", ".join(f"{name} {version}" for name, version in about["libraries"].items())
+    return [*page, f"Libraries: {libraries}.", ""] if libraries else page
+
+
+def markdown(results: Sequence[Result]) -> list[str]:
+    """The cases' part of the page that `bench/results` keeps."""
+    page: list[str] = []
     rows = summary(results)
     if rows:
         page += [
@@ -173,4 +180,4 @@ def markdown(report: dict[str, Any], results: Sequence[Result], notes: Sequence[
                 f"{r.share:.0%} |{cells} {best} | {own.error:.1e} |"
             )
         page.append("")
-    return "\n".join(page)
+    return page

@@ -1,16 +1,20 @@
 """A library's own process: answers requests, a line of JSON each, until its input ends.
 
-    {"do": "start"}                                       -> {"version": ...}
+    {"do": "start"}                                       -> {"version": ..., "memory": bytes in memory}
     {"do": "prepare", "name": ..., "operation": ..., "sizes": {...}}   -> {"able": true | false}
     {"do": "result", "files": path without ending}        -> {"files": [...]}, the results as .npy
     {"do": "warm", "seconds": ...}                        -> {"once": seconds of the fastest call}
     {"do": "sample", "warm": ..., "samples": ..., "repeats": ...}  -> {"seconds": [of one call, ...]}
     {"do": "peak"}                                        -> what `peak.measure` gives (medkern only)
+    {"do": "export", "name": ..., "operation": ..., "sizes": {...}, "file": ...}
+                                                          -> {"able": whether a model was written there}
+    {"do": "load", "name": ..., "operation": ..., "sizes": {...}, "file": ...}  -> {"able": true}
+    {"do": "memory", "calls": ...}                        -> {"peak": most bytes in memory while it is called}
     {"do": "drop"}                                        -> {}
 
-An answer {"error": ...} says what went wrong instead; "cpu" in each is the processor time used so far. Between
-requests the process is asleep in a read, and it answers only after its threads have stopped spinning, so that the
-next library has the machine to itself.
+An answer {"error": ...} says what went wrong instead; "cpu" in each is the processor time used so far.
+Between requests the process is asleep in a read, and it answers only after its threads have stopped spinning,
+so that the next library has the machine to itself.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ from typing import Any
 
 import numpy as np
 
-from .case import draw, operation_of
+from . import resident
+from .case import Arrays, draw, operation_of
 from .libraries import LIBRARIES
 
 _TASKS = Path("/proc/self/task")
@@ -109,15 +114,39 @@ class Worker:
         return result
 
     def _start(self) -> dict[str, Any]:
-        return {"version": self._module.start(self._threads, self._variant)}
+        version = self._module.start(self._threads, self._variant)
+        return {"version": version, "memory": resident.now()}
 
     def _prepare(self, name: str, operation: str, sizes: dict[str, Any]) -> dict[str, Any]:
+        arrays = self._drawn(name, operation, sizes)
+        self._call = self._module.prepare(self._operation, self._sizes, arrays)
+        return {"able": self._call is not None}
+
+    def _drawn(self, name: str, operation: str, sizes: dict[str, Any]) -> Arrays:
         self._drop()
         self._operation = operation_of(operation)
         self._sizes = self._operation.Sizes(**sizes)
-        arrays = draw(name, self._operation, self._sizes)
-        self._call = self._module.prepare(self._operation, self._sizes, arrays)
-        return {"able": self._call is not None}
+        return draw(name, self._operation, self._sizes)
+
+    def _export(self, file: str, **about: Any) -> dict[str, Any]:
+        export = getattr(self._module, "export", None)
+        if export is None:
+            return {"able": False}
+        self._start()
+        arrays = self._drawn(**about)
+        return {"able": export(self._operation, self._sizes, arrays, file)}
+
+    def _load(self, name: str, operation: str, sizes: dict[str, Any], file: str) -> dict[str, Any]:
+        self._operation = operation_of(operation)
+        self._sizes = self._operation.Sizes(**sizes)
+        self._call = self._module.load(file)
+        return {"able": True}
+
+    def _memory(self, calls: int) -> dict[str, Any]:
+        resident.reset_peak()
+        with self._module.context(self._sizes):
+            sample(self._timed(), calls, 0, 0)
+        return {"peak": resident.peak()}
 
     def _timed(self) -> Callable[[], Any]:
         if self._call is None:

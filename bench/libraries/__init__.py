@@ -4,6 +4,7 @@ start(threads, variant)       loads the library; gives its version
 prepare(operation, s, a)      a function that computes the case, or None where the library can't
 arrays(result, operation, s)  what the function gave, as NumPy arrays in PyTorch's shapes
 context(s)                    a context for the calls
+export(operation, s, a, path), load(path)   the model to a file and from there, where the library runs files
 """
 
 from __future__ import annotations

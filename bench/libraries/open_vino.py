@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..case import Arrays
-from ..graph import Graph
+from ..graph import Graph, read_feeds
+from .onnx_runtime import export, exported
+
+__all__ = ["arrays", "bound", "compiled", "context", "export", "load", "prepare", "start"]
 
 _threads = 1
 _channels_last = False
@@ -65,25 +68,24 @@ def _ends_last(model: Any) -> Any:
 
 def prepare(operation: ModuleType, s: Any, a: Arrays) -> Callable[[], Any] | None:
     """The function that is timed."""
-    make = getattr(operation, "by_onnx", None)
-    if make is None or s.gradients:
-        return None
     graph = Graph()
-    outputs = make(s, a, graph)
-    if not outputs:
-        return None
-    feeds = graph.feeds
-    if _channels_last:
-        if all(x.ndim < 4 for x in feeds):
-            return None  # without images both layouts are one
-        feeds = [np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim >= 4 else x for x in feeds]
-    return bound(compiled(graph.model(outputs)), feeds)
+    outputs = exported(operation, s, a, graph)
+    if not outputs or (_channels_last and all(x.ndim < 4 for x in graph.feeds)):
+        return None  # without images both layouts are one
+    return bound(compiled(graph.model(outputs)), graph.feeds)
+
+
+def load(path: str) -> Callable[[], Any]:
+    """The function that runs what `export` wrote."""
+    return bound(compiled(path), read_feeds(path))
 
 
 def bound(model: Any, feeds: list[np.ndarray]) -> Callable[[], Any]:
     """A request whose inputs are these arrays."""
     import openvino
 
+    if _channels_last:
+        feeds = [np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim >= 4 else x for x in feeds]
     request = model.create_infer_request()
     # Neither the request nor a tensor keeps the memory it was given alive.
     kept = [model, feeds, [openvino.Tensor(x, shared_memory=True) for x in feeds]]

@@ -109,7 +109,8 @@ def model_of(s: Any, a: Arrays) -> Any:
     options["out_channels"] = options.pop("outputs", 1)
     options.pop("rank", None)
     model = medkern.models.UNet(1, **options)
-    model.load_state_dict({name: value for name, value in a.items() if name != "x"})
+    # All but what counts the batches.
+    model.load_state_dict({**model.state_dict(), **{name: value for name, value in a.items() if name != "x"}})
     return model
 
 

@@ -18,7 +18,7 @@ from ..nets.net import Net
 from ..nets.zoo import NETS
 from . import inference
 
-TOLERANCE = 2e-3  # a value near 0 can fall on the other side of a ReLU, which moves a sum by a term
+TOLERANCE = 1e-2  # a value near 0 can fall on the other side of a ReLU, which moves sums by a term
 _LR = 1e-4
 
 
