@@ -25,5 +25,6 @@ struct ConvAlgorithm {
 
 extern const ConvAlgorithm direct_algorithm;
 extern const ConvAlgorithm winograd_algorithm;
+extern const ConvAlgorithm winograd_panels_algorithm;
 
 }  // namespace medkern::MK_ISA

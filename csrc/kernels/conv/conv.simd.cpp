@@ -12,6 +12,7 @@ namespace {
 // The first that fits is taken.
 constexpr const ConvAlgorithm* kAlgorithms[] = {
     &winograd_algorithm,
+    &winograd_panels_algorithm,
     &direct_algorithm,
 };
 
