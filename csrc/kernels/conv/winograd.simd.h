@@ -18,11 +18,12 @@
 //
 // Work, in vector operations per tile and vector of channels: 144 for the input, 120 for the
 // output; 36 vectors are read and 36 (16) written. Numerics: the error of a whole convolution is
-// about 7 units of 2^-24 sum |x||w|, where the direct sum has 1 to 4 and the textbook's points
-// 0, +-1, +-2 have 25 to 40. A NaN or an infinity in a tile reaches all 16 results of that tile.
-// After Lavin and Gray, "Fast algorithms for convolutional neural networks" (2015); the points are
-// those of Barabasz and others, "Error analysis and improving the accuracy of Winograd convolution"
-// (2018), made symmetric under inversion.
+// 5 to 10 units of 2^-24 sum |x||w| (the largest sum of a tile), where the direct sum has 1 to 4
+// and the textbook's points 0, +-1, +-2 have 25 to 40. A NaN or an infinity spreads to all results
+// of a tile that it reaches; an infinity becomes NaN in some of them. After Lavin and Gray, "Fast
+// algorithms for convolutional neural networks" (2015); the points are those of Barabasz and
+// others, "Error analysis and improving the accuracy of Winograd convolution" (2018), made
+// symmetric under inversion.
 #pragma once
 
 #include <cstdint>
@@ -107,6 +108,69 @@ static void transform_input(const Slice& x, int64_t h, int64_t w, float* to, int
       }
     }
     transform_input_vector(tile, 6 * kLanes, kLanes, to + c, plane);
+  }
+}
+
+// A^T along one axis: to[i] from m[i].
+MK_INLINE void transform_output_row(const Vec<float> m[6], Vec<float> to[4]) {
+  using V = Vec<float>;
+  using Points = WinogradPoints;
+  const V s = m[1] + m[2], e = m[1] - m[2], t = m[3] + m[4], f = m[3] - m[4];
+  to[0] = (m[0] + s) + t;
+  to[1] = fma(V(Points::q), f, V(Points::p) * e);
+  to[2] = fma(V(2.0f), t, V(0.5f) * s);
+  to[3] = fma(V(Points::q3), f, fma(V(Points::p3), e, m[5]));
+}
+
+// A^T m A of 36 vectors, plane i from m[i * plane]: y[h][w].
+MK_INLINE void transform_output_vector(const float* m, int64_t plane, Vec<float> y[4][4]) {
+  using V = Vec<float>;
+  V half[4][6];
+#pragma GCC unroll 6
+  for (int w = 0; w < 6; ++w) {
+    V column[6], t[4];
+#pragma GCC unroll 6
+    for (int h = 0; h < 6; ++h) column[h] = V::load(m + (h * 6 + w) * plane);
+    transform_output_row(column, t);
+#pragma GCC unroll 4
+    for (int h = 0; h < 4; ++h) half[h][w] = t[h];
+  }
+#pragma GCC unroll 4
+  for (int h = 0; h < 4; ++h) transform_output_row(half[h], y[h]);
+}
+
+// G along one axis: to[i] from g[i].
+MK_INLINE void transform_filter_row(const Vec<float> g[3], Vec<float> to[6]) {
+  using V = Vec<float>;
+  using Points = WinogradPoints;
+  to[0] = g[0];
+  const V a = fma(V(0.5f), g[2], g[0]), b = V(Points::p) * g[1];
+  to[1] = V(-2.0f / 3) * (a + b);
+  to[2] = V(-2.0f / 3) * (a - b);
+  const V c = fma(V(2.0f), g[2], g[0]), e = V(Points::q) * g[1];
+  to[3] = V(1.0f / 6) * (c + e);
+  to[4] = V(1.0f / 6) * (c - e);
+  to[5] = g[2];
+}
+
+// G g G^T of 3x3 vectors: plane i to to[i * plane].
+MK_INLINE void transform_filter_vector(const Vec<float> g[9], float* to, int64_t plane) {
+  using V = Vec<float>;
+  V half[6][3];
+#pragma GCC unroll 3
+  for (int w = 0; w < 3; ++w) {
+    const V column[3] = {g[w], g[3 + w], g[6 + w]};
+    V t[6];
+    transform_filter_row(column, t);
+#pragma GCC unroll 6
+    for (int h = 0; h < 6; ++h) half[h][w] = t[h];
+  }
+#pragma GCC unroll 6
+  for (int h = 0; h < 6; ++h) {
+    V t[6];
+    transform_filter_row(half[h], t);
+#pragma GCC unroll 6
+    for (int w = 0; w < 6; ++w) t[w].store(to + (h * 6 + w) * plane);
   }
 }
 
