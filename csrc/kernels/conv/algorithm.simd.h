@@ -23,6 +23,7 @@ struct ConvAlgorithm {
   void (*run)(const ConvArgs&);
 };
 
+extern const ConvAlgorithm depthwise_algorithm;
 extern const ConvAlgorithm direct_algorithm;
 extern const ConvAlgorithm winograd_algorithm;
 extern const ConvAlgorithm winograd_panels_algorithm;

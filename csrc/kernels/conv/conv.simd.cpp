@@ -13,6 +13,7 @@ namespace {
 constexpr const ConvAlgorithm* kAlgorithms[] = {
     &winograd_algorithm,
     &winograd_panels_algorithm,
+    &depthwise_algorithm,
     &direct_algorithm,
 };
 
