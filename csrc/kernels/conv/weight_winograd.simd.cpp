@@ -269,7 +269,7 @@ void transform_block(const Job& job, const Block& b) {
             slice_of(job.x, job.x_size, b.sequence, number, p.joined, p.c.first(i), p.c.size(i));
         transform_tiles<kTileIn>(
             from, p.tile_columns, job.pad, b.first_tile + first, b.first_tile + last,
-            v + i * p.x_block + (slot * b.tiles + first) * p.c.width, p.c.width, p.x_plane,
+            p.v + i * p.x_block + (slot * b.tiles + first) * p.c.width, p.c.width, p.x_plane,
             [](auto... a) { transform_input_vector(a...); });
       }
     } else {
