@@ -25,5 +25,6 @@ struct ConvAlgorithm {
 
 extern const ConvAlgorithm depthwise_algorithm;
 extern const ConvAlgorithm direct_algorithm;
+extern const ConvAlgorithm few_results_algorithm;
 
 }  // namespace medkern::MK_ISA

@@ -12,6 +12,7 @@ namespace {
 // The first that fits is taken.
 constexpr const ConvAlgorithm* kAlgorithms[] = {
     &depthwise_algorithm,
+    &few_results_algorithm,
     &direct_algorithm,
 };
 
