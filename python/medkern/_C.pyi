@@ -161,18 +161,39 @@ def batch_norm(
     training: bool,
     momentum: float,
     eps: float,
+    activation: int,
     out: Any,
 ) -> tuple[Any, ...]: ...
 def batch_norm_backward(
-    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, training: bool, out: Any
+    dy: Any,
+    x: Any,
+    mean: Any,
+    rstd: Any,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    activation: int,
+    out: Any,
 ) -> tuple[Any, ...]: ...
-def group_norm(x: Any, num_groups: int, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def group_norm(
+    x: Any, num_groups: int, weight: Any, bias: Any, eps: float, activation: int, out: Any
+) -> tuple[Any, ...]: ...
 def group_norm_backward(
-    dy: Any, x: Any, num_groups: int, mean: Any, rstd: Any, weight: Any, out: Any
+    dy: Any,
+    x: Any,
+    num_groups: int,
+    mean: Any,
+    rstd: Any,
+    weight: Any,
+    bias: Any,
+    activation: int,
+    out: Any,
 ) -> tuple[Any, ...]: ...
-def instance_norm(x: Any, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def instance_norm(
+    x: Any, weight: Any, bias: Any, eps: float, activation: int, out: Any
+) -> tuple[Any, ...]: ...
 def instance_norm_backward(
-    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, out: Any
+    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, bias: Any, activation: int, out: Any
 ) -> tuple[Any, ...]: ...
 def layer_norm(
     x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, out: Any
