@@ -24,5 +24,6 @@ struct ConvAlgorithm {
 };
 
 extern const ConvAlgorithm direct_algorithm;
+extern const ConvAlgorithm winograd_algorithm;
 
 }  // namespace medkern::MK_ISA

@@ -11,6 +11,7 @@ namespace {
 
 // The first that fits is taken.
 constexpr const ConvAlgorithm* kAlgorithms[] = {
+    &winograd_algorithm,
     &direct_algorithm,
 };
 
