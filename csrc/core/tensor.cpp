@@ -206,6 +206,12 @@ void expect_dense(const char* op, const TensorView& x) {
           " for shape ", shape_text(x));
 }
 
+void expect_image_layout(const char* op, const TensorView& x) {
+  require(is_contiguous(x) || is_channel_slice(x), op, ": ", x.name,
+          " must be contiguous, channels-last or channels of a channels-last image, got strides ",
+          shape_text(x.rank, x.strides), " for shape ", shape_text(x));
+}
+
 void expect_same_layout(const char* op, const TensorView& x, const TensorView& like) {
   bool same = true;
   for (int i = 0; i < x.rank; ++i) same &= x.shape[i] <= 1 || x.strides[i] == like.strides[i];
@@ -290,16 +296,31 @@ bool is_contiguous(const TensorView& x) {
   return true;
 }
 
-bool is_channels_last(const TensorView& x) {
-  if (x.rank < 3) return false;
+namespace {
+
+// Whether pixels of `pixel` elements follow each other without gaps, channels fastest.
+bool has_pixels(const TensorView& x, int64_t pixel) {
   if (x.count == 0) return true;
   if (x.shape[1] != 1 && x.strides[1] != 1) return false;
-  int64_t dense = x.shape[1];
+  int64_t dense = pixel;
   for (int i = x.rank - 1; i >= 2; --i) {
     if (x.shape[i] != 1 && x.strides[i] != dense) return false;
     dense *= x.shape[i];
   }
   return x.shape[0] == 1 || x.strides[0] == dense;
+}
+
+}  // namespace
+
+bool is_channels_last(const TensorView& x) { return x.rank >= 3 && has_pixels(x, x.shape[1]); }
+
+bool is_channel_slice(const TensorView& x) {
+  if (x.rank < 3) return false;
+  int64_t pixel = x.shape[1];
+  for (int i = 0; i < x.rank; ++i) {
+    if (i != 1 && x.shape[i] > 1) pixel = x.strides[i];  // in the end that of the innermost one
+  }
+  return pixel >= x.shape[1] && has_pixels(x, pixel);
 }
 
 int64_t checked_mul(const char* op, int64_t a, int64_t b) {

@@ -319,6 +319,37 @@ def test_in_place_spares_memory_but_not_what_is_still_read(rng):
     assert long.nbytes["arena"] == 4096
 
 
+def test_parts_of_a_concatenation_are_computed_in_place(rng):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(2, 3, 1), nn.Conv2d(2, 5, 3, padding=1), nn.Conv2d(14, 4, 1)
+            self.norm = nn.InstanceNorm2d(3)
+
+        def forward(self, x):
+            a, b = self.a(x), self.b(x)
+            whole = functional.concat(
+                [a, b, x, self.norm(a), functional.exp(functional.sigmoid(x))[:, :1]], 1
+            )
+            after = functional.relu(a) if self.early else None
+            y = functional.max_pool2d(b, 2)
+            return (
+                self.c(functional.exp(whole)),
+                y,
+                functional.relu(a) if after is None else after,
+                whole.sum(),
+            )
+
+    for early in (False, True):
+        model = Model()
+        model.early = early
+        agree(model, image(rng, 2, 2, 6, 6))
+    twice = nn.Sequential(
+        nn.Conv2d(1, 4, 3), Apply(lambda x: functional.concat([x, x, functional.relu(x)], 1))
+    )
+    agree(twice, image(rng, 2, 1, 6, 6))
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -24,6 +24,10 @@ VIEWS = {_broadcast.Expand, copy.Permute, copy.GetItem, copy.Reshape}
 # Steps whose result may lie where an input of the same layout lies that nobody needs any more.
 IN_PLACE = {pointwise.Unary, pointwise.Add, pointwise.Sub, pointwise.Mul, pointwise.Div, pointwise.Extremum}
 
+# Steps whose kernels take some of the channels of a channels-last array for their result, or for x.
+WRITES_SLICES = {conv.Conv, conv.ConvTranspose, *IN_PLACE}
+READS_SLICES = {pool.MaxPool, pool.AvgPool, copy.Concat, *IN_PLACE}
+
 
 def lower(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call | None:
     """The call that computes a step, with values in place of arrays.

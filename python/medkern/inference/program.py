@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from medkern import _C
-from medkern.functional.copy import Reshape
+from medkern.functional.copy import Concat, GetItem, Reshape
 from medkern.inference.arena import Arena, Buffer, extent, place
 from medkern.inference.graph import Graph, Step, Value
-from medkern.inference.lower import IN_PLACE, VIEWS, lower
+from medkern.inference.lower import IN_PLACE, READS_SLICES, VIEWS, WRITES_SLICES, Call, lower
 from medkern.inference.weights import Weights, run
 
 
@@ -58,7 +58,7 @@ class Program:
         self._groups: dict[Value, _Group] = {}
         # Where a value that shares memory comes from: by a step that makes a view, or, with None, all of it.
         self._sources: dict[Value, tuple[Step | None, Value]] = {}
-        self._calls: list[tuple[Callable[..., Any], list[Any]]] = []
+        self._calls: list[Call] = []
         self._fresh: list[tuple[tuple[int, ...], Any, bool]] = []  # shape, type, channels-last of each result
 
         wanted = set(graph.uses())
@@ -69,6 +69,9 @@ class Program:
         for value in graph.outputs:
             if value in self._groups:
                 self._groups[value].read(end)
+        for step in graph.steps:
+            if step.function is Concat and step.options["dim"] % len(step.outputs[0].shape) == 1:
+                self._join(step)
         for time, step in enumerate(graph.steps):
             if step.function in IN_PLACE:
                 self._reuse(step, time)
@@ -124,6 +127,8 @@ class Program:
         """Lets a result take the place of an input that nobody needs any more."""
         (output,) = step.outputs
         inside = self._groups[output]
+        if inside.values[0] is not output:
+            return  # it is a part of something larger
         for x in step.inputs:
             group = None if x is None else self._groups.get(x)
             if x is None or group is None or group.slot is not None or group.lifetime.last > time:
@@ -138,6 +143,57 @@ class Program:
                 self._groups[value] = group
             self._sources[output] = None, x
             return
+
+    def _join(self, step: Step) -> None:
+        """Has parts of a concatenation computed where they are to be; the others are copied there."""
+        (whole,) = step.outputs
+        if not any(x is not None and self._can_be_part(x, step) for x in step.inputs):
+            return
+        group = self._groups[whole]
+        copies: list[Call] = []
+        begin = 0
+        for x in step.inputs:
+            assert x is not None
+            end = begin + x.shape[1]
+            view = Step(GetItem, [whole], {"key": (slice(None), slice(begin, end))}, [x])
+            begin = end
+            if self._can_be_part(x, step):
+                part, place = self._groups[x].lifetime, x
+                group.lifetime.first = min(group.lifetime.first, part.first)
+                group.read(part.last)
+            else:
+                place = Value(run(view, lambda value: value.outline)[0])
+                copies.append((_C.copy, [x, None, False, place]))
+            group.values.append(place)
+            self._groups[place] = group
+            self._sources[place] = view, whole
+        group.plain = False
+        number = next(i for i, (_, arguments) in enumerate(self._calls) if arguments[-1] is whole)
+        self._calls[number : number + 1] = copies
+
+    def _can_be_part(self, x: Value, concat: Step) -> bool:
+        """Whether what writes x and reads it takes some channels of a channels-last array.
+
+        And doesn't read and write parts of one array, whose memory is interleaved.
+        """
+        (whole,) = concat.outputs
+        members = self._groups[whole].values
+        group = self._groups.get(x)
+        return (
+            group is not None
+            and group.slot is None
+            and group.values == [x]
+            and concat.inputs.count(x) == 1
+            and x not in self._graph.outputs
+            and _is_channels_last(whole.outline)
+            and all(
+                (step.function in WRITES_SLICES or x not in step.outputs)
+                and (step.function in READS_SLICES or x not in step.reads())
+                and (x not in step.outputs or not _meet(members, list(step.reads())))
+                and (x not in step.reads() or whole in step.outputs or not _meet(members, step.outputs))
+                for step in self._graph.steps
+            )
+        )
 
     def _give_outputs(self) -> None:
         """Results are written where they are to be, unless they share memory with something else."""
@@ -244,6 +300,10 @@ def _contiguous(value: Value) -> _C.Array:
         return _C.empty(value.shape, value.outline.dtype)
     finally:
         _C.outlining(before)
+
+
+def _meet(some: Sequence[Value], others: Sequence[Value]) -> bool:
+    return any(value in some for value in others)
 
 
 def _is_channels_last(outline: _C.Array) -> bool:
