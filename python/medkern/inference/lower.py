@@ -59,7 +59,8 @@ def _batch_norm(i: list[Any], o: dict[str, Any], y: Any) -> Call | None:
         return None
     x, weight, bias = i
     mean, var = o["running_mean"], o["running_var"]
-    return _C.batch_norm, [x, mean, var, weight, bias, False, o["momentum"], o["eps"], y]
+    activation = ACTIVATIONS[o["activation"]]
+    return _C.batch_norm, [x, mean, var, weight, bias, False, o["momentum"], o["eps"], activation, y]
 
 
 def _matmul(i: list[Any], o: dict[str, Any], y: Any) -> Call:
@@ -131,8 +132,11 @@ _KERNELS: dict[type[Function], Kernel] = {
     copy.Cast: lambda i, o, y: (_C.copy, [i[0], None, False, y]),
     gemm.MatMul: _matmul,
     norm.BatchNorm: _batch_norm,
-    norm.InstanceNorm: lambda i, o, y: (_C.instance_norm, [*i, o["eps"], y]),
-    norm.GroupNorm: lambda i, o, y: (_C.group_norm, [i[0], o["num_groups"], i[1], i[2], o["eps"], y]),
+    norm.InstanceNorm: lambda i, o, y: (_C.instance_norm, [*i, o["eps"], ACTIVATIONS[o["activation"]], y]),
+    norm.GroupNorm: lambda i, o, y: (
+        _C.group_norm,
+        [i[0], o["num_groups"], i[1], i[2], o["eps"], ACTIVATIONS[o["activation"]], y],
+    ),
     norm.LayerNorm: lambda i, o, y: (_C.layer_norm, [i[0], o["normalized_shape"], i[1], i[2], o["eps"], y]),
     Softmax: lambda i, o, y: (_C.softmax, [i[0], o["dim"], False, y]),
     LogSoftmax: lambda i, o, y: (_C.softmax, [i[0], o["dim"], True, y]),

@@ -43,6 +43,7 @@ def fold_batch_norms(graph: Graph) -> None:
         if not all(value.is_constant for value in parameters):
             return False
         producer.norms.append(step)
+        producer.activation = step.activation
         return True
 
     _merge(graph, fold)
