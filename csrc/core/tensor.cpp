@@ -1,7 +1,10 @@
 #include "core/tensor.h"
 
+#include <atomic>
 #include <limits>
 #include <type_traits>
+
+#include "core/parallel.h"
 
 namespace medkern {
 namespace {
@@ -60,12 +63,19 @@ void expect_indices_of(const char* op, const TensorView& x, int64_t low, int64_t
     // The order doesn't matter until something is wrong: one pass over the memory, which the
     // compiler turns into vectors.
     if (std::is_same_v<T, uint8_t> && low <= 0 && high >= UINT8_MAX) return;
-    T least = std::numeric_limits<T>::max(), most = std::numeric_limits<T>::min();
-    for (int64_t i = 0; i < x.count; ++i) {
-      least = values[i] < least ? values[i] : least;
-      most = values[i] > most ? values[i] : most;
-    }
-    if (x.count == 0 || (least >= low && most <= high)) return;
+    constexpr int64_t kTaskElements = 32768;
+    std::atomic<bool> inside{true};
+    parallel_for((x.count + kTaskElements - 1) / kTaskElements, x.count, [&](int64_t task, int) {
+      const int64_t begin = task * kTaskElements;
+      const int64_t end = begin + kTaskElements < x.count ? begin + kTaskElements : x.count;
+      T least = std::numeric_limits<T>::max(), most = std::numeric_limits<T>::min();
+      for (int64_t i = begin; i < end; ++i) {
+        least = values[i] < least ? values[i] : least;
+        most = values[i] > most ? values[i] : most;
+      }
+      if (least < low || most > high) inside.store(false, std::memory_order_relaxed);
+    });
+    if (inside.load()) return;
   }
   for (int64_t flat = 0; flat < x.count; ++flat) {
     const int64_t value = values[offset_of(x, flat)];

@@ -147,7 +147,9 @@ template <class T>
 MK_INLINE Vec<T> gather(const T* p, const int32_t* index) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) {
-    return typename Vec<T>::Native(_mm512_i32gather_ps(_mm512_loadu_si512(index), p, 4));
+    // Masked with all lanes, as sqrt.
+    return typename Vec<T>::Native(
+        _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), p, 4));
   }
 #endif
   T lanes[Vec<T>::kLanes];

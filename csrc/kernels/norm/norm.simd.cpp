@@ -18,15 +18,14 @@
 #include "kernels/norm/norm.h"
 
 #include "core/parallel.h"
+#include "kernels/loops.simd.h"
 #include "kernels/norm/moments.h"
 
 namespace medkern::MK_ISA {
 namespace {
 
-// Elements a task should have at least, where single items are smaller.
-constexpr int64_t kTaskElements = 8192;
 // Elements of a row that a task of the last pass takes.
-constexpr int64_t kApplyChunk = 16384;
+constexpr int64_t kApplyChunk = 65536;
 // Columns whose partial results one task merges.
 constexpr int64_t kMergeColumns = 64;
 
@@ -36,7 +35,7 @@ MK_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <class Body>
 MK_INLINE void for_items(int64_t items, int64_t elements_each, Body body) {
   const int64_t each = elements_each > 0 ? elements_each : 1;
-  const int64_t per_task = each < kTaskElements ? ceil_div(kTaskElements, each) : 1;
+  const int64_t per_task = ceil_div(task_elements(items * each), each);
   parallel_for(ceil_div(items, per_task), items * each, [&](int64_t task, int) {
     const int64_t end = smaller((task + 1) * per_task, items);
     for (int64_t item = task * per_task; item < end; ++item) body(item);
@@ -96,7 +95,8 @@ template <class Columns, class Run>
 MK_INLINE void for_stretches(const NormShape& s, Columns columns, Run run) {
   if (s.channels_last) {
     const int64_t units = coefficient_rows(s), pixels = s.n * s.s / units;
-    const int64_t chunk = ceil_div(kTaskElements, s.c), chunks = ceil_div(pixels, chunk);
+    const int64_t chunk = ceil_div(task_elements(s.n * s.c * s.s), s.c);
+    const int64_t chunks = ceil_div(pixels, chunk);
     parallel_for(units * chunks, s.n * s.c * s.s, [&](int64_t index, int) {
       const int64_t task = units * chunks - 1 - index;
       const int64_t unit = task / chunks, first = task % chunks * chunk;
