@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from arrays import channels_last
 
+from arrays import channels_last
 from medkern import kernels
 
 SHAPES = [(2, 7, 9, 10), (1, 3, 4, 5, 6), (2, 5, 11), (1, 1, 8, 8), (2, 20, 6, 7)]
