@@ -80,11 +80,16 @@ def chosen(families: Sequence[str], patterns: Sequence[str] | None) -> list[Case
         for kind, cases in KINDS.items()
         for case in cases
         if not families or {"all", kind, case.family} & set(families)
-        if not patterns or any(fnmatch.fnmatchcase(case.name, pattern) for pattern in patterns)
+        if matches(case, patterns)
     ]
     if not found:
         raise ValueError(f"no case is named {' or '.join(patterns or [])}")
     return found
+
+
+def matches(case: Case, patterns: Sequence[str] | None) -> bool:
+    """Whether a case's name matches one of the patterns; without patterns all do."""
+    return not patterns or any(fnmatch.fnmatchcase(case.name, pattern) for pattern in patterns)
 
 
 def peers_of(text: str | None) -> list[str]:
@@ -120,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         if wanted or arguments.scaling:
             run.cases(wanted, arguments.scaling)
         if arguments.memory:
-            run.memory()
+            run.memory([case for case in memory.CASES if matches(case, arguments.case)])
         if arguments.accuracy:
             run.accuracy()
     except (harness.WrongResultError, process.WorkerError) as error:
@@ -181,10 +186,16 @@ class Run:
         if self._names[1:]:
             print("\n".join(["", *report.summary_lines(self.results)]))
 
-    def memory(self) -> None:
+    def memory(self, cases: Sequence[Case]) -> None:
         """Runs networks in processes of their own."""
-        self._rows = list(memory.measure(self._names, self._threads))
-        print("\n".join(["", *memory.lines(self._rows, self._names)]))
+
+        def measured() -> Iterator[memory.Row]:
+            for row in memory.measure(cases, self._names, self._threads):
+                self._rows.append(row)
+                yield row
+
+        for line in memory.lines(measured(), self._names):
+            print(line, flush=True)
 
     def accuracy(self) -> None:
         """Computes the error of each kernel."""

@@ -7,7 +7,7 @@ there given back. ONNX models are written by another process.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,9 @@ class Row:
         return (own.above if above else own.peak) / min(peers) if peers else None
 
 
-def measure(names: Sequence[str], threads: int) -> Iterator[Row]:
-    """The rows of the libraries named."""
-    for case in CASES:
+def measure(cases: Sequence[Case], names: Sequence[str], threads: int) -> Iterator[Row]:
+    """The memory that the libraries named need for each case."""
+    for case in cases:
         found = {}
         for name in names:
             if case.peers is not None and name != OWN and name not in case.peers:
@@ -101,8 +101,8 @@ def _asked(name: str, threads: int, requests: Sequence[tuple[str, dict]]) -> lis
         process.close()
 
 
-def lines(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
-    """Lines for a terminal: MiB of the whole process, and of the part above the import."""
+def lines(rows: Iterable[Row], names: Sequence[str]) -> Iterator[str]:
+    """Lines for a terminal, as the rows come: MiB of the whole process, and of the part above the import."""
     heads = "".join(f" {name:>16}" for name in names)
     yield f"{'peak MiB (above the import)':<28}{heads} {'of leanest':>16}"
     for row in rows:

@@ -21,9 +21,8 @@ def test_the_peak_counts_from_its_reset():
     assert resident.peak() - before < 200 * 2**20
 
 
-def test_memory_is_that_of_a_fresh_process(monkeypatch):
-    monkeypatch.setattr(memory, "CASES", [SMALL])
-    (row,) = memory.measure([libraries.OWN, "numpy"], 1)
+def test_memory_is_that_of_a_fresh_process():
+    (row,) = memory.measure([SMALL], [libraries.OWN, "numpy"], 1)
     assert set(row.memory) == {libraries.OWN}  # NumPy has no convolution
     own = row.memory[libraries.OWN]
     assert 10 * 2**20 < own.imported < own.peak < 2**30 and own.above == own.peak - own.imported

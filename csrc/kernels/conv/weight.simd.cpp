@@ -211,11 +211,13 @@ void backward_weight_of(const ConvWeightArgs& a) {
 
 size_t conv_backward_weight_workspace(const ConvWeightArgs& a) {
   if (weight_takes_winograd(a)) return weight_winograd_workspace(a);
+  if (weight_is_depthwise(a)) return weight_depthwise_workspace(a);
   return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
 }
 
 void conv_backward_weight(const ConvWeightArgs& a) {
   if (weight_takes_winograd(a)) return weight_winograd(a);
+  if (weight_is_depthwise(a)) return weight_depthwise(a);
   a.dtype == Dtype::f32 ? backward_weight_of<float>(a) : backward_weight_of<double>(a);
 }
 

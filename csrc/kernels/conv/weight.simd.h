@@ -5,6 +5,11 @@
 
 namespace medkern::MK_ISA {
 
+// weight_depthwise.simd.cpp
+bool weight_is_depthwise(const ConvWeightArgs& args);
+size_t weight_depthwise_workspace(const ConvWeightArgs& args);
+void weight_depthwise(const ConvWeightArgs& args);
+
 // weight_winograd.simd.cpp
 bool weight_takes_winograd(const ConvWeightArgs& args);
 size_t weight_winograd_workspace(const ConvWeightArgs& args);

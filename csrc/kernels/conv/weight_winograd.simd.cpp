@@ -16,20 +16,19 @@
 // (The factors of the points, which the forward pass has in its filter transform, are in A^T here,
 // which is applied once and not per tile.)
 //
-// Loops: chunks of tiles; in a chunk blocks of tiles of a few slices; in a block the transforms,
-// then planes, panels of outputs, tiles of channels. Channels and outputs are cut into blocks of up
-// to kMostBlock each, so that all that a product touches is contiguous and stays in the L2 cache.
-// Few sums (kSumBytes): several chunks, one task each, whose V, D and sums stay in the L2 cache;
-// more: one chunk, transforms and planes shared out, V and D in the L3 cache. If one block holds
-// all tiles, sums of all planes are taken by blocks of channels and transformed on the spot.
+// Loops: blocks of tiles of a few slices; in a block the transforms, shared out by tiles, then
+// products, shared out by planes; in these panels of outputs, runs of tiles, rows of channels.
+// Channels and outputs are cut into blocks of up to kMostBlock each, so that what a product touches
+// is contiguous and stays in the L2 cache; V and D of a block are in the L3 cache. If one block
+// holds all tiles, the sums of all planes are taken by blocks of channels and transformed on the
+// spot.
 //
 // Work 1/4 of the direct way's (72 flops a tile, channel and output), and per tile 144 vector
 // operations for each vector of channels, 80 for each of outputs. Memory: x and dy read once.
 // Numerics: error up to 12 units of 2^-24 times the largest of the nine sums |x||dy| of a
-// channel and output, where direct sums have 4; see winograd.simd.h. Sums over the
-// tiles of a block in registers, blocks of a chunk one after the other, then chunks; shapes alone
-// decide the cuts. A NaN or an infinity in x or dy reaches all nine taps of its channel and depth
-// tap.
+// channel and output, where direct sums have 4; see winograd.simd.h. Sums over up to
+// kMostChain tiles in registers, added one after the other; shapes alone decide the cuts. A NaN or
+// an infinity in x or dy reaches all nine taps of its channel and depth tap.
 #include "core/parallel.h"
 #include "kernels/conv/pass.simd.h"
 #include "kernels/conv/source.simd.h"
@@ -46,13 +45,13 @@ constexpr int64_t kTaps = 9;
 constexpr int64_t kMostDepthTaps = 3;
 // Channels of a block at most.
 constexpr int64_t kMostBlock = 64;
-// Sums of one chunk at most if there are several: they stay in the L2 cache.
-constexpr int64_t kSumBytes = 640 << 10;
-// V and D of a block: of one task's own, shared, and shared if that is all there is.
-constexpr int64_t kOwnBytes = 320 << 10, kSharedBytes = 3 << 20, kOnlyBytes = 20 << 20;
-constexpr int64_t kMostChunks = 16, kMostSlices = 64;
-// Tiles that one task transforms.
-constexpr int64_t kPiece = 8;
+// V and D of a block at most, and if it is the only one.
+constexpr int64_t kBlockBytes = 4 << 20, kOnlyBytes = 20 << 20;
+constexpr int64_t kMostSlices = 64;
+// Tiles summed in registers at most.
+constexpr int64_t kMostChain = 128;
+// Tiles that one task transforms, and how many tiles ahead memory is fetched.
+constexpr int64_t kPiece = 8, kAhead = 2;
 
 // Channels cut into `count` blocks of `width`, the last maybe narrower.
 struct Blocks {
@@ -78,8 +77,6 @@ struct Plan {
   int64_t sequences, length;          // runs of slices of dy, and slices in each
   int64_t x_length;                   // slices of x in each
   int64_t slices, ring;               // of dy in a block; of x that are kept
-  int64_t chunks;                     // of sequences x parts x length
-  bool own;                           // a chunk is a task
   bool fused;                         // one block; sums are transformed as they come
   int64_t x_plane, x_block, dy_plane, dy_block;  // strides of V and D
   int64_t x_size, dy_size;                       // elements of V and D in all
@@ -104,17 +101,14 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.x_length = p.joined ? p.length : a.x.size[0];
   p.sums = kTilePlanes * p.c.width * p.o.width;
   const int64_t pairs = p.depth_taps * p.c.count * p.o.count;
-  const int64_t sum_bytes = pairs * p.sums * static_cast<int64_t>(sizeof(float));
 
   // Tiles of a block, and with them parts and slices.
   const int64_t x_tile = kTilePlanes * p.c.count * p.c.width * static_cast<int64_t>(sizeof(float));
   const int64_t dy_tile = kTilePlanes * p.o.count * p.o.width * static_cast<int64_t>(sizeof(float));
   const int64_t halo = p.depth_taps - 1;
-  const int64_t all = p.sequences * p.length * p.slice_tiles;
-  p.own = sum_bytes <= kSumBytes;
-  const bool only = !p.own && p.sequences == 1 && p.length <= kMostSlices &&
+  const bool only = p.sequences == 1 && p.length <= kMostSlices &&
                     p.slice_tiles * ((p.length + halo) * x_tile + p.length * dy_tile) <= kOnlyBytes;
-  const int64_t budget = only ? kOnlyBytes : p.own ? kOwnBytes : kSharedBytes;
+  const int64_t budget = only ? kOnlyBytes : kBlockBytes;
   // With taps along the depth at least 4 slices (of dy, and halo more of x) belong in a block.
   const int64_t fewest = only ? p.length : smaller(halo > 0 ? 4 : 1, p.length);
   const int64_t most_tiles = larger(budget / ((fewest + halo) * x_tile + fewest * dy_tile), 4);
@@ -123,8 +117,6 @@ Plan plan_of(const ConvWeightArgs& a) {
   const int64_t room = budget / p.part_tiles - halo * x_tile;
   p.slices = larger(smaller(smaller(room / (x_tile + dy_tile), p.length), kMostSlices), 1);
   p.ring = p.slices + halo;
-  p.chunks = p.own ? smaller(larger(all / (8 * p.part_tiles * p.slices), 1), kMostChunks) : 1;
-  p.own = p.own && p.chunks > 1;
   p.fused = only && p.parts == 1 && p.slices == p.length && pairs >= 8;
 
   p.x_plane = p.ring * p.part_tiles * p.c.width + V::kLanes;
@@ -135,13 +127,12 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.dy_size = p.o.count * p.dy_block;
   p.x_in_place = is_channels_last_image(a.x);
   p.dy_in_place = is_channels_last_image(a.dy);
-  const int64_t workers = max_workers();
   Pieces pieces{a.workspace};
   p.x = pieces.take<float>(p.x_in_place ? 0 : copied_elements(a.x, all_of(a.x), a.x.c));
   p.dy = pieces.take<float>(p.dy_in_place ? 0 : copied_elements(a.dy, all_of(a.dy), a.dy.c));
-  p.v = pieces.take<float>((p.own ? workers : 1) * p.x_size);
-  p.d = pieces.take<float>((p.own ? workers : 1) * p.dy_size);
-  p.u = pieces.take<float>((p.fused ? workers : p.chunks * pairs) * p.sums);
+  p.v = pieces.take<float>(p.x_size);
+  p.d = pieces.take<float>(p.dy_size);
+  p.u = pieces.take<float>((p.fused ? max_workers() : pairs) * p.sums);
   p.bytes = pieces.used;
   return p;
 }
@@ -190,27 +181,48 @@ MK_INLINE void transform_dy_vector(const float* from, int64_t row, int64_t pixel
   }
 }
 
-// The same of the tile at (h, w) of a slice of dy, as transform_input.
-void transform_dy(const Slice& dy, int64_t h, int64_t w, float* to, int64_t plane) {
-  const bool inside = h + kTileOut <= dy.height && w + kTileOut <= dy.width;
-  const float* from = dy.data + h * dy.row + w * dy.pixel;
-  int64_t c = 0;
-  if (inside) {
-    for (; c + V::kLanes <= dy.channels; c += V::kLanes) {
-      transform_dy_vector(from + c, dy.row, dy.pixel, to + c, plane);
-    }
-  }
-  alignas(64) float tile[kTileOut * kTileOut * V::kLanes];
-  for (; c < dy.channels; c += V::kLanes) {
-    const int64_t lanes = smaller(dy.channels - c, V::kLanes);
-    for (int64_t i = 0; i < kTileOut; ++i) {
-      for (int64_t j = 0; j < kTileOut; ++j) {
-        const bool there = h + i < dy.height && w + j < dy.width;
-        const float* at = there ? from + i * dy.row + j * dy.pixel + c : tile;
-        V::load(at, there ? lanes : 0).store(tile + (i * kTileOut + j) * V::kLanes);
+// Transforms the tile of kSize x kSize positions from (h, w) on, all channels, rounded up to whole
+// vectors: plane i of channel c to to[i * plane + c]. What lies outside the image is 0. Meanwhile
+// fetches what the tile at `ahead` has that its neighbor to the left has not: tiles are too short a
+// run of each row for the processor to see where the next one is.
+template <int kSize, class Transform>
+MK_INLINE void transform_tile(const Slice& x, int64_t h, int64_t w, const float* ahead, float* to,
+                              int64_t plane, Transform transform) {
+  const bool inside = h >= 0 && w >= 0 && h + kSize <= x.height && w + kSize <= x.width;
+  const float* from = x.data + h * x.row + w * x.pixel;
+  for (int64_t c = 0; c < x.channels; c += V::kLanes) {
+    for (int64_t i = 0; i < kSize; ++i) {
+      for (int64_t j = kSize - kTileOut; j < kSize; ++j) {
+        __builtin_prefetch(ahead + i * x.row + j * x.pixel + c);
       }
     }
-    transform_dy_vector(tile, kTileOut * V::kLanes, V::kLanes, to + c, plane);
+    if (inside && c + V::kLanes <= x.channels) {
+      transform(from + c, x.row, x.pixel, to + c, plane);
+      continue;
+    }
+    const int64_t lanes = smaller(x.channels - c, V::kLanes);
+    alignas(64) float tile[kSize * kSize * V::kLanes];
+    for (int64_t i = 0; i < kSize; ++i) {
+      for (int64_t j = 0; j < kSize; ++j) {
+        const bool there = h + i >= 0 && h + i < x.height && w + j >= 0 && w + j < x.width;
+        const float* at = there ? from + i * x.row + j * x.pixel + c : tile;
+        V::load(at, there ? lanes : 0).store(tile + (i * kSize + j) * V::kLanes);
+      }
+    }
+    transform(tile, kSize * V::kLanes, V::kLanes, to + c, plane);
+  }
+}
+
+// Tiles [first, last) of a slice one after the other.
+template <int kSize, class Transform>
+void transform_tiles(const Slice& x, int64_t columns, const int64_t pad[2], int64_t first,
+                     int64_t last, float* to, int64_t step, int64_t plane, Transform transform) {
+  for (int64_t t = first; t < last; ++t) {
+    const int64_t next = t + kAhead;
+    const float* ahead = x.data + (next / columns * kTileOut - pad[0]) * x.row +
+                         (next % columns * kTileOut - pad[1]) * x.pixel;
+    transform_tile<kSize>(x, t / columns * kTileOut - pad[0], t % columns * kTileOut - pad[1],
+                          ahead, to + (t - first) * step, plane, transform);
   }
 }
 
@@ -242,7 +254,7 @@ MK_INLINE Slice slice_of(const Source<float>& image, const int64_t size[3], int6
           image.stride[2]};
 }
 
-void transform_block(const Job& job, const Block& b, float* v, float* d) {
+void transform_block(const Job& job, const Block& b) {
   const Plan& p = job.p;
   const int64_t pieces = divide_up(b.tiles, kPiece);
   const int64_t work = 144 * b.tiles * (b.x_slices * p.c.channels + b.slices * p.o.channels);
@@ -255,23 +267,21 @@ void transform_block(const Job& job, const Block& b, float* v, float* d) {
       for (int64_t i = 0; i < p.c.count; ++i) {
         const Slice from =
             slice_of(job.x, job.x_size, b.sequence, number, p.joined, p.c.first(i), p.c.size(i));
-        for (int64_t t = first; t < last; ++t) {
-          const int64_t tile = b.first_tile + t;
-          transform_input(from, tile / p.tile_columns * kTileOut - job.pad[0],
-                          tile % p.tile_columns * kTileOut - job.pad[1],
-                          v + i * p.x_block + (slot * b.tiles + t) * p.c.width, p.x_plane);
-        }
+        transform_tiles<kTileIn>(
+            from, p.tile_columns, job.pad, b.first_tile + first, b.first_tile + last,
+            p.v + i * p.x_block + (slot * b.tiles + first) * p.c.width, p.c.width, p.x_plane,
+            [](auto... a) { transform_input_vector(a...); });
       }
     } else {
       const int64_t number = slice - b.x_slices;
       for (int64_t i = 0; i < p.o.count; ++i) {
         const Slice from = slice_of(job.dy, job.dy_size, b.sequence, b.first + number, p.joined,
                                     p.o.first(i), p.o.size(i));
-        for (int64_t t = first; t < last; ++t) {
-          const int64_t tile = b.first_tile + t;
-          transform_dy(from, tile / p.tile_columns * kTileOut, tile % p.tile_columns * kTileOut,
-                       d + i * p.dy_block + (number * b.tiles + t) * p.o.width, p.dy_plane);
-        }
+        constexpr int64_t kNoPad[2] = {0, 0};
+        transform_tiles<kTileOut>(
+            from, p.tile_columns, kNoPad, b.first_tile + first, b.first_tile + last,
+            p.d + i * p.dy_block + (number * b.tiles + first) * p.o.width, p.o.width, p.dy_plane,
+            [](auto... a) { transform_dy_vector(a...); });
       }
     }
   });
@@ -306,73 +316,81 @@ void multiply(const Plan& p, const Meeting& m, int64_t tiles, const float* v, co
   tile.a_col = p.c.width;
   tile.b_row = p.o.width;
   tile.c_row = p.o.width;
-  tile.k = m.k;
-  tile.steps = larger(m.steps, 0);
-  tile.a_offset = m.offsets;
-  tile.accumulate = accumulate;
   const int64_t row_tiles = tiles_in(channels), columns = padded_columns<float>(outputs);
+  // Chains: parts of a step, or some steps.
+  const int64_t pieces = larger(divide_up(m.k, kMostChain), 1);
+  const int64_t together = pieces > 1 ? 1 : kMostChain / m.k;
   for (int64_t column = 0; column < columns; column += kPanel<float>) {
-    tile.b = d + m.first * tiles * p.o.width + column;
     tile.columns = smaller(columns - column, kPanel<float>);
     for (int64_t i = 0; i < row_tiles; ++i) {
       const int64_t row = tile_start(i, row_tiles, channels);
-      tile.a = v + row;
-      tile.c = u + row * p.o.width + column;
       tile.rows = tile_start(i + 1, row_tiles, channels) - row;
-      run_tile(tile);
+      tile.c = u + row * p.o.width + column;
+      tile.accumulate = accumulate;
+      for (int64_t s = 0; s < m.steps || s == 0; s += together) {
+        tile.steps = larger(smaller(m.steps - s, together), 0);
+        tile.a_offset = m.offsets + s;
+        for (int64_t piece = 0; piece < pieces; ++piece) {
+          const int64_t k = tile_start(piece, pieces, m.k);
+          tile.k = tile_start(piece + 1, pieces, m.k) - k;
+          tile.a = v + k * p.c.width + row;
+          tile.b = d + ((m.first + s) * tiles + k) * p.o.width + column;
+          run_tile(tile);
+          tile.accumulate = true;
+        }
+      }
     }
   }
 }
 
-// dweight of channel `c` of block i and a vector of outputs of block j, from the sums of `chunks`.
-MK_INLINE void transform_sums(const Job& job, const float* u, int64_t chunks, int64_t chunk_step,
-                              int64_t depth_tap, int64_t channel, int64_t output) {
-  const Plan& p = job.p;
-  const int64_t plane = p.c.width * p.o.width;
+// A^T u A of one channel and a vector of outputs: nine taps.
+MK_INLINE void transform_sums(const float* u, int64_t plane, V taps[kTaps]) {
   V half[3][6];
 #pragma GCC unroll 6
   for (int w = 0; w < 6; ++w) {
     V m[6], t[3];
 #pragma GCC unroll 6
-    for (int h = 0; h < 6; ++h) {
-      m[h] = V::load(u + (h * 6 + w) * plane);
-      for (int64_t chunk = 1; chunk < chunks; ++chunk) {
-        m[h] += V::load(u + chunk * chunk_step + (h * 6 + w) * plane);
-      }
-    }
+    for (int h = 0; h < 6; ++h) m[h] = V::load(u + (h * 6 + w) * plane);
     transform_sums_row(m, t);
 #pragma GCC unroll 3
     for (int h = 0; h < 3; ++h) half[h][w] = t[h];
   }
-  alignas(64) float taps[kTaps * V::kLanes];
-  for (int h = 0; h < 3; ++h) {
-    V t[3];
-    transform_sums_row(half[h], t);
-    for (int w = 0; w < 3; ++w) t[w].store(taps + (h * 3 + w) * V::kLanes);
-  }
-  const int64_t row = p.c.channels * p.depth_taps * kTaps;
-  float* to = job.dweight + output * row + (channel * p.depth_taps + depth_tap) * kTaps;
-  const int64_t lanes = smaller(p.o.channels - output, V::kLanes);
-  for (int64_t lane = 0; lane < lanes; ++lane) {
-    for (int64_t t = 0; t < kTaps; ++t) to[lane * row + t] = taps[t * V::kLanes + lane];
-  }
+#pragma GCC unroll 3
+  for (int h = 0; h < 3; ++h) transform_sums_row(half[h], taps + 3 * h);
 }
 
-// Channels [first, last) of the block pair (i, j).
-void transform_pair(const Job& job, const float* u, int64_t chunks, int64_t chunk_step,
-                    int64_t depth_tap, int64_t i, int64_t j, int64_t first, int64_t last) {
+// Channels [first, last) of the pair of blocks (i, j): to dweight[output][channel][depth tap][tap].
+void transform_pair(const Job& job, const float* u, int64_t depth_tap, int64_t i, int64_t j,
+                    int64_t first, int64_t last) {
   const Plan& p = job.p;
+  const int64_t plane = p.c.width * p.o.width, step = p.depth_taps * kTaps;
+  const int64_t row = p.c.channels * step;
+  // Taps of several channels follow each other if there is one depth tap.
+  const int64_t together = p.depth_taps == 1 ? V::kLanes : 1;
   for (int64_t o = 0; o < p.o.size(j); o += V::kLanes) {
-    for (int64_t c = first; c < last; ++c) {
-      transform_sums(job, u + c * p.o.width + o, chunks, chunk_step, depth_tap, p.c.first(i) + c,
-                     p.o.first(j) + o);
+    const int64_t outputs = smaller(p.o.size(j) - o, V::kLanes);
+    for (int64_t c = first; c < last; c += together) {
+      const int64_t channels = smaller(last - c, together), count = channels * kTaps;
+      V taps[kTaps * V::kLanes];
+      for (int64_t k = 0; k < channels; ++k) {
+        transform_sums(u + (c + k) * p.o.width + o, plane, taps + k * kTaps);
+      }
+      float* to =
+          job.dweight + (p.o.first(j) + o) * row + (p.c.first(i) + c) * step + depth_tap * kTaps;
+      for (int64_t t = 0; t < count; t += V::kLanes) {
+        V block[V::kLanes];
+#pragma GCC unroll 16
+        for (int k = 0; k < V::kLanes; ++k) block[k] = t + k < count ? taps[t + k] : V::zero();
+        transpose(block);
+        const int64_t lanes = smaller(count - t, V::kLanes);
+        for (int64_t k = 0; k < outputs; ++k) block[k].store(to + k * row + t, lanes);
+      }
     }
   }
 }
 
 // Adds (or sets) the sums of a block.
-void sum_block(const Job& job, const Block& b, const float* v, const float* d, bool accumulate,
-               float* u) {
+void sum_block(const Job& job, const Block& b, bool accumulate) {
   const Plan& p = job.p;
   const int64_t pairs = p.c.count * p.o.count;
   const int64_t work = 72 * p.depth_taps * b.slices * b.tiles * p.c.channels * p.o.channels;
@@ -381,14 +399,14 @@ void sum_block(const Job& job, const Block& b, const float* v, const float* d, b
     const int64_t j = pair % p.o.count, i = pair / p.o.count % p.c.count;
     Meeting m;
     meet(job, b, pair / pairs, m);
-    multiply(p, m, b.tiles, v + i * p.x_block + plane * p.x_plane,
-             d + j * p.dy_block + plane * p.dy_plane, p.c.size(i), p.o.size(j), accumulate,
-             u + pair * p.sums + plane * p.c.width * p.o.width);
+    multiply(p, m, b.tiles, p.v + i * p.x_block + plane * p.x_plane,
+             p.d + j * p.dy_block + plane * p.dy_plane, p.c.size(i), p.o.size(j), accumulate,
+             p.u + pair * p.sums + plane * p.c.width * p.o.width);
   });
 }
 
 // The same of the only block, and their transforms.
-void finish_block(const Job& job, const Block& b, const float* v, const float* d) {
+void finish_block(const Job& job, const Block& b) {
   const Plan& p = job.p;
   const int64_t pairs = p.c.count * p.o.count;
   const int64_t work = 72 * p.depth_taps * b.slices * b.tiles * p.c.channels * p.o.channels;
@@ -398,36 +416,33 @@ void finish_block(const Job& job, const Block& b, const float* v, const float* d
     Meeting m;
     meet(job, b, pair / pairs, m);
     for (int64_t plane = 0; plane < kTilePlanes; ++plane) {
-      multiply(p, m, b.tiles, v + i * p.x_block + plane * p.x_plane,
-               d + j * p.dy_block + plane * p.dy_plane, p.c.size(i), p.o.size(j), false,
+      multiply(p, m, b.tiles, p.v + i * p.x_block + plane * p.x_plane,
+               p.d + j * p.dy_block + plane * p.dy_plane, p.c.size(i), p.o.size(j), false,
                u + plane * p.c.width * p.o.width);
     }
-    transform_pair(job, u, 1, 0, pair / pairs, i, j, 0, p.c.size(i));
+    transform_pair(job, u, pair / pairs, i, j, 0, p.c.size(i));
   });
 }
 
-// All blocks of a chunk.
-void run_chunk(const Job& job, int64_t chunk, float* v, float* d, float* u) {
+// All blocks, in columns: a part of all slices of a sequence.
+void run_blocks(const Job& job) {
   const Plan& p = job.p;
-  const int64_t all = p.sequences * p.parts * p.length;
-  int64_t at = tile_start(chunk, p.chunks, all);
-  const int64_t end = tile_start(chunk + 1, p.chunks, all);
   Block b{};
-  for (bool begun = false; at < end; at += b.slices, begun = true) {
-    const int64_t column = at / p.length, first = at % p.length;
-    const bool fresh = !begun || first == 0;
+  for (int64_t column = 0; column < p.sequences * p.parts; ++column) {
     b.sequence = column / p.parts;
     b.first_tile = tile_start(column % p.parts, p.parts, p.slice_tiles);
     b.tiles = tile_start(column % p.parts + 1, p.parts, p.slice_tiles) - b.first_tile;
-    b.first = first;
-    b.slices = smaller(smaller(p.slices, p.length - first), end - at);
-    const int64_t done = fresh ? larger(first - job.depth_pad, 0) : b.x_first + b.x_slices;
-    if (fresh) b.x_origin = done;
-    b.x_first = done;
-    const int64_t x_last = first + b.slices + p.depth_taps - 1 - job.depth_pad;
-    b.x_slices = larger(smaller(x_last, p.x_length) - done, 0);
-    transform_block(job, b, v, d);
-    p.fused ? finish_block(job, b, v, d) : sum_block(job, b, v, d, begun, u);
+    b.x_origin = larger(-job.depth_pad, 0);
+    int64_t done = b.x_origin;
+    for (b.first = 0; b.first < p.length; b.first += b.slices) {
+      b.slices = smaller(p.slices, p.length - b.first);
+      b.x_first = done;
+      done = smaller(b.first + b.slices + p.depth_taps - 1 - job.depth_pad, p.x_length);
+      done = larger(done, b.x_first);
+      b.x_slices = done - b.x_first;
+      transform_block(job, b);
+      p.fused ? finish_block(job, b) : sum_block(job, b, column + b.first > 0);
+    }
   }
 }
 
@@ -466,25 +481,15 @@ void weight_winograd(const ConvWeightArgs& a) {
   }
   job.dweight = static_cast<float*>(a.dweight);
 
-  const int64_t pairs = p.depth_taps * p.c.count * p.o.count;
-  if (p.own) {
-    const int64_t tiles = p.sequences * p.length * p.slice_tiles;
-    parallel_for(p.chunks, 72 * p.depth_taps * tiles * a.x.c * a.dy.c,
-                 [&](int64_t chunk, int worker) {
-                   run_chunk(job, chunk, p.v + worker * p.x_size, p.d + worker * p.dy_size,
-                             p.u + chunk * pairs * p.sums);
-                 });
-  } else {
-    run_chunk(job, 0, p.v, p.d, p.u);
-  }
+  run_blocks(job);
   if (p.fused) return;
-  constexpr int64_t kRows = 4;
-  const int64_t pieces = divide_up(p.c.width, kRows);
-  parallel_for(pairs * pieces, pairs * p.sums * p.chunks, [&](int64_t task, int) {
-    const int64_t pair = task / pieces, first = task % pieces * kRows;
+  const int64_t pieces = divide_up(p.c.width, V::kLanes);
+  const int64_t pairs = p.depth_taps * p.c.count * p.o.count;
+  parallel_for(pairs * pieces, pairs * p.sums, [&](int64_t task, int) {
+    const int64_t pair = task / pieces, first = task % pieces * V::kLanes;
     const int64_t j = pair % p.o.count, i = pair / p.o.count % p.c.count;
-    transform_pair(job, p.u + pair * p.sums, p.chunks, pairs * p.sums, pair / p.o.count / p.c.count,
-                   i, j, first, smaller(first + kRows, p.c.size(i)));
+    transform_pair(job, p.u + pair * p.sums, pair / p.o.count / p.c.count, i, j, first,
+                   smaller(first + V::kLanes, p.c.size(i)));
   });
 }
 

@@ -86,7 +86,7 @@ MK_INLINE void transform_input_vector(const float* from, int64_t row, int64_t pi
 // B^T d B of the 6x6 tile whose first position is (h, w): plane i of channel c to to[i * plane +
 // c]. What lies outside the image is 0. Channels are rounded up to whole vectors, those added are
 // 0.
-static void transform_input(const Slice& x, int64_t h, int64_t w, float* to, int64_t plane) {
+MK_INLINE void transform_input(const Slice& x, int64_t h, int64_t w, float* to, int64_t plane) {
   constexpr int64_t kLanes = Vec<float>::kLanes;
   const bool inside = h >= 0 && w >= 0 && h + 6 <= x.height && w + 6 <= x.width;
   const float* from = x.data + h * x.row + w * x.pixel;
