@@ -10,7 +10,10 @@ from medkern.functional.copy import Concat, GetItem, Reshape
 from medkern.inference.arena import Arena, Buffer, extent, place
 from medkern.inference.graph import Graph, Step, Value
 from medkern.inference.lower import IN_PLACE, READS_SLICES, VIEWS, WRITES_SLICES, Call, lower
+from medkern.inference.strips import Part, Strips, cut
 from medkern.inference.weights import Weights, run
+
+_INSTANT = 1e-3  # between the end of a step and the next, in steps
 
 
 class _Slot:
@@ -30,13 +33,13 @@ class _Group:
         plain: whether all its values have the layout of the first.
     """
 
-    def __init__(self, root: Value, time: int, slot: _Slot | None = None):
+    def __init__(self, root: Value, time: float, slot: _Slot | None = None):
         self.values = [root]
         self.lifetime = Buffer(extent(root.outline), time, time)
         self.slot = slot
         self.plain = True
 
-    def read(self, time: int) -> None:
+    def read(self, time: float) -> None:
         """Notes that it is still needed at `time`."""
         self.lifetime.last = max(self.lifetime.last, time)
 
@@ -84,7 +87,7 @@ class Program:
 
     # Memory.
 
-    def _own(self, value: Value, time: int) -> None:
+    def _own(self, value: Value, time: float) -> None:
         self._groups[value] = _Group(value, time)
 
     def _share(self, value: Value, step: Step | None, source: Value) -> None:
@@ -96,7 +99,12 @@ class Program:
 
     def _take_inputs(self) -> None:
         """Inputs are read where they are, but for those that a view is made of."""
-        viewed = {step.inputs[0] for step in self._graph.steps if step.function in VIEWS}
+        viewed = {
+            value
+            for step in self._graph.steps
+            if step.function in VIEWS or step.function is Strips
+            for value in step.inputs
+        }
         for number, value in enumerate(self._graph.inputs):
             if value in viewed:
                 self._own(value, 0)
@@ -118,10 +126,35 @@ class Program:
                 x = whole
             self._share(step.outputs[0], step, x)
             return
+        if step.function is Strips:
+            self._take_strips(step, time)
+            return
         outputs = [value for value in step.outputs if value in wanted]
         for value in outputs:
             self._own(value, time)
         self._calls.append(lower(step, self._graph, self._weights, wanted) or _by_forward(step, outputs))
+
+    def _take_strips(self, step: Step, time: int) -> None:
+        """The strips of a chain: what they read and write is there from the first to the last of them."""
+        end = time + 1 - _INSTANT
+        self._own(step.outputs[0], time)
+        for value in (*step.reads(), *step.outputs):
+            self._groups[value].read(end)
+
+        def buffer(value: Value, first: float, last: float) -> None:
+            self._own(value, time + first * (end - time))
+            self._groups[value].read(time + last * (end - time))
+
+        def view(part: Part) -> None:
+            self._share(part.value, part.view, part.source)
+
+        for piece, source, result in cut(step, buffer, view):
+            if piece is None:
+                self._calls.append((_C.copy, [source, None, False, result]))
+            else:
+                call = lower(piece, self._graph, self._weights, {result})
+                assert call is not None, piece.function
+                self._calls.append(call)
 
     def _reuse(self, step: Step, time: int) -> None:
         """Lets a result take the place of an input that nobody needs any more."""
