@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,13 @@ class Result:
         return min(self.ratios.items(), key=lambda item: item[1], default=None)
 
 
-def error_of(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], tolerance: float) -> float:
-    """The largest error of several arrays, each relative to the largest value expected in it.
+def error_of(
+    found: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    tolerance: float,
+    measure: Callable[[np.ndarray], float] = lambda x: float(np.max(np.abs(x), initial=0)),
+) -> float:
+    """The largest error of several arrays, each relative to what is expected in the same measure.
 
     Raises:
         WrongResultError: it is larger than the tolerance, or a shape is not as expected.
@@ -105,8 +110,7 @@ def error_of(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], tolera
         raise WrongResultError(f"shapes {shapes[0]}, expected {shapes[1]}")
     worst = 0.0
     for x, y in zip(found, expected, strict=True):
-        scale = float(np.max(np.abs(y), initial=0)) or 1.0
-        error = float(np.max(np.abs(x - y), initial=0)) / scale
+        error = measure(x - y) / (measure(y) or 1.0)
         if not error <= tolerance:
             raise WrongResultError(f"relative error {error:.2e}, allowed {tolerance:.2e}")
         worst = max(worst, error)
@@ -162,7 +166,8 @@ def _ready(
             try:
                 files = process.ask("result", files=str(Path(folder) / "result"))["files"]
                 found = [np.load(file) for file in files]
-                errors[process.name] = error_of(found, expected, operation.TOLERANCE)
+                measure = {"measure": operation.measure} if hasattr(operation, "measure") else {}
+                errors[process.name] = error_of(found, expected, operation.TOLERANCE, **measure)
                 ready.append(process)
             except (WorkerError, WrongResultError) as error:
                 if process.name == OWN:

@@ -16,7 +16,7 @@ from ..nets import zoo
 from ..nets.backprop import Tape
 from . import inference, training
 
-TOLERANCE = 1e-2
+TOLERANCE, measure = training.TOLERANCE, training.measure
 _LR, _BETAS = 2e-4, (0.5, 0.999)
 _NOISE, _SIZE = 100, 64
 
