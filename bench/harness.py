@@ -23,11 +23,11 @@ from .process import Process, WorkerError
 WARM_UP_SECONDS = 0.05
 SAMPLE_SECONDS = 0.003  # a sample is as many calls as take at least this long
 TURN_SECONDS = 0.01  # a library's turn is as many samples as take about this long
-CASE_SECONDS = 1.2  # what the rounds of a case may take, beyond the fewest
+CASE_SECONDS = 0.6  # what the rounds of a case may take, beyond the fewest
 LONG_CALL = 0.3  # seconds
 FEWEST_ROUNDS = 7
 FEWEST_LONG_ROUNDS = 5
-MOST_ROUNDS = 15
+MOST_ROUNDS = 11
 _MOST_SAMPLES = 3
 _PAUSE_SECONDS = 0.01  # about what a library takes to come to rest after its turn
 _WARM_CALL = 0.05  # a longer call shows nothing of the pause before it

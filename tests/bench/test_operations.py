@@ -68,7 +68,7 @@ SMALL = [
     ("training", {"net": "unet", "x": (2, 1, 8, 8), "loss": "bce", "options": UNET}),
     ("training", {"net": "unet", "x": (2, 1, 8, 8), "loss": "dice", "options": {**UNET, "norm": "batch"}}),
     ("training", {"net": "small_cnn", "x": (2, 1, 8, 8), "loss": "cross_entropy", "options": {"size": 8}}),
-    ("gan", {"batch": 2}),
+    ("gan", {"batch": 2, "filters": 2}),
 ]
 
 
