@@ -162,7 +162,7 @@ class Run:
         processes = process.start(self._names, self._threads)
         try:
             self._libraries = {p.name: p.version for p in processes}
-            self._peak = best = Peak(**processes[0].ask("peak"))
+            self._peak = best = harness.peak_of(processes[0])
             print(
                 f"medkern {self._libraries[OWN]}, {_C.isa_active()}, {self._threads} threads; peak "
                 f"{best.gflops:.0f} GFLOP/s float32, copy {best.gbytes:.1f} GB/s"

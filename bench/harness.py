@@ -30,6 +30,8 @@ FEWEST_LONG_ROUNDS = 5
 MOST_ROUNDS = 11
 _MOST_SAMPLES = 3
 _PAUSE_SECONDS = 0.01  # about what a library takes to come to rest after its turn
+DISTURBED = 0.05  # a share of the processors that other programs take, from which on it is said
+_PEAK_ATTEMPTS = 5
 _WARM_CALL = 0.05  # a longer call shows nothing of the pause before it
 
 
@@ -198,8 +200,7 @@ def _rounds(processes: list[Process]) -> tuple[dict[str, list[float]], float]:
     fewest = FEWEST_LONG_ROUNDS if longest > LONG_CALL else FEWEST_ROUNDS
     rounds = min(max(fewest, int(CASE_SECONDS / expected)), MOST_ROUNDS)
     seconds: dict[str, list[float]] = {process.name: [] for process in processes}
-    start, busy = time.perf_counter(), machine.busy_seconds()
-    own = time.process_time() + sum(process.cpu for process in processes)
+    others = Others(processes)
     for number in range(rounds):
         # Everyone follows everyone else in turn.
         first = number % len(processes)
@@ -207,11 +208,38 @@ def _rounds(processes: list[Process]) -> tuple[dict[str, list[float]], float]:
             warm, samples, repeats = turns[process.name]
             answer = process.ask("sample", warm=warm, samples=samples, repeats=repeats)
             seconds[process.name] += answer["seconds"]
-    if busy is None:
-        return seconds, 0.0
-    others = (machine.busy_seconds() or busy) - busy
-    others -= time.process_time() + sum(process.cpu for process in processes) - own
-    return seconds, max(0.0, others / ((time.perf_counter() - start) * (os.cpu_count() or 1)))
+    return seconds, others.share()
+
+
+class Others:
+    """Watches what other programs take of the processors, from its making on."""
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        self._processes = processes
+        self._start, self._busy, self._own = time.perf_counter(), machine.busy_seconds(), self._used()
+
+    def _used(self) -> float:
+        return time.process_time() + sum(process.cpu for process in self._processes)
+
+    def share(self) -> float:
+        """Their share of all processors; 0 where the system does not tell."""
+        busy = machine.busy_seconds()
+        if self._busy is None or busy is None:
+            return 0.0
+        taken = busy - self._busy - (self._used() - self._own)
+        return max(0.0, taken / ((time.perf_counter() - self._start) * (os.cpu_count() or 1)))
+
+
+def peak_of(process: Process) -> Peak:
+    """The machine's peak: measured again, a few times, while other programs disturb it."""
+    found = Peak(0.0, 0.0)
+    for _ in range(_PEAK_ATTEMPTS):
+        others = Others([process])
+        now = Peak(**process.ask("peak"))
+        found = Peak(max(found.gflops, now.gflops), max(found.gbytes, now.gbytes))
+        if others.share() < DISTURBED:
+            break
+    return found
 
 
 def turn(once: float) -> tuple[int, int, int]:

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from .cases import FAMILIES
-from .harness import Result
+from .harness import DISTURBED, Result
 from .libraries import OWN, PEERS
 
-DISTURBED = 0.05  # a share of the processors that other programs take, from which on it is said
 SLOWER = 1.1  # a case that takes so many times the best peer's time is named
 
 
