@@ -80,16 +80,16 @@ def chosen(families: Sequence[str], patterns: Sequence[str] | None) -> list[Case
         for kind, cases in KINDS.items()
         for case in cases
         if not families or {"all", kind, case.family} & set(families)
-        if matches(case, patterns)
+        if matches(case.name, patterns)
     ]
     if not found:
         raise ValueError(f"no case is named {' or '.join(patterns or [])}")
     return found
 
 
-def matches(case: Case, patterns: Sequence[str] | None) -> bool:
-    """Whether a case's name matches one of the patterns; without patterns all do."""
-    return not patterns or any(fnmatch.fnmatchcase(case.name, pattern) for pattern in patterns)
+def matches(name: str, patterns: Sequence[str] | None) -> bool:
+    """Whether a name matches one of the patterns; without patterns all do."""
+    return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def peers_of(text: str | None) -> list[str]:
@@ -123,9 +123,9 @@ def run(arguments: argparse.Namespace) -> int:
     run = Run(medkern.get_num_threads(), [OWN, *peers])
     try:
         if wanted or arguments.scaling:
-            run.cases(wanted, arguments.scaling)
+            run.cases(wanted, arguments)
         if arguments.memory:
-            run.memory([case for case in memory.CASES if matches(case, arguments.case)])
+            run.memory([case for case in memory.CASES if matches(case.name, arguments.case)])
         if arguments.accuracy:
             run.accuracy()
     except (harness.WrongResultError, process.WorkerError) as error:
@@ -157,20 +157,20 @@ class Run:
         self._libraries: dict[str, str] = {}
         self._peak: Peak | None = None
 
-    def cases(self, wanted: Sequence[Case], with_scaling: bool) -> None:
+    def cases(self, wanted: Sequence[Case], arguments: argparse.Namespace) -> None:
         """Runs cases, and time per voxel, in one set of processes."""
         processes = process.start(self._names, self._threads)
         try:
             self._libraries = {p.name: p.version for p in processes}
-            self._peak = best = Peak(**processes[0].ask("peak"))
+            self._peak = best = harness.peak_of(processes[0])
             print(
                 f"medkern {self._libraries[OWN]}, {_C.isa_active()}, {self._threads} threads; peak "
                 f"{best.gflops:.0f} GFLOP/s float32, copy {best.gbytes:.1f} GB/s"
             )
             if wanted:
                 self._time(wanted, processes, best)
-            if with_scaling:
-                self.curves = list(scaling.measure(processes[0]))
+            if arguments.scaling:
+                self.curves = list(scaling.measure(processes[0], lambda name: matches(name, arguments.case)))
                 print("\n".join(["", *scaling.lines(self.curves)]))
         finally:
             process.close(processes)

@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ from .process import Process, WorkerError
 WARM_UP_SECONDS = 0.05
 SAMPLE_SECONDS = 0.003  # a sample is as many calls as take at least this long
 TURN_SECONDS = 0.01  # a library's turn is as many samples as take about this long
-CASE_SECONDS = 1.2  # what the rounds of a case may take, beyond the fewest
+CASE_SECONDS = 0.6  # what the rounds of a case may take, beyond the fewest
 LONG_CALL = 0.3  # seconds
 FEWEST_ROUNDS = 7
 FEWEST_LONG_ROUNDS = 5
-MOST_ROUNDS = 15
+MOST_ROUNDS = 11
 _MOST_SAMPLES = 3
 _PAUSE_SECONDS = 0.01  # about what a library takes to come to rest after its turn
+DISTURBED = 0.05  # a share of the processors that other programs take, from which on it is said
+_PEAK_ATTEMPTS = 5
 _WARM_CALL = 0.05  # a longer call shows nothing of the pause before it
 
 
@@ -94,8 +96,13 @@ class Result:
         return min(self.ratios.items(), key=lambda item: item[1], default=None)
 
 
-def error_of(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], tolerance: float) -> float:
-    """The largest error of several arrays, each relative to the largest value expected in it.
+def error_of(
+    found: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    tolerance: float,
+    measure: Callable[[np.ndarray], float] = lambda x: float(np.max(np.abs(x), initial=0)),
+) -> float:
+    """The largest error of several arrays, each relative to what is expected in the same measure.
 
     Raises:
         WrongResultError: it is larger than the tolerance, or a shape is not as expected.
@@ -105,8 +112,7 @@ def error_of(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], tolera
         raise WrongResultError(f"shapes {shapes[0]}, expected {shapes[1]}")
     worst = 0.0
     for x, y in zip(found, expected, strict=True):
-        scale = float(np.max(np.abs(y), initial=0)) or 1.0
-        error = float(np.max(np.abs(x - y), initial=0)) / scale
+        error = measure(x - y) / (measure(y) or 1.0)
         if not error <= tolerance:
             raise WrongResultError(f"relative error {error:.2e}, allowed {tolerance:.2e}")
         worst = max(worst, error)
@@ -162,7 +168,8 @@ def _ready(
             try:
                 files = process.ask("result", files=str(Path(folder) / "result"))["files"]
                 found = [np.load(file) for file in files]
-                errors[process.name] = error_of(found, expected, operation.TOLERANCE)
+                measure = {"measure": operation.measure} if hasattr(operation, "measure") else {}
+                errors[process.name] = error_of(found, expected, operation.TOLERANCE, **measure)
                 ready.append(process)
             except (WorkerError, WrongResultError) as error:
                 if process.name == OWN:
@@ -193,8 +200,7 @@ def _rounds(processes: list[Process]) -> tuple[dict[str, list[float]], float]:
     fewest = FEWEST_LONG_ROUNDS if longest > LONG_CALL else FEWEST_ROUNDS
     rounds = min(max(fewest, int(CASE_SECONDS / expected)), MOST_ROUNDS)
     seconds: dict[str, list[float]] = {process.name: [] for process in processes}
-    start, busy = time.perf_counter(), machine.busy_seconds()
-    own = time.process_time() + sum(process.cpu for process in processes)
+    others = Others(processes)
     for number in range(rounds):
         # Everyone follows everyone else in turn.
         first = number % len(processes)
@@ -202,11 +208,38 @@ def _rounds(processes: list[Process]) -> tuple[dict[str, list[float]], float]:
             warm, samples, repeats = turns[process.name]
             answer = process.ask("sample", warm=warm, samples=samples, repeats=repeats)
             seconds[process.name] += answer["seconds"]
-    if busy is None:
-        return seconds, 0.0
-    others = (machine.busy_seconds() or busy) - busy
-    others -= time.process_time() + sum(process.cpu for process in processes) - own
-    return seconds, max(0.0, others / ((time.perf_counter() - start) * (os.cpu_count() or 1)))
+    return seconds, others.share()
+
+
+class Others:
+    """Watches what other programs take of the processors, from its making on."""
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        self._processes = processes
+        self._start, self._busy, self._own = time.perf_counter(), machine.busy_seconds(), self._used()
+
+    def _used(self) -> float:
+        return time.process_time() + sum(process.cpu for process in self._processes)
+
+    def share(self) -> float:
+        """Their share of all processors; 0 where the system does not tell."""
+        busy = machine.busy_seconds()
+        if self._busy is None or busy is None:
+            return 0.0
+        taken = busy - self._busy - (self._used() - self._own)
+        return max(0.0, taken / ((time.perf_counter() - self._start) * (os.cpu_count() or 1)))
+
+
+def peak_of(process: Process) -> Peak:
+    """The machine's peak: measured again, a few times, while other programs disturb it."""
+    found = Peak(0.0, 0.0)
+    for _ in range(_PEAK_ATTEMPTS):
+        others = Others([process])
+        now = Peak(**process.ask("peak"))
+        found = Peak(max(found.gflops, now.gflops), max(found.gbytes, now.gbytes))
+        if others.share() < DISTURBED:
+            break
+    return found
 
 
 def turn(once: float) -> tuple[int, int, int]:

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from .cases import FAMILIES
-from .harness import Result
+from .harness import DISTURBED, Result
 from .libraries import OWN, PEERS
 
-DISTURBED = 0.05  # a share of the processors that other programs take, from which on it is said
 SLOWER = 1.1  # a case that takes so many times the best peer's time is named
 
 
@@ -135,49 +134,51 @@ def heading(about: dict[str, Any]) -> list[str]:
 
 def markdown(results: Sequence[Result]) -> list[str]:
     """The cases' part of the page that `bench/results` keeps."""
-    page: list[str] = []
-    rows = summary(results)
-    if rows:
-        page += [
-            "## Families",
-            "",
-            "| family | cases | geometric mean | least | goal | |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in rows:
-            page.append(
-                f"| {row['family']}: {row['title']} | {row['cases']} | {row['mean']:.2f} | "
-                f"{row['least']:.2f} | {row['goal']:.2f} | {'met' if row['met'] else 'short'} |"
-            )
-        named = slower(results)
-        page += ["", f"## Slower than {SLOWER} times the best peer", ""]
-        page += [f"- {r.name}: {1 / r.best[1]:.2f} times {r.best[0]}" for r in named if r.best] or ["None."]
-        page.append("")
+    page = _families_page(results) if any(r.best for r in results) else []
     disturbed = [f"{r.name} ({r.disturbed:.0%})" for r in results if r.disturbed > DISTURBED]
     if disturbed:
         page += ["Measured while other programs used the processors: " + ", ".join(disturbed) + ".", ""]
     present = [p for p in PEERS if any(p in r.timings for r in results)]
     for name, family in FAMILIES.items():
         mine = [r for r in results if r.family == name]
-        if not mine:
-            continue
-        heads = "".join(f" {p} ms | x |" for p in present)
-        page += [
-            f"## {name}: {family.title}",
-            "",
-            f"| case | ms | spread | rate | of peak |{heads} best | error |",
-            "|---" * (7 + 2 * len(present)) + "|",
-        ]
-        for r in mine:
-            own = r.timings[OWN]
-            cells = "".join(
-                f" {milliseconds(r.timings[p].seconds)} | {r.ratios[p]:.2f} |" if p in r.timings else " | |"
-                for p in present
-            )
-            best = f"{r.best[1]:.2f} {r.best[0]}" if r.best else ""
-            page.append(
-                f"| {r.name} | {milliseconds(own.seconds)} | {own.spread:.1%} | {r.rate:.1f} {r.unit} | "
-                f"{r.share:.0%} |{cells} {best} | {own.error:.1e} |"
-            )
-        page.append("")
+        if mine:
+            page += [f"## {name}: {family.title}", "", *_cases_table(mine, present), ""]
     return page
+
+
+def _families_page(results: Sequence[Result]) -> list[str]:
+    """The families against their goals, and what is slow."""
+    page = [
+        "## Families",
+        "",
+        "| family | cases | geometric mean | least | goal | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in summary(results):
+        page.append(
+            f"| {row['family']}: {row['title']} | {row['cases']} | {row['mean']:.2f} | {row['least']:.2f} | "
+            f"{row['goal']:.2f} | {'met' if row['met'] else 'short'} |"
+        )
+    named = [f"- {r.name}: {1 / r.best[1]:.2f} times {r.best[0]}" for r in slower(results) if r.best]
+    return [*page, "", f"## Slower than {SLOWER} times the best peer", "", *(named or ["None."]), ""]
+
+
+def _cases_table(results: Sequence[Result], peers: Sequence[str]) -> list[str]:
+    """A row for each case; empty cells where a peer has no such operation."""
+    heads = "".join(f" {p} ms | x |" for p in peers)
+    table = [
+        f"| case | ms | spread | rate | of peak |{heads} best | error |",
+        "|---" * (7 + 2 * len(peers)) + "|",
+    ]
+    for r in results:
+        own = r.timings[OWN]
+        cells = "".join(
+            f" {milliseconds(r.timings[p].seconds)} | {r.ratios[p]:.2f} |" if p in r.timings else " | |"
+            for p in peers
+        )
+        best = f"{r.best[1]:.2f} {r.best[0]}" if r.best else ""
+        table.append(
+            f"| {r.name} | {milliseconds(own.seconds)} | {own.spread:.1%} | {r.rate:.1f} {r.unit} | "
+            f"{r.share:.0%} |{cells} {best} | {own.error:.1e} |"
+        )
+    return table

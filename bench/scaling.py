@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,9 +51,13 @@ class Curve:
         return max(self.points.values()) / min(self.points.values())
 
 
-def measure(process: Process, largest: Sequence[int] = (1024, 160)) -> Iterator[Curve]:
-    """The curves of medkern, the 2-D ones up to the first edge, the 3-D ones up to the second."""
+def measure(
+    process: Process, wanted: Callable[[str], bool] = lambda name: True, largest: Sequence[int] = (1024, 160)
+) -> Iterator[Curve]:
+    """The curves of medkern whose names are wanted, 2-D up to the first edge, 3-D up to the second."""
     for name, rank, operation, sizes in _CURVES:
+        if not wanted(name):
+            continue
         curve = Curve(name, rank)
         channels = 1 if operation == "inference" else 64 if rank == 2 else 16
         for edge in _SIZES[rank]:

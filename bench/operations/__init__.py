@@ -2,6 +2,7 @@
 
 Sizes                   what a case says about it; `gradients` tells a backward pass from a forward one
 TOLERANCE               the largest error allowed, as a share of the largest value expected
+measure(x)              where there is one, the size of an error and of a result; else the largest value
 draw(s, rng)            the arrays, contiguous, in PyTorch's shapes
 expected(s, arrays)     what the call should give, in float64
 work(s)                 (additions and multiplications, bytes read and written at least)

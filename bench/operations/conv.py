@@ -98,7 +98,7 @@ def by_medkern(s: Sizes, a: Arrays) -> Callable[[], Any]:
 
     x, weight, bias = channels_last(a["x"]), a["weight"], a["bias"]
     options = {"stride": s.stride, "padding": s.padding, "dilation": s.dilation, "groups": s.groups}
-    if s.prepared and hasattr(kernels, "conv_plan"):
+    if s.prepared:
         plan = kernels.conv_plan(weight, bias, transposed=s.transposed, **options)
         return lambda: plan(x)
     function = getattr(kernels, f"conv{'_transpose' if s.transposed else ''}{s.rank}d")

@@ -14,27 +14,33 @@ import numpy as np
 from ..case import Arrays, normal
 from ..nets import zoo
 from ..nets.backprop import Tape
+from ..nets.net import Net
 from . import inference, training
 
-TOLERANCE = 1e-2
+TOLERANCE, measure = training.TOLERANCE, training.measure
 _LR, _BETAS = 2e-4, (0.5, 0.999)
 _NOISE, _SIZE = 100, 64
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Images in a batch."""
+    """Images in a batch, and filters of the layer next to the image."""
 
     batch: int
+    filters: int = 64
     gradients: bool = True
 
 
 def draw(s: Sizes, rng: np.random.Generator) -> Arrays:
     """Real images, noise, and the parameters of both networks."""
     arrays = {"x": normal(rng, s.batch, 1, _SIZE, _SIZE, scale=0.5), "z": normal(rng, s.batch, _NOISE, 1, 1)}
-    for name, net in (("g", zoo.generator(_NOISE)), ("d", zoo.discriminator())):
+    for name, net in (("g", _generator(s)), ("d", zoo.discriminator(s.filters))):
         arrays.update({f"{name}.{key}": value for key, value in net.draw(rng).items()})
     return arrays
+
+
+def _generator(s: Sizes) -> Net:
+    return zoo.generator(_NOISE, s.filters)
 
 
 def _part(a: dict[str, Any], name: str) -> dict[str, Any]:
@@ -43,8 +49,8 @@ def _part(a: dict[str, Any], name: str) -> dict[str, Any]:
 
 def expected(s: Sizes, a: Arrays) -> list[np.ndarray]:
     """Both losses, and the gradients of the discriminator's own."""
-    net, d = zoo.discriminator(), _part(a, "d")
-    fake = Tape(zoo.generator(_NOISE), _part(a, "g"), a["z"], True).y
+    net, d = zoo.discriminator(s.filters), _part(a, "d")
+    fake = Tape(_generator(s), _part(a, "g"), a["z"], True).y
     own, gradients = 0.0, dict.fromkeys(net.parameters(), np.zeros(()))
     for x, target in ((a["x"], 1.0), (fake, 0.0)):
         tape = Tape(net, d, x, True)
@@ -61,8 +67,8 @@ def expected(s: Sizes, a: Arrays) -> list[np.ndarray]:
 
 def work(s: Sizes) -> tuple[float, float]:
     """The generator once, the discriminator three times, once of them for the gradient of its input only."""
-    g, g_weights = inference.counted(zoo.generator(_NOISE), (s.batch, _NOISE, 1, 1))
-    d, d_weights = inference.counted(zoo.discriminator(), (s.batch, 1, _SIZE, _SIZE))
+    g, g_weights = inference.counted(_generator(s), (s.batch, _NOISE, 1, 1))
+    d, d_weights = inference.counted(zoo.discriminator(s.filters), (s.batch, 1, _SIZE, _SIZE))
     return 3 * g + 8 * d, 12 * (g_weights + d_weights)
 
 
@@ -101,8 +107,8 @@ def by_medkern(s: Sizes, a: Arrays) -> Callable[[], Any]:
 
     from ..nets import modules
 
-    g = modules.by_medkern(zoo.generator(_NOISE), _part(a, "g")).train()
-    d = modules.by_medkern(zoo.discriminator(), _part(a, "d")).train()
+    g = modules.by_medkern(_generator(s), _part(a, "g")).train()
+    d = modules.by_medkern(zoo.discriminator(s.filters), _part(a, "d")).train()
     tensors = {name: medkern.tensor(a[name]) for name in ("x", "z")}
     ones, zeros = (medkern.tensor(np.full((s.batch, 1), v, np.float32)) for v in (1, 0))
 
@@ -121,8 +127,8 @@ def by_torch(s: Sizes, a: dict[str, Any]) -> Callable[[], Any]:
     from ..nets import modules
 
     arrays = {name: value.numpy() for name, value in a.items()}
-    g = modules.by_torch(zoo.generator(_NOISE), _part(arrays, "g")).train()
-    d = modules.by_torch(zoo.discriminator(), _part(arrays, "d")).train()
+    g = modules.by_torch(_generator(s), _part(arrays, "g")).train()
+    d = modules.by_torch(zoo.discriminator(s.filters), _part(arrays, "d")).train()
     g, d = (model.to(memory_format=format_of(4)) for model in (g, d))
     ones, zeros = torch.ones(s.batch, 1), torch.zeros(s.batch, 1)
 

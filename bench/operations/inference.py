@@ -118,12 +118,8 @@ def by_medkern(s: Sizes, a: Arrays) -> Callable[[], Any]:
     """The compiled model."""
     import medkern
 
-    model, x = model_of(s, a).eval(), a["x"]
-    if not hasattr(medkern, "compile"):
-        model.requires_grad_(False)
-        tensor = medkern.tensor(x)
-        return lambda: model(tensor)
-    predict = medkern.compile(model, x)
+    x = a["x"]
+    predict = medkern.compile(model_of(s, a), x)
     return lambda: predict(x)
 
 

@@ -214,6 +214,25 @@ def test_peak_is_positive(fast):
     assert found.gflops > 0 and found.gbytes > 0
 
 
+def test_peak_is_measured_again_while_others_disturb(fast, monkeypatch):
+    times = iter([0.0, 100.0, 100.0, 100.0])  # others take 100 s during the first attempt, nothing later
+    monkeypatch.setattr(harness.machine, "busy_seconds", lambda: next(times))
+    running = FakeProcess(libraries.OWN, Oracle())
+    assert harness.peak_of(running).gflops > 0
+    assert running.asked == ["peak", "peak"]
+
+
+def test_what_others_take_is_noticed(fast, monkeypatch):
+    times = iter([0.0, 1e6])
+    monkeypatch.setattr(harness.machine, "busy_seconds", lambda: next(times))
+    found = harness.run(SMALL, [FakeProcess(libraries.OWN, Oracle())], BEST)
+    assert found.disturbed > 1
+    assert any("other programs took" in line for line in report.lines([found], []))
+    assert any(line.startswith("Measured while other programs") for line in report.markdown([found]))
+    monkeypatch.setattr(harness.machine, "busy_seconds", lambda: None)
+    assert harness.Others([]).share() == 0
+
+
 def test_the_command_runs_a_process_and_writes_its_files(fast, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "KINDS", {"conv": [SMALL]})
     files = tmp_path / "results.json", tmp_path / "results.md"
