@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 _OPSET = 18
 _IR_VERSION = 9
+
+
+def read_feeds(path: str) -> list[np.ndarray]:
+    """The arrays that `Graph.write` wrote beside a model."""
+    return [np.load(file) for file in sorted(Path(f"{path}.feeds").glob("*.npy"))]
 
 
 class Graph:
@@ -43,7 +49,7 @@ class Graph:
         from onnx import numpy_helper
 
         name = self._name()
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._constants.append(numpy_helper.from_array(np.array(array, order="C"), name))
         return name
 
     def add_all(self, kind: str, inputs: list[str], outputs: int, **attributes: Any) -> list[str]:
@@ -67,3 +73,11 @@ class Graph:
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
         made.ir_version = _IR_VERSION
         return made.SerializeToString()
+
+    def write(self, outputs: list[str], path: str) -> None:
+        """Writes the file, and its feeds beside it."""
+        Path(path).write_bytes(self.model(outputs))
+        folder = Path(f"{path}.feeds")
+        folder.mkdir()
+        for i, feed in enumerate(self.feeds):
+            np.save(folder / f"{i}.npy", feed)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import machine
 from .case import Case, draw, operation_of
 from .libraries import OWN
 from .peak import Peak
@@ -65,6 +68,7 @@ class Result:
         share: rate as a share of the machine's peak in that unit.
         timings: by library.
         failures: by library: what kept a peer from being timed.
+        disturbed: the share of the processors that other programs took meanwhile.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Result:
     share: float
     timings: dict[str, Timing]
     failures: dict[str, str] = field(default_factory=dict)
+    disturbed: float = 0.0
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -120,7 +125,7 @@ def run(case: Case, processes: Sequence[Process], peak: Peak) -> Result:
     wanted = [p for p in processes if p.name == OWN or case.peers is None or p.name in case.peers]
     failures: dict[str, str] = {}
     ready, errors = _ready(case, operation, sizes, wanted, failures)
-    samples = _rounds(ready)
+    samples, disturbed = _rounds(ready)
     for process in ready:
         process.send("drop")
     for process in ready:
@@ -135,7 +140,7 @@ def run(case: Case, processes: Sequence[Process], peak: Peak) -> Result:
     amount, best = (flops, peak.gflops) if by_arithmetic else (size, peak.gbytes)
     rate = amount / timings[OWN].seconds / 1e9
     unit = "GFLOP/s" if by_arithmetic else "GB/s"
-    return Result(case.name, case.family, flops, size, rate, unit, rate / best, timings, failures)
+    return Result(case.name, case.family, flops, size, rate, unit, rate / best, timings, failures, disturbed)
 
 
 def _ready(
@@ -175,8 +180,8 @@ def _able(process: Process, failures: dict[str, str]) -> bool:
     return able
 
 
-def _rounds(processes: list[Process]) -> dict[str, list[float]]:
-    """Seconds of one call, by library."""
+def _rounds(processes: list[Process]) -> tuple[dict[str, list[float]], float]:
+    """Seconds of one call, by library, and the share of the processors that other programs took."""
     turns = {}
     expected = longest = 0.0
     for process in processes:
@@ -188,6 +193,8 @@ def _rounds(processes: list[Process]) -> dict[str, list[float]]:
     fewest = FEWEST_LONG_ROUNDS if longest > LONG_CALL else FEWEST_ROUNDS
     rounds = min(max(fewest, int(CASE_SECONDS / expected)), MOST_ROUNDS)
     seconds: dict[str, list[float]] = {process.name: [] for process in processes}
+    start, busy = time.perf_counter(), machine.busy_seconds()
+    own = time.process_time() + sum(process.cpu for process in processes)
     for number in range(rounds):
         # Everyone follows everyone else in turn.
         first = number % len(processes)
@@ -195,7 +202,11 @@ def _rounds(processes: list[Process]) -> dict[str, list[float]]:
             warm, samples, repeats = turns[process.name]
             answer = process.ask("sample", warm=warm, samples=samples, repeats=repeats)
             seconds[process.name] += answer["seconds"]
-    return seconds
+    if busy is None:
+        return seconds, 0.0
+    others = (machine.busy_seconds() or busy) - busy
+    others -= time.process_time() + sum(process.cpu for process in processes) - own
+    return seconds, max(0.0, others / ((time.perf_counter() - start) * (os.cpu_count() or 1)))
 
 
 def turn(once: float) -> tuple[int, int, int]:

@@ -34,6 +34,17 @@ def _caches() -> dict[str, str]:
     return found
 
 
+def busy_seconds() -> float | None:
+    """Processor time that all programs have used, time taken by the host included; None where not known."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    ticks = [int(field) for field in fields]
+    user, nice, system, _, _, irq, softirq, steal = ticks[:8]
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def description() -> dict[str, Any]:
     """Processor, caches, memory, system and date."""
     info = _cpuinfo()

@@ -121,3 +121,60 @@ def conv_transpose(
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
     return 1 / (1 + np.exp(-x))
+
+
+def step(cell: str, x: Array, h: Array, c: Array, weights: Sequence[Array]) -> tuple[Array, Array, tuple]:
+    """The next h and c of a batch, and the gates; formulas as in PyTorch."""
+    w_ih, w_hh, b_ih, b_hh = weights
+    a, b = x @ w_ih.T + b_ih, h @ w_hh.T + b_hh
+    if cell == "lstm":
+        i, f, g, o = np.split(a + b, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c = f * c + i * g
+        return o * np.tanh(c), c, (i, f, g, o)
+    (a_r, a_z, a_n), (b_r, b_z, b_n) = np.split(a, 3, axis=1), np.split(b, 3, axis=1)
+    r, z = sigmoid(a_r + b_r), sigmoid(a_z + b_z)
+    n = np.tanh(a_n + r * b_n)
+    return (1 - z) * n + z * h, c, (r, z, n, b_n)
+
+
+def recurrent(
+    cell: str, x: Array, weights: Sequence[Array], dy: Array | None
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """One direction of a layer over (N, T, I) from zero states: y, dx and the gradients of the weights."""
+    x, wide = _wide(x), [_wide(w) for w in weights]
+    w_ih, w_hh = wide[:2]
+    batch, steps, _ = x.shape
+    h = c = np.zeros((batch, w_hh.shape[1]))
+    y, before = np.empty((batch, steps, w_hh.shape[1])), []
+    for t in range(steps):
+        h_next, c_next, gates = step(cell, x[:, t], h, c, wide)
+        before.append((h, c, c_next, gates))
+        y[:, t], h, c = h_next, h_next, c_next
+    if dy is None:
+        return y, np.empty(0), ()
+    dx = np.empty(x.shape)
+    dw_ih, dw_hh, db_ih, db_hh = (np.zeros(w.shape) for w in wide)
+    dh_next = dc = np.zeros(h.shape)
+    for t in reversed(range(steps)):
+        h, c, c_next, gates = before[t]
+        dh = _wide(dy[:, t]) + dh_next
+        if cell == "lstm":
+            i, f, g, o = gates
+            dc = dc + dh * o * (1 - np.tanh(c_next) ** 2)
+            do = dh * np.tanh(c_next) * o * (1 - o)
+            da = np.concatenate([dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g**2), do], 1)
+            db, dh_next, dc = da, 0, dc * f
+        else:
+            r, z, n, b_n = gates
+            dn = dh * (1 - z) * (1 - n**2)
+            dr, dz = dn * b_n * r * (1 - r), dh * (h - n) * z * (1 - z)
+            da, db = np.concatenate([dr, dz, dn], 1), np.concatenate([dr, dz, dn * r], 1)
+            dh_next = dh * z
+        dx[:, t] = da @ w_ih
+        dh_next = dh_next + db @ w_hh
+        dw_ih += da.T @ x[:, t]
+        dw_hh += db.T @ h
+        db_ih += da.sum(0)
+        db_hh += db.sum(0)
+    return y, dx, (dw_ih, dw_hh, db_ih, db_hh)

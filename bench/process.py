@@ -49,11 +49,13 @@ class Process:
     Attributes:
         name: of the library.
         version: what the library says its version is, once `start` was received.
+        cpu: processor seconds it had used by its last answer.
     """
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
         self.version = ""
+        self.cpu = 0.0
         environment = dict(os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)))
         if name != OWN:
             environment.update(_ISA_VARIABLES.get(os.environ.get("MEDKERN_ISA", ""), {}))
@@ -82,6 +84,7 @@ class Process:
         if not line:
             raise WorkerError(f"{self.name}: its process has ended")
         answer: dict[str, Any] = json.loads(line)
+        self.cpu = answer.pop("cpu")
         if "error" in answer:
             raise WorkerError(f"{self.name}: {answer['error']}")
         return answer

@@ -11,6 +11,7 @@ from .cases import FAMILIES
 from .harness import Result
 from .libraries import OWN, PEERS
 
+DISTURBED = 0.05  # a share of the processors that other programs take, from which on it is said
 SLOWER = 1.1  # a case that takes so many times the best peer's time is named
 
 
@@ -28,7 +29,7 @@ def milliseconds(seconds: float) -> str:
 
 def lines(results: Iterable[Result], peers: Sequence[str]) -> Iterator[str]:
     """Lines for a terminal, as the results come: ours, then each peer's time over ours."""
-    heads = "".join(f" {peer:>8}" for peer in peers)
+    heads = "".join(f" {peer:>11}" for peer in peers)
     best = f" {'best':>6}" if peers else ""
     yield f"{'case':<32} {'ms':>8} {'spread':>6} {'rate':>7} {'':<7} {'of peak':>7}{heads}{best} {'error':>8}"
     family = ""
@@ -37,14 +38,16 @@ def lines(results: Iterable[Result], peers: Sequence[str]) -> Iterator[str]:
             family = r.family
             yield f"-- {family}: {FAMILIES[family].title}"
         own = r.timings[OWN]
-        ratios = "".join(f" {r.ratios[p]:8.2f}" if p in r.ratios else f" {'':>8}" for p in peers)
+        ratios = "".join(f" {r.ratios[p]:11.2f}" if p in r.ratios else f" {'':>11}" for p in peers)
         best = f" {r.best[1]:6.2f}" if r.best else f" {'':>6}" if peers else ""
         yield (
             f"{r.name:<32} {milliseconds(own.seconds):>8} {own.spread:6.1%} {r.rate:7.1f} {r.unit:<7} "
             f"{r.share:7.1%}{ratios}{best} {own.error:8.1e}"
         )
-        for name, failure in r.failures.items():
-            yield f"    {name}: {failure}"
+        for failure in r.failures.values():
+            yield f"    {failure}"
+        if r.disturbed > DISTURBED:
+            yield f"    other programs took {r.disturbed:.0%} of the processors"
 
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -109,23 +112,30 @@ def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def markdown(report: dict[str, Any], results: Sequence[Result], notes: Sequence[str]) -> str:
-    """The page that `bench/results` keeps."""
-    machine, peak = report["machine"], report["peak"]
+def heading(about: dict[str, Any]) -> list[str]:
+    """The first lines of the page: what was measured on what."""
+    machine, peak = about["machine"], about["peak"]
     caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
-    libraries = ", ".join(f"{name} {version}" for name, version in report["libraries"].items())
     page = [
         f"# medkern on {machine['processor']}",
         "",
-        f"{machine['date']}; {report['threads']} threads, {report['isa']}; caches {caches}; "
-        f"{machine['memory_gib']} GiB; {machine['system']}; Python {machine['python']}. Measured peak: "
-        f"{peak['gflops']:.0f} GFLOP/s float32, copy {peak['gbytes']:.0f} GB/s (read and written).",
-        "",
-        f"Libraries: {libraries}.",
-        "",
-        *notes,
+        f"{machine['date']}; {about['threads']} threads, {about['isa']}; caches {caches}; "
+        f"{machine['memory_gib']} GiB; {machine['system']}; Python {machine['python']}.",
         "",
     ]
+    if peak is not None:
+        page += [
+            f"Measured peak: {peak['gflops']:.0f} GFLOP/s float32, copy {peak['gbytes']:.0f} GB/s (read and "
+            "written).",
+            "",
+        ]
+    libraries = ", ".join(f"{name} {version}" for name, version in about["libraries"].items())
+    return [*page, f"Libraries: {libraries}.", ""] if libraries else page
+
+
+def markdown(results: Sequence[Result]) -> list[str]:
+    """The cases' part of the page that `bench/results` keeps."""
+    page: list[str] = []
     rows = summary(results)
     if rows:
         page += [
@@ -143,6 +153,9 @@ def markdown(report: dict[str, Any], results: Sequence[Result], notes: Sequence[
         page += ["", f"## Slower than {SLOWER} times the best peer", ""]
         page += [f"- {r.name}: {1 / r.best[1]:.2f} times {r.best[0]}" for r in named if r.best] or ["None."]
         page.append("")
+    disturbed = [f"{r.name} ({r.disturbed:.0%})" for r in results if r.disturbed > DISTURBED]
+    if disturbed:
+        page += ["Measured while other programs used the processors: " + ", ".join(disturbed) + ".", ""]
     present = [p for p in PEERS if any(p in r.timings for r in results)]
     for name, family in FAMILIES.items():
         mine = [r for r in results if r.family == name]
@@ -167,4 +180,4 @@ def markdown(report: dict[str, Any], results: Sequence[Result], notes: Sequence[
                 f"{r.share:.0%} |{cells} {best} | {own.error:.1e} |"
             )
         page.append("")
-    return "\n".join(page)
+    return page

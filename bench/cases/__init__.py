@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..case import Case
-from . import conv, gemm
+from . import conv, gemm, network, recurrent, stream
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,28 @@ FAMILIES = {
     "transposed": Family("transposed convolution forward, weights prepared", 1.5),
     "transposed_plain": Family("the same without preparation, against PyTorch", 1.5),
     "transposed_gradients": Family("the same, input and weight gradients together", 1.5),
+    "bandwidth": Family(
+        "pooling, unpooling, resize, norm + ReLU, softmax, pointwise, with gradients", 1.5, bandwidth=0.8
+    ),
     "gemm": Family("square matrix products", 1.0),
     "linear": Family("fully connected layers, weights prepared", 1.3),
+    "sequence": Family("LSTM and GRU sequences, weights prepared", 1.5),
+    "sequence_plain": Family("the same without preparation, against PyTorch", 1.5),
+    "sequence_gradients": Family("the same, forward and backward", 1.5),
+    "cell": Family("LSTM and GRU cells", 2.0),
+    "unet_predict": Family("U-Net inference", 1.8),
+    "unet_step": Family("U-Net training step", 1.7),
+    "small_predict": Family("ResNet-18, small CNN and text classifiers, inference", 1.3),
+    "small_step": Family("the same and DCGAN, training step", 1.3),
 }
 
 # Kind of case, also the file it is in -> its cases.
-KINDS: dict[str, list[Case]] = {"conv": conv.CASES, "gemm": gemm.CASES}
+KINDS: dict[str, list[Case]] = {
+    "conv": conv.CASES,
+    "stream": stream.CASES,
+    "gemm": gemm.CASES,
+    "recurrent": recurrent.CASES,
+    "network": network.CASES,
+}
 
 CASES = [case for cases in KINDS.values() for case in cases]

@@ -28,6 +28,6 @@ def context(s: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def arrays(result: Any) -> list[np.ndarray]:
+def arrays(result: Any, operation: ModuleType, s: Any) -> list[np.ndarray]:
     """The results."""
     return list(result) if isinstance(result, (list, tuple)) else [result]

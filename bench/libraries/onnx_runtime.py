@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..case import Arrays
-from ..graph import Graph
+from ..graph import Graph, read_feeds
 
 _threads = 1
 
@@ -38,12 +38,29 @@ def session(model: bytes | str) -> Any:
 
 def prepare(operation: ModuleType, s: Any, a: Arrays) -> Callable[[], Any] | None:
     """The function that is timed."""
-    make = getattr(operation, "by_onnx", None)
-    if make is None or s.gradients:
-        return None
     graph = Graph()
-    outputs = make(s, a, graph)
-    return bound(session(graph.model(outputs)), graph.feeds)
+    outputs = exported(operation, s, a, graph)
+    return bound(session(graph.model(outputs)), graph.feeds) if outputs else None
+
+
+def exported(operation: ModuleType, s: Any, a: Arrays, graph: Graph) -> list[str]:
+    """Adds the case to a graph; its results, none where ONNX can't compute it."""
+    make = getattr(operation, "by_onnx", None)
+    return [] if make is None or s.gradients else make(s, a, graph)
+
+
+def export(operation: ModuleType, s: Any, a: Arrays, path: str) -> bool:
+    """Writes the model and its inputs to files; whether there is one."""
+    graph = Graph()
+    outputs = exported(operation, s, a, graph)
+    if outputs:
+        graph.write(outputs, path)
+    return bool(outputs)
+
+
+def load(path: str) -> Callable[[], Any]:
+    """The function that runs what `export` wrote."""
+    return bound(session(path), read_feeds(path))
 
 
 def bound(running: Any, feeds: list[np.ndarray]) -> Callable[[], Any]:
@@ -73,6 +90,8 @@ def context(s: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def arrays(result: Any) -> list[np.ndarray]:
-    """The results as NumPy arrays."""
-    return [x.numpy() for x in result]
+def arrays(result: Any, operation: ModuleType, s: Any) -> list[np.ndarray]:
+    """The results as NumPy arrays in PyTorch's shapes."""
+    found = [x.numpy() for x in result]
+    adapt = getattr(operation, "from_onnx", None)
+    return found if adapt is None else adapt(s, found)

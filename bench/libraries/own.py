@@ -30,7 +30,7 @@ def context(s: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def arrays(result: Any) -> list[np.ndarray]:
+def arrays(result: Any, operation: ModuleType, s: Any) -> list[np.ndarray]:
     """The results as NumPy arrays."""
     results = result if isinstance(result, (list, tuple)) else [result]
     return [np.asarray(x) for x in results]

@@ -50,7 +50,7 @@ def context(s: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if s.gradients else torch.inference_mode()
 
 
-def arrays(result: Any) -> list[np.ndarray]:
+def arrays(result: Any, operation: ModuleType, s: Any) -> list[np.ndarray]:
     """The results as NumPy arrays."""
     results = result if isinstance(result, (list, tuple)) else [result]
     return [x.detach().numpy() for x in results]

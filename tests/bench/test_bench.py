@@ -17,7 +17,7 @@ class FakeProcess:
     """A library in this process: the worker's own code, its messages lines of JSON as over a pipe."""
 
     def __init__(self, name, module):
-        self.name, self.version = name, "0"
+        self.name, self.version, self.cpu = name, "0", 0.0
         self.worker = worker.Worker(libraries.OWN, 1)
         self.worker._module = module
         self.asked = []
@@ -55,7 +55,7 @@ class Oracle:
     def context(self, sizes):
         return np.errstate()
 
-    def arrays(self, result):
+    def arrays(self, result, operation, sizes):
         return result
 
 
@@ -162,7 +162,7 @@ def test_slow_cases_are_named():
     assert "  slow: 2.00 x torch" in list(report.summary_lines(results))
 
 
-def test_the_page_holds_every_case_and_note():
+def test_the_page_holds_every_case():
     machine = {"processor": "P", "caches": {"L1d": "48K"}, "memory_gib": 1, "system": "S", "python": "3"}
     made = {
         "machine": {**machine, "date": "2000-01-01"},
@@ -171,8 +171,10 @@ def test_the_page_holds_every_case_and_note():
         "threads": 2,
         "isa": "avx512",
     }
-    page = report.markdown(made, [result("a", torch=3.0), result("b", torch=0.5)], ["A note."])
-    assert "A note." in page and "- b: 2.00 times torch" in page
+    lines = report.markdown([result("a", torch=3.0), result("b", torch=0.5)])
+    page = "\n".join([*report.heading(made), *lines])
+    assert "Libraries: medkern 0, torch 2." in page and "100 GFLOP/s" in page and "L1d 48K" in page
+    assert "- b: 2.00 times torch" in page
     assert "| a | 1000.0 | 10.0% | 1.0 GFLOP/s | 50% | 3000.0 | 3.00 | 3.00 torch | 0.0e+00 |" in page
     widths = {line.count("|") for line in page.splitlines() if line.startswith(("| case", "| a", "| b"))}
     assert len(widths) == 1

@@ -70,6 +70,35 @@ def test_against_the_formula(isa, rng, shape, outputs, padding, layout):
     assert_within_units(dx, expected, sums)
 
 
+# Weights too many to be kept transformed. Rows of tiles make two groups, two waves, and slices.
+LARGE = [((1, 300, 1, 270), 272), ((2, 2048, 1, 148), 40), ((2, 150, 3, 4, 6), 170), ((1, 290, 13, 5), 260)]
+
+
+@pytest.mark.parametrize("layout", FORMATS[:2])
+@pytest.mark.parametrize("shape,outputs", LARGE)
+def test_many_channels(isa, rng, shape, outputs, layout):
+    rank = len(shape) - 2
+    window = ([1] * rank, [ONE] * rank, [1] * rank, 1)
+    x, bias = layout(normal(rng, *shape)), normal(rng, outputs)
+    weight = normal(rng, outputs, shape[1], *[3] * rank)
+    plan = kernels.conv_plan(weight, bias, *window)
+    assert plan.nbytes < 2 * weight.nbytes
+    direct = FORWARD[rank](x, weight, bias, *window, algorithm="direct").astype(np.float64)
+    sums = FORWARD[rank](np.abs(x), np.abs(weight), np.abs(bias), *window, algorithm="direct")
+    y = plan(x)
+    assert (y != direct).any()
+    assert_within_units(y, direct, sums)
+    for i in range(len(x)):
+        np.testing.assert_array_equal(plan(x[i : i + 1])[0], y[i])
+    plain = FORWARD[rank](x, weight, bias, *window)
+    assert (plain == y).all() or (plain == direct).all()
+    dx = kernels.conv_plan(weight, None, *window, transposed=True)(y)
+    direct = kernels.conv_backward_input(y, weight, shape, *window, algorithm="direct")
+    sums = kernels.conv_backward_input(np.abs(y), np.abs(weight), shape, *window, algorithm="direct")
+    assert (dx != direct).any()
+    assert_within_units(dx, direct.astype(np.float64), sums)
+
+
 def test_plain_calls_take_it_too(isa, rng):
     x, weight = normal(rng, 1, 32, 16, 16), normal(rng, 32, 32, 3, 3)
     plan = kernels.conv_plan(weight, padding=1)

@@ -23,7 +23,9 @@ struct ConvAlgorithm {
   void (*run)(const ConvArgs&);
 };
 
+extern const ConvAlgorithm depthwise_algorithm;
 extern const ConvAlgorithm direct_algorithm;
 extern const ConvAlgorithm winograd_algorithm;
+extern const ConvAlgorithm winograd_panels_algorithm;
 
 }  // namespace medkern::MK_ISA

@@ -1,23 +1,22 @@
 // Convolution term by term, forward and backward with respect to the input (so also transposed), as
 // implicit GEMM: conv.h has the formula.
 //
-// The source is channels-last with its padding (source.simd.h), so that for each tap the rows of
-// matrix a are pixels, read where they lie; weights are packed as panels of b,
-// [tap][channel][result channel]. With one group and taps side by side, a row of taps is one run of
-// taps * channels.
+// For each tap the rows of matrix a are pixels, read where they lie in the source or in a task's
+// copy (boxes.simd.h); weights are packed as panels of b, [tap][channel][result channel]. With one
+// group and taps side by side, a row of taps is one run of taps * channels. Where channels are few,
+// every tap and channel has an offset of its own (scattered.simd.h).
 //
-// Loops: classes; tasks of some rows of pixels by some panels; in a task panels, blocks of taps
-// (those that stay in the L2 cache), rows, tiles of up to kTileRows pixels by one panel, which sum
-// over taps and channels in registers. Bias and activation join the last block. Work 2 pixels taps
-// channels result-channels flops. Memory: the source is read from cache once per panel, written
-// once before if it is copied; the result is written once. Numerics: for each element, chains of
+// Loops: tasks of a box of pixels by some panels; in a task classes, panels, blocks of taps (those
+// that stay in the L2 cache), rows, tiles of up to kTileRows pixels by one panel, which sum over
+// taps and channels in registers. Bias and activation join the last block. Work 2 pixels taps
+// channels result-channels flops. Memory: the source is read from the L2 cache once per panel,
+// copied to it once per task; the result is written once. Numerics: for each element, chains of
 // fma over (taps, channels), each of a length that depends on kernel and channels only, added one
 // after the other.
 #include "core/parallel.h"
 #include "kernels/conv/algorithm.simd.h"
-#include "kernels/conv/depthwise.simd.h"
-#include "kernels/conv/pass.simd.h"
-#include "kernels/conv/source.simd.h"
+#include "kernels/conv/boxes.simd.h"
+#include "kernels/conv/scattered.simd.h"
 #include "kernels/gemm/tile.simd.h"
 
 namespace medkern::MK_ISA {
@@ -25,19 +24,20 @@ namespace {
 
 // Steps of k in a block: with a panel of float32 up to 288 KiB of packed weights.
 constexpr int64_t kBlockSteps = 2304;
-// Pixels of one tile row at a time.
-constexpr int64_t kSegment = 16 * kTileRows;
-// Bytes of the source and number of pixels that a task takes.
-constexpr int64_t kTaskBytes = 256 << 10;
-constexpr int64_t kFewestTaskPixels = 256, kMostTaskPixels = 4096;
-constexpr int64_t kFewTasks = 16;
+// Bytes of the source and number of pixels that a box may have, and pixels it may have whatever
+// they read.
+constexpr int64_t kBoxBytes = 256 << 10;
+constexpr int64_t kMostPixels = 4096, kFewPixels = 4 * kTileRows;
+constexpr int64_t kFewTasks = 24;
 constexpr int64_t kPackedChannels = 16;
+// Up to so many channels of a group, and steps in all, are read with an offset each.
+constexpr int64_t kScatteredChannels = 8, kScatteredSteps = 2048;
 
 int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
 
-// Every channel on its own.
-bool is_depthwise(const ConvArgs& a) {
-  return a.groups > 1 && a.groups == a.source.c && a.groups == a.result.c;
+bool is_scattered(const ConvArgs& a) {
+  const int64_t channels = a.source.c / a.groups;
+  return channels <= kScatteredChannels && channels * taps_of(a.window) <= kScatteredSteps;
 }
 
 // Where the packed weights of a tap lie.
@@ -58,51 +58,12 @@ struct Packed {
 template <class T>
 Packed<T> packed_of(const ConvArgs& a, const void* base) {
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
-  const int64_t columns = is_depthwise(a) ? 1 : padded_columns<T>(results);
   Pieces pieces{const_cast<void*>(base)};
   Packed<T> p;
-  p.weights = pieces.take<T>(taps_of(a.window) * a.groups * channels * columns);
+  p.weights = pieces.take<T>(taps_of(a.window) * a.groups * channels * padded_columns<T>(results));
   p.places = pieces.take<TapPlace>(taps_of(a.window));
   p.bytes = pieces.used;
   return p;
-}
-
-template <class T>
-struct Scratch {
-  T* source;
-  int64_t* offsets;
-  size_t bytes;
-};
-
-template <class T>
-Scratch<T> scratch_of(const ConvArgs& a) {
-  const bool in_place = read_in_place(a.source, a.region);
-  Pieces pieces{a.workspace};
-  Scratch<T> s;
-  s.source = pieces.take<T>(in_place ? 0 : copied_elements(a.source, a.region, a.source.c));
-  s.offsets = pieces.take<int64_t>(taps_of(a.window));
-  s.bytes = pieces.used;
-  return s;
-}
-
-// Calls visit(class of d, of h, of w) for each class.
-template <class Visit>
-MK_INLINE void for_each_class(const ConvArgs& a, Visit visit) {
-  const int64_t counts[3] = {axis_classes(a, 0), axis_classes(a, 1), axis_classes(a, 2)};
-  for (int64_t d = 0; d < counts[0]; ++d)
-    for (int64_t h = 0; h < counts[1]; ++h)
-      for (int64_t w = 0; w < counts[2]; ++w) {
-        const AxisClass c[3] = {axis_class(a, 0, d), axis_class(a, 1, h), axis_class(a, 2, w)};
-        visit(c);
-      }
-}
-
-// Taps of the classes that are packed before this one: all taps of smaller classes of d, this d's
-// of smaller classes of h, this d's and h's of smaller ones of w.
-int64_t taps_before(const ConvArgs& a, const AxisClass c[3]) {
-  const int64_t* kernel = a.window.kernel;
-  return (c[0].taps_before * kernel[1] + c[0].taps * c[1].taps_before) * kernel[2] +
-         c[0].taps * c[1].taps * c[2].taps_before;
 }
 
 void place_taps(const ConvArgs& a, TapPlace* places) {
@@ -116,38 +77,30 @@ void place_taps(const ConvArgs& a, TapPlace* places) {
         const AxisClass c[3] = {class_of_tap(a, 0, d), class_of_tap(a, 1, h),
                                 class_of_tap(a, 2, w)};
         places[(d * kernel[1] + h) * kernel[2] + w] = {
-            .before = taps_before(a, c),
+            .before = taps_before(a.window, c),
             .taps = c[0].taps * c[1].taps * c[2].taps,
             .number = (number(c[0], d) * c[1].taps + number(c[1], h)) * c[2].taps + number(c[2], w),
         };
       }
 }
 
-// Depthwise: [tap][channel].
-template <class T>
-void pack_depthwise(const ConvArgs& a, const TapPlace* places, T* packed) {
-  const int64_t taps = taps_of(a.window);
-  for (int64_t t = 0; t < taps; ++t) {
-    T* to = packed + (places[t].before + places[t].number) * a.groups;
-    for (int64_t c = 0; c < a.groups; ++c) to[c] = static_cast<const T*>(a.weight)[c * taps + t];
-  }
-}
-
 // Packs all weights: by class, group, panel; in a panel [tap][channel][result channel].
 template <class T>
-void pack_weights(const ConvArgs& a, const TapPlace* places, T* packed) {
+void pack_of(const ConvArgs& a, void* base) {
   constexpr int64_t kLanes = Vec<T>::kLanes;
+  const Packed<T> packed = packed_of<T>(a, base);
+  place_taps(a, packed.places);
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
   const int64_t taps = taps_of(a.window), padded = padded_columns<T>(results);
   const int64_t work = a.groups * padded * channels * taps;
   // kLanes result channels from `result` on, of one tap and channel.
   const auto store = [&](int64_t group, int64_t tap, int64_t channel, int64_t result, Vec<T> v) {
-    const TapPlace& p = places[tap];
+    const TapPlace& p = packed.places[tap];
     const int64_t panel = result / kPanel<T> * kPanel<T>;
     const int64_t group_at = (p.before * a.groups + group * p.taps) * channels * padded;
     const int64_t row = p.number * channels + channel;
-    v.store(packed + group_at + panel * p.taps * channels + row * panel_width<T>(results - panel) +
-            result - panel);
+    v.store(packed.weights + group_at + panel * p.taps * channels +
+            row * panel_width<T>(results - panel) + result - panel);
   };
   const T* weight = static_cast<const T*>(a.weight);
   if (a.backward) {  // weight[channel][result][tap]; in blocks of channels, to read whole pages
@@ -167,182 +120,225 @@ void pack_weights(const ConvArgs& a, const TapPlace* places, T* packed) {
     const int64_t vectors = padded / kLanes, columns = channels * taps;
     parallel_for(a.groups * vectors, work, [&](int64_t task, int) {
       const int64_t group = task / vectors, r = task % vectors * kLanes;
+      int64_t tap = 0, channel = 0;
       for_each_column(weight + (group * results + r) * columns, columns,
-                      smaller(results - r, kLanes), columns,
-                      [&](int64_t i, Vec<T> v) { store(group, i % taps, i / taps, r, v); });
+                      smaller(results - r, kLanes), columns, [&](int64_t, Vec<T> v) {
+                        store(group, tap, channel, r, v);
+                        if (++tap == taps) tap = 0, ++channel;
+                      });
     });
   }
 }
 
-// A panel, and a block of the sum over steps and k.
+// What all tiles of a class have in common, and a block of its sum.
 template <class T>
 struct Part {
-  int64_t group, column, columns;  // of the result's channels, within the group
+  const T* weights;  // of the class and group
+  const T* bias;     // of the group, or nullptr
+  bool relu;
+  int64_t results;           // channels of the group
+  int64_t column, columns;   // those of the panel
+  int64_t all_steps, all_k;  // runs, and their length
+  const int64_t* offsets;    // of the runs
   int64_t first_step, steps, first_k, k;
   bool first, last;  // block of the sum, so bias and activation join the last
+  bool scattered;
+  int64_t result_step, result_channel;
 };
 
+// A tile's results on their way to channels that don't lie side by side.
 template <class T>
-MK_INLINE void run_row(const Pass<T>& p, const Part<T>& part, const T* source, T* result,
+MK_INLINE void store_channels(const Part<T>& part, const T* staged, int64_t rows, T* to) {
+  const int64_t step = part.result_step, channel = part.result_channel;
+  if (step == 1) {
+    constexpr int64_t kLanes = Vec<T>::kLanes;
+    for (int64_t i = 0; i < rows; i += kLanes) {
+      const int64_t lanes = smaller(rows - i, kLanes);
+      for_each_column(staged + i * kPanel<T>, kPanel<T>, lanes, part.columns,
+                      [&](int64_t j, Vec<T> v) { v.store(to + j * channel + i, lanes); });
+    }
+  } else {
+    for (int64_t j = 0; j < part.columns; ++j)
+      for (int64_t r = 0; r < rows; ++r) to[r * step + j * channel] = staged[r * kPanel<T> + j];
+  }
+}
+
+// One row of pixels of a panel.
+template <class T>
+MK_INLINE void run_row(const Part<T>& part, const T* source, int64_t step, T* result,
                        int64_t pixels) {
-  alignas(64) T staged[kTileRows * kPanel<T>];
+  // Rows in whole vectors, as they are transposed.
+  alignas(64)
+      T staged[(kTileRows + Vec<T>::kLanes - 1) / Vec<T>::kLanes * Vec<T>::kLanes * kPanel<T>];
   const int64_t width = panel_width<T>(part.columns);
-  const int64_t column = part.group * p.results + part.column;
-  const bool direct = p.result_channel == 1;
-  const T* b = p.weights + part.group * p.steps * p.k * padded_columns<T>(p.results) +
-               part.column * p.steps * p.k + (part.first_step * p.k + part.first_k) * width;
+  const bool direct = part.result_channel == 1;
+  const T* bias = part.last && part.bias != nullptr ? part.bias + part.column : nullptr;
+  const T* b = part.weights + part.column * part.all_steps * part.all_k +
+               (part.first_step * part.all_k + part.first_k) * width;
   const int64_t tiles = tiles_in(pixels);
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t first = tile_start(i, tiles, pixels);
     const int64_t rows = tile_start(i + 1, tiles, pixels) - first;
-    T* at = result + first * p.result_step[3] + column * p.result_channel;
+    T* at = result + first * part.result_step + part.column * part.result_channel;
     if (!direct && !part.first) {
       for (int64_t j = 0; j < part.columns; ++j)
         for (int64_t r = 0; r < rows; ++r)
-          staged[r * kPanel<T> + j] = at[r * p.result_step[3] + j * p.result_channel];
+          staged[r * kPanel<T> + j] = at[r * part.result_step + j * part.result_channel];
     }
-    run_tile(Tile<T>{
-        .a = source + part.group * p.channels + first * p.source_step[3] + part.first_k,
-        .a_row = p.source_step[3],
+    const Tile<T> tile{
+        .a = source + first * step + part.first_k,
+        .a_row = step,
         .a_col = 1,
         .b = b,
         .b_row = width,
         .c = direct ? at : staged,
-        .c_row = direct ? p.result_step[3] : kPanel<T>,
+        .c_row = direct ? part.result_step : kPanel<T>,
         .k = part.k,
         .steps = part.steps,
-        .a_offset = p.offsets + part.first_step,
+        .a_offset = part.offsets + part.first_step,
         .rows = rows,
         .columns = part.columns,
         .accumulate = !part.first,
-        .bias = part.last && p.bias != nullptr ? p.bias + column : nullptr,
-        .relu = part.last && p.relu,
-    });
-    if (!direct) {
-      for (int64_t j = 0; j < part.columns; ++j)
-        for (int64_t r = 0; r < rows; ++r)
-          at[r * p.result_step[3] + j * p.result_channel] = staged[r * kPanel<T> + j];
-    }
+        .bias = bias,
+        .relu = part.last && part.relu,
+    };
+    part.scattered ? run_scattered_tile(tile) : run_tile(tile);
+    if (!direct) store_channels(part, staged, rows, at);
   }
 }
 
-// Calls part(block) for the blocks in which a sum over steps and k is taken: whole steps, or, where
-// one step alone is too long, parts of it.
+// Calls visit(block) for the blocks in which a sum over steps and k is taken: whole steps, or,
+// where one step alone is too long, parts of it.
 template <class T, class Visit>
-MK_INLINE void for_each_block(const Pass<T>& p, Part<T> part, Visit visit) {
-  const int64_t pieces = larger(divide_up(p.k, kBlockSteps), 1);  // of a step
-  const int64_t together = pieces > 1 ? 1 : larger(kBlockSteps / larger(p.k, 1), 1);
+MK_INLINE void for_each_block(Part<T> part, Visit visit) {
+  const int64_t pieces = larger(divide_up(part.all_k, kBlockSteps), 1);  // of a step
+  const int64_t together = pieces > 1 ? 1 : larger(kBlockSteps / larger(part.all_k, 1), 1);
   part.first_step = 0;
   do {
-    part.steps = smaller(p.steps - part.first_step, together);
+    part.steps = smaller(part.all_steps - part.first_step, together);
     for (int64_t piece = 0; piece < pieces; ++piece) {
-      part.first_k = tile_start(piece, pieces, p.k);
-      part.k = tile_start(piece + 1, pieces, p.k) - part.first_k;
+      part.first_k = tile_start(piece, pieces, part.all_k);
+      part.k = tile_start(piece + 1, pieces, part.all_k) - part.first_k;
       part.first = part.first_step == 0 && piece == 0;
-      part.last = part.first_step + part.steps >= p.steps && piece == pieces - 1;
+      part.last = part.first_step + part.steps >= part.all_steps && piece == pieces - 1;
       visit(part);
     }
     part.first_step += together;
-  } while (part.first_step < p.steps);
+  } while (part.first_step < part.all_steps);
 }
 
+// How the work is cut into tasks, and scratch memory.
 template <class T>
-void run_pass(const Pass<T>& p) {
-  const int64_t pixels = p.count[0] * p.count[1] * p.count[2] * p.count[3];
-  if (pixels == 0) return;
-  const int64_t segments = divide_up(p.count[3], kSegment);  // of a row
-  const int64_t units = p.count[0] * p.count[1] * p.count[2] * segments;
-  const int64_t unit_pixels = divide_up(p.count[3], segments);
-  const int64_t pixel_bytes = larger(p.groups * p.channels, 1) * sizeof(T);
-  int64_t task_pixels = kTaskBytes / pixel_bytes;
-  task_pixels = larger(smaller(task_pixels, kMostTaskPixels), kFewestTaskPixels);
-  const int64_t units_each = larger(task_pixels / unit_pixels, 1);
-  const int64_t unit_blocks = divide_up(units, units_each);
-  const int64_t panels = panels_in<T>(p.results);
-  const int64_t panel_blocks = smaller(panels, divide_up(kFewTasks, unit_blocks * p.groups));
-  const int64_t tasks = unit_blocks * p.groups * panel_blocks;
-  const int64_t work = 2 * pixels * p.groups * p.results * larger(p.k * p.steps, 1);
-  parallel_for(tasks, work, [&](int64_t task, int) {
-    const int64_t block = task % unit_blocks, group = task / unit_blocks % p.groups;
-    const int64_t panel_block = task / unit_blocks / p.groups;
-    const int64_t first_panel = tile_start(panel_block, panel_blocks, panels);
-    const int64_t last_panel = tile_start(panel_block + 1, panel_blocks, panels);
-    const int64_t first_unit = block * units_each;
-    const int64_t last_unit = smaller(first_unit + units_each, units);
-    for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-      Part<T> whole{};
-      whole.group = group;
-      whole.column = panel * kPanel<T>;
-      whole.columns = smaller(p.results - whole.column, kPanel<T>);
-      for_each_block(p, whole, [&](const Part<T>& part) {
-        for (int64_t unit = first_unit; unit < last_unit; ++unit) {
-          const int64_t row = unit / segments, segment = unit % segments;
-          const int64_t w = tile_start(segment, segments, p.count[3]);
-          run_row(p, part,
-                  p.source + row_offset(p.count, p.source_step, row) + w * p.source_step[3],
-                  p.result + row_offset(p.count, p.result_step, row) + w * p.result_step[3],
-                  tile_start(segment + 1, segments, p.count[3]) - w);
-        }
-      });
-    }
-  });
-}
+struct Plan {
+  Boxes boxes;
+  int64_t panels, panel_blocks;
+  bool scattered;
+  int64_t offsets;  // numbers of them
+  T* copies;        // a box's for each worker
+  int64_t* all_offsets;
+  size_t bytes;
+};
 
 template <class T>
-void pack_of(const ConvArgs& a, void* base) {
-  const Packed<T> packed = packed_of<T>(a, base);
-  place_taps(a, packed.places);
-  if (is_depthwise(a)) {
-    pack_depthwise<T>(a, packed.places, packed.weights);
-  } else {
-    pack_weights<T>(a, packed.places, packed.weights);
+Plan<T> plan_of(const ConvArgs& a) {
+  Plan<T> p{};
+  const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
+  p.scattered = is_scattered(a);
+  p.boxes = boxes_of(a, p.scattered, a.source.c);
+  p.panels = panels_in<T>(results);
+  p.panel_blocks = 1;
+  const int64_t pixels =
+      p.boxes.cut[0].count * p.boxes.cut[1].count * p.boxes.cut[2].count * p.boxes.cut[3].count;
+  const int64_t most_elements = kBoxBytes / static_cast<int64_t>(sizeof(T));
+  cut_boxes(p.boxes, kMostPixels, most_elements, kFewPixels);
+  // If these are few tasks, what is smaller is read more often: weights or source.
+  const int64_t weights = taps_of(a.window) * channels * results;
+  const int64_t source =
+      a.source.n * a.source.c * a.source.size[0] * a.source.size[1] * a.source.size[2];
+  const auto cut_panels = [&] {
+    p.panel_blocks = smaller(p.panels, divide_up(kFewTasks, p.boxes.number * a.groups));
+  };
+  if (weights > source) cut_panels();
+  const int64_t boxes = divide_up(kFewTasks, larger(p.panel_blocks * a.groups, 1));
+  if (p.boxes.number < boxes) {
+    cut_boxes(p.boxes, larger(divide_up(pixels, boxes), kFewPixels), most_elements, kFewPixels);
+    cut_panels();
   }
+  p.offsets = taps_of(a.window) * (p.scattered ? channels : 1);
+  Pieces pieces{a.workspace};
+  p.copies = pieces.take<T>(p.boxes.elements * max_workers());
+  p.all_offsets = pieces.take<int64_t>(p.offsets * max_workers());
+  p.bytes = pieces.used;
+  return p;
+}
+
+// Fills in the runs of a class.
+template <class T>
+MK_INLINE void list_runs(const ConvArgs& a, const Plan<T>& p, const Box<T>& box, int64_t* offsets,
+                         Part<T>& part) {
+  const int64_t channels = a.source.c / a.groups;
+  // Taps that are neighbors are one run if a pixel has only the group's channels.
+  const bool merged =
+      !p.scattered && a.groups == 1 && (box.taps[2] <= 1 || box.tap_step[2] == channels);
+  const int64_t runs = merged ? smaller(box.taps[2], 1) : box.taps[2];
+  const int64_t each = p.scattered ? channels : 1;
+  part.all_k = p.scattered ? 1 : merged ? box.taps[2] * channels : channels;
+  part.all_steps = 0;
+  part.offsets = offsets;
+  for (int64_t d = 0; d < box.taps[0]; ++d)
+    for (int64_t h = 0; h < box.taps[1]; ++h)
+      for (int64_t w = 0; w < runs; ++w)
+        for (int64_t c = 0; c < each; ++c)
+          offsets[part.all_steps++] = d * box.tap_step[0] + h * box.tap_step[1] +
+                                      w * box.tap_step[2] + c * box.channel_step;
 }
 
 template <class T>
 void run_of(const ConvArgs& a) {
-  const Packed<T> packed = packed_of<T>(a, a.packed);
-  const Scratch<T> scratch = scratch_of<T>(a);
+  const T* weights = packed_of<T>(a, a.packed).weights;
+  const Plan<T> p = plan_of<T>(a);
+  const Boxes& boxes = p.boxes;
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
-  const Source<T> source = read_in_place(a.source, a.region)
-                               ? source_in_place<T>(a.source)
-                               : copy_source<T>(a.source, a.region, 1, a.source.c, scratch.source);
-
-  for_each_class(a, [&](const AxisClass c[3]) {
-    Pass<T> p{};
-    // A run of taps is contiguous if they are neighbors and a pixel has only the group's channels.
-    const bool merged = a.groups == 1 && (c[2].taps <= 1 || c[2].in_tap_step == 1);
-    p.k = merged ? c[2].taps * channels : channels;
-    p.source = source.data;
-    p.result = static_cast<T*>(a.result.data);
-    p.count[0] = a.result.n;
-    p.source_step[0] = source.stride_n;
-    p.result_step[0] = a.result.stride_n;
-    for (int i = 0; i < 3; ++i) {
-      if (c[i].taps > 0) p.source += (c[i].in_first - source.origin[i]) * source.stride[i];
-      p.result += c[i].out_first * a.result.stride[i];
-      p.count[i + 1] = c[i].count;
-      p.source_step[i + 1] = c[i].in_step * source.stride[i];
-      p.result_step[i + 1] = c[i].out_step * a.result.stride[i];
-    }
-    for (int64_t d = 0; d < c[0].taps; ++d)
-      for (int64_t h = 0; h < c[1].taps; ++h)
-        for (int64_t w = 0; w < (merged && c[2].taps > 0 ? 1 : c[2].taps); ++w)
-          scratch.offsets[p.steps++] = d * c[0].in_tap_step * source.stride[0] +
-                                       h * c[1].in_tap_step * source.stride[1] +
-                                       w * c[2].in_tap_step * source.stride[2];
-    p.offsets = scratch.offsets;
-    const int64_t columns = is_depthwise(a) ? 1 : padded_columns<T>(results);
-    p.weights = packed.weights + taps_before(a, c) * a.groups * channels * columns;
-    p.bias = static_cast<const T*>(a.bias);
-    p.relu = a.activation == Activation::relu;
-    p.groups = a.groups;
-    p.channels = channels;
-    p.results = results;
-    // A single channel is contiguous, whatever its stride says.
-    p.result_channel = a.result.c == 1 ? 1 : a.result.stride_c;
-    collapse(p);
-    is_depthwise(a) ? run_depthwise(p) : run_pass(p);
+  const int64_t padded = padded_columns<T>(results);
+  const int64_t work = 2 * a.result.n * a.result.size[0] * a.result.size[1] * a.result.size[2] *
+                       a.result.c * larger(channels * taps_of(a.window), 1);
+  parallel_for(boxes.number * a.groups * p.panel_blocks, work, [&](int64_t task, int worker) {
+    const int64_t block = task % p.panel_blocks, group = task / p.panel_blocks % a.groups;
+    int64_t first[4];
+    box_first(boxes, task / p.panel_blocks / a.groups, first);
+    T* copy = p.copies + worker * boxes.elements;
+    int64_t* offsets = p.all_offsets + worker * p.offsets;
+    for_each_class<T>(a, boxes, first, copy, [&](const Box<T>& box) {
+      Part<T> whole{};
+      list_runs(a, p, box, offsets, whole);
+      whole.weights = weights + box.taps_before * a.groups * channels * padded +
+                      group * whole.all_steps * whole.all_k * padded;
+      whole.bias = a.bias == nullptr ? nullptr : static_cast<const T*>(a.bias) + group * results;
+      whole.relu = a.activation == Activation::relu;
+      whole.results = results;
+      whole.scattered = p.scattered;
+      whole.result_step = boxes.result_step[3];
+      // A single channel is contiguous, whatever its stride says.
+      whole.result_channel = a.result.c == 1 ? 1 : a.result.stride_c;
+      const T* source = box.source + group * channels * box.channel_step;
+      T* result = box.result + group * results * whole.result_channel;
+      const int64_t last_panel = tile_start(block + 1, p.panel_blocks, p.panels);
+      for (int64_t panel = tile_start(block, p.panel_blocks, p.panels); panel < last_panel;
+           ++panel) {
+        whole.column = panel * kPanel<T>;
+        whole.columns = smaller(results - whole.column, kPanel<T>);
+        for_each_block(whole, [&](const Part<T>& part) {
+          for (int64_t n = 0; n < box.count[0]; ++n)
+            for (int64_t d = 0; d < box.count[1]; ++d)
+              for (int64_t h = 0; h < box.count[2]; ++h)
+                run_row(part, source + n * box.step[0] + d * box.step[1] + h * box.step[2],
+                        box.step[3],
+                        result + n * boxes.result_step[0] + d * boxes.result_step[1] +
+                            h * boxes.result_step[2],
+                        box.count[3]);
+        });
+      }
+    });
   });
 }
 
@@ -358,7 +354,7 @@ void pack(const ConvArgs& a, void* packed) {
 }
 
 size_t workspace(const ConvArgs& a) {
-  return a.dtype == Dtype::f32 ? scratch_of<float>(a).bytes : scratch_of<double>(a).bytes;
+  return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
 }
 
 void run(const ConvArgs& a) { a.dtype == Dtype::f32 ? run_of<float>(a) : run_of<double>(a); }

@@ -22,13 +22,18 @@ MK_INLINE bool is_channels_last_image(const Image& x) {
   return (x.c == 1 || x.stride_c == 1) && (x.size[2] == 1 || x.stride[2] == x.c);
 }
 
-// Whether a region of the image can be read in place.
-MK_INLINE bool read_in_place(const Image& x, const Region& region) {
+// Whether a region has no padding.
+MK_INLINE bool is_inside(const Image& x, const Region& region) {
   bool inside = true;
   for (int i = 0; i < 3; ++i) {
     inside &= region.first[i] >= 0 && region.first[i] + region.size[i] <= x.size[i];
   }
-  return inside && is_channels_last_image(x);
+  return inside;
+}
+
+// Whether a region of the image can be read in place.
+MK_INLINE bool read_in_place(const Image& x, const Region& region) {
+  return is_inside(x, region) && is_channels_last_image(x);
 }
 
 template <class T>
@@ -45,10 +50,9 @@ MK_INLINE int64_t copied_elements(const Image& x, const Region& region, int64_t 
 
 template <class T>
 MK_INLINE void zero(T* to, int64_t count) {
-  for (int64_t i = 0; i < count; i += Vec<T>::kLanes) {
-    const int64_t rest = count - i;
-    Vec<T>::zero().store(to + i, rest < Vec<T>::kLanes ? rest : Vec<T>::kLanes);
-  }
+  int64_t i = 0;
+  for (; i + Vec<T>::kLanes <= count; i += Vec<T>::kLanes) Vec<T>::zero().store(to + i);
+  if (i < count) Vec<T>::zero().store(to + i, count - i);
 }
 
 template <class T>
