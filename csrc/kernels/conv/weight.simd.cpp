@@ -272,18 +272,63 @@ void backward_weight_of(const ConvWeightArgs& a) {
   if (!p.fused) merge<T>(a, p);
 }
 
+// A 1x1 kernel whose few outputs would leave most lanes empty: x and dy change places, and the
+// result is transposed.
+template <class T>
+bool changes_places(const ConvWeightArgs& a) {
+  bool pointwise = a.groups == 1;
+  for (int i = 0; i < 3; ++i) {
+    pointwise &= a.window.kernel[i] == 1 && a.window.stride[i] == 1 && a.region.first[i] == 0 &&
+                 a.x.size[i] == a.dy.size[i];
+  }
+  return pointwise && a.dy.c < Vec<T>::kLanes && a.dy.c < a.x.c;
+}
+
+template <class T>
+ConvWeightArgs with_places_changed(const ConvWeightArgs& a) {
+  ConvWeightArgs changed = a;
+  changed.x = a.dy;
+  changed.dy = a.x;
+  Pieces pieces{a.workspace};
+  changed.dweight = pieces.take<T>(a.x.c * a.dy.c);
+  changed.workspace = pieces.take<T>(0);
+  return changed;
+}
+
+template <class T>
+size_t workspace_of(const ConvWeightArgs& a) {
+  if (!changes_places<T>(a)) return plan_of<T>(a).bytes;
+  ConvWeightArgs from_zero = a;
+  from_zero.workspace = nullptr;
+  const ConvWeightArgs changed = with_places_changed<T>(from_zero);
+  return reinterpret_cast<uintptr_t>(changed.workspace) + plan_of<T>(changed).bytes;
+}
+
+template <class T>
+void run_direct(const ConvWeightArgs& a) {
+  if (!changes_places<T>(a)) return backward_weight_of<T>(a);
+  const ConvWeightArgs changed = with_places_changed<T>(a);
+  backward_weight_of<T>(changed);
+  const T* from = static_cast<const T*>(changed.dweight);
+  for (int64_t o = 0; o < a.dy.c; ++o) {
+    for (int64_t c = 0; c < a.x.c; ++c) {
+      static_cast<T*>(a.dweight)[o * a.x.c + c] = from[c * a.dy.c + o];
+    }
+  }
+}
+
 }  // namespace
 
 size_t conv_backward_weight_workspace(const ConvWeightArgs& a) {
   if (weight_takes_winograd(a)) return weight_winograd_workspace(a);
   if (weight_is_depthwise(a)) return weight_depthwise_workspace(a);
-  return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
+  return a.dtype == Dtype::f32 ? workspace_of<float>(a) : workspace_of<double>(a);
 }
 
 void conv_backward_weight(const ConvWeightArgs& a) {
   if (weight_takes_winograd(a)) return weight_winograd(a);
   if (weight_is_depthwise(a)) return weight_depthwise(a);
-  a.dtype == Dtype::f32 ? backward_weight_of<float>(a) : backward_weight_of<double>(a);
+  a.dtype == Dtype::f32 ? run_direct<float>(a) : run_direct<double>(a);
 }
 
 }  // namespace medkern::MK_ISA
