@@ -140,7 +140,17 @@ def test_linear_and_its_gradients(isa, rng, dtype, leading):
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last, strided])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bias_backward_of_images(isa, rng, dtype, layout):
-    for shape in [(2, 3, 5), (1, 17, 9, 40), (3, 1, 30, 30), (1, 33, 3, 4, 5), (0, 3, 4), (2, 0, 4)]:
+    # Few channels, whose rows share vectors, and many; rows of several chunks, and a last short run.
+    shapes = [(2, 3, 5), (1, 17, 9, 40), (3, 1, 30, 30), (1, 33, 3, 4, 5), (0, 3, 4), (2, 0, 4)]
+    shapes += [
+        (1, 1, 70, 99),
+        (2, 5, 61, 31),
+        (1, 7, 40, 40),
+        (1, 15, 33, 33),
+        (1, 16, 29, 29),
+        (1, 48, 31, 17),
+    ]
+    for shape in shapes:
         dy = layout(rng.standard_normal(shape).astype(dtype))
         assert_close(kernels.bias_backward(dy), *reference.bias_backward(dy, 1))
 
