@@ -260,29 +260,27 @@ struct Box {
   int64_t taps_before;  // of the classes before this one
 };
 
-// Copies one row of a box: `count` positions from `first` on, `step` apart. `from` is position 0 of
-// the row in x, or nullptr if the row is padding.
+// Copies one row of a box: `count` positions from `first` on, `step` apart, of one channel or of
+// all. `from` is position 0 of the row in x, or nullptr if the row is padding.
 template <class T>
-MK_INLINE void copy_row(const Image& x, const T* from, int64_t first, int64_t step, int64_t count,
-                        int64_t pixel, T* to) {
+MK_INLINE void copy_row(const Image& x, Order order, const T* from, int64_t first, int64_t step,
+                        int64_t count, int64_t pixel, T* to) {
+  const auto copy_some = [&](int64_t position, int64_t number, T* at) {
+    order == Order::planes ? copy(from + position, at, number)
+                           : copy_pixels(x, from + position * x.stride[2], number, 1, pixel, at);
+  };
   if (step == 1) {
     int64_t begin = smaller(larger(-first, 0), count);
     int64_t end = larger(smaller(x.size[2] - first, count), begin);
     if (from == nullptr) begin = end = 0;
     zero(to, begin * pixel);
-    if (begin < end) {
-      copy_pixels(x, from + (first + begin) * x.stride[2], end - begin, 1, pixel,
-                  to + begin * pixel);
-    }
+    if (begin < end) copy_some(first + begin, end - begin, to + begin * pixel);
     zero(to + end * pixel, (count - end) * pixel);
   } else {
     for (int64_t i = 0; i < count; ++i) {
       const int64_t at = first + i * step;
-      if (from == nullptr || at < 0 || at >= x.size[2]) {
-        zero(to + i * pixel, pixel);
-      } else {
-        copy_pixels(x, from + at * x.stride[2], 1, 1, pixel, to + i * pixel);
-      }
+      const bool inside = from != nullptr && at >= 0 && at < x.size[2];
+      inside ? copy_some(at, 1, to + i * pixel) : zero(to + i * pixel, pixel);
     }
   }
 }
@@ -313,7 +311,7 @@ MK_INLINE void copy_box(const Image& x, const Boxes& b, const AxisClass c[3],
                    channel * x.stride_c + at_d * x.stride[0] + at_h * x.stride[1];
           }
           for (int64_t i = 0; i < pieces; ++i, to += piece * pixel) {
-            copy_row(x, from, position(2, i * piece), step, piece, pixel, to);
+            copy_row(x, b.order, from, position(2, i * piece), step, piece, pixel, to);
           }
         }
 }
