@@ -52,6 +52,13 @@ MK_INLINE CopyAxis copy_axis(int64_t in_step, int64_t in_tap_step, int64_t taps,
   return {span, in_step, in_tap_step, false};
 }
 
+// Whether all pixels of a channels-last image begin at whole vectors.
+template <class T>
+MK_INLINE bool is_aligned(const Image& x) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(x.data);
+  return address % (Vec<T>::kLanes * sizeof(T)) == 0 && x.c % Vec<T>::kLanes == 0;
+}
+
 MK_INLINE int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
 
 // Taps of the classes before this one: all taps of smaller classes of d, this d's of smaller
@@ -87,8 +94,9 @@ MK_INLINE TapPlace place_of_tap(const ConvArgs& a, int64_t tap) {
 }
 
 // Describes the boxes of a convolution, not cut yet. A kernel that takes channels in planes may
-// get them so; one that doesn't gets them side by side, `pixel` elements per pixel.
-MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
+// get them so; one that doesn't gets them side by side, `pixel` elements per pixel, in any case as
+// a copy if `copies`.
+MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel, bool copies) {
   const Image &x = a.source, &y = a.result;
   Boxes b{};
   b.cut[0].count = y.n;
@@ -120,7 +128,7 @@ MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
   const bool planes = takes_planes && !last && (x.size[2] == 1 || x.stride[2] == 1);
   b.order = planes ? Order::planes : Order::channels_last;
   b.pixel = planes ? x.c : pixel;
-  b.readable = planes || (last && pixel == x.c);
+  b.readable = planes || (last && pixel == x.c && !copies);
   b.in_place = b.readable && is_inside(x, a.region);
   if (!b.in_place || !single) return b;
   for (int i = 2; i >= 0; --i) {
