@@ -11,7 +11,8 @@ import numpy as np
 import medkern
 from medkern import kernels
 
-_SECONDS = 0.4
+_SECONDS = 0.2
+_PAIRS = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ def measure() -> Peak:
     kernels.fma_chain(x, rounds)
     gflops = flops / _best(lambda: kernels.fma_chain(x, rounds)) / 1e9
 
+    # How pages lie in memory makes a difference of a third, so the best of some pairs of arrays counts.
+    return Peak(gflops, max(_copy_gbytes() for _ in range(_PAIRS)))
+
+
+def _copy_gbytes() -> float:
     source = np.ones(1 << 24, np.float32)  # 64 MiB, and as much again for the copy
     target = np.empty_like(source)
-    gbytes = 2 * source.nbytes / _best(lambda: kernels.copy(source, out=target)) / 1e9
-    return Peak(gflops, gbytes)
+    return 2 * source.nbytes / _best(lambda: kernels.copy(source, out=target)) / 1e9

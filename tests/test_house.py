@@ -53,7 +53,8 @@ LAYERS = [
     ["models"],
     ["io"],
     ["data", "plot"],
-    ["inference", "segmentation"],
+    ["inference"],
+    ["segmentation"],
     ["callbacks"],
     ["trainer"],
     [""],  # medkern itself

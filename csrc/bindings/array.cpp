@@ -6,6 +6,11 @@
 namespace medkern::python {
 namespace {
 
+thread_local bool t_outlining = false;
+
+// What the data of an outline points to: aligned, so that it passes for memory, and never read.
+alignas(64) char g_nowhere[64];
+
 bool has_strides(const Shape& shape, const Shape& strides, const Shape& expected) {
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == 0) return true;
@@ -17,6 +22,12 @@ bool has_strides(const Shape& shape, const Shape& strides, const Shape& expected
 [[noreturn]] void throw_memory_error(const char* message) {
   PyErr_SetString(PyExc_MemoryError, message);
   throw py::error_already_set();
+}
+
+[[noreturn]] void throw_no_values() {
+  throw py::value_error(
+      "the values of this array are not known: it is an outline, from following a model without "
+      "computing it");
 }
 
 // The largest offset of an element plus 1, 0 if there is none; nothing if it leaves 64 bits.
@@ -36,6 +47,8 @@ std::optional<int64_t> extent(const Shape& shape, const Shape& strides) {
 }
 
 }  // namespace
+
+bool outlining() { return t_outlining; }
 
 void check(mk_status status) {
   if (status == MK_OK) return;
@@ -107,6 +120,12 @@ Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format
     fits = fits && !__builtin_mul_overflow(bytes, size, &bytes);
   }
   if (!fits) throw_memory_error("the bytes of a shape overflow 64 bits");
+  if (outlining()) {
+    Array outline =
+        over(nullptr, g_nowhere, dtype, device, shape, dense_strides(shape, format), false);
+    outline.outline_ = true;
+    return outline;
+  }
   void* data = nullptr;
   check(mk_alloc(static_cast<size_t>(bytes), &data));
   return over(std::shared_ptr<void>(data, mk_free), data, dtype, device, shape,
@@ -153,8 +172,10 @@ Array Array::with_layout(Shape shape, Shape strides, int64_t offset) const {
     throw py::value_error("with_layout: the new layout reaches beyond this array's memory");
   }
   char* first = static_cast<char*>(tensor_.data) + offset * (tensor_.dtype.bits / 8);
-  return over(owner_, first, tensor_.dtype, tensor_.device, std::move(shape), std::move(strides),
-              readonly_);
+  Array array = over(owner_, outline_ ? g_nowhere : first, tensor_.dtype, tensor_.device,
+                     std::move(shape), std::move(strides), readonly_);
+  array.outline_ = outline_;
+  return array;
 }
 
 Format Array::format() const {
@@ -193,7 +214,12 @@ py::dtype Array::numpy_dtype() const {
   return py::dtype(kind + std::to_string(type.bits / 8));
 }
 
+void Array::expect_values() const {
+  if (outline_) throw_no_values();
+}
+
 DLTensor* Array::dl() const {
+  if (outline_ && !outlining()) throw_no_values();
   tensor_.ndim = rank();
   tensor_.shape = const_cast<int64_t*>(shape_.data());
   tensor_.strides = const_cast<int64_t*>(strides_.data());
@@ -205,6 +231,7 @@ void bind_array(py::module_& module) {
       .def(py::init([](const py::object& object) { return Array::from_object(object, "object"); }),
            py::arg("object"))
       .def_buffer([](Array& array) {
+        array.expect_values();
         const int64_t item = array.dtype().bits / 8;
         Shape byte_strides = array.strides();
         for (int64_t& stride : byte_strides) stride *= item;
@@ -219,6 +246,7 @@ void bind_array(py::module_& module) {
       .def_property_readonly("ndim", &Array::rank)
       .def_property_readonly("size", &Array::count)
       .def_property_readonly("dtype", &Array::numpy_dtype)
+      .def_property_readonly("is_outline", &Array::outline)
       .def_property_readonly("is_contiguous", &Array::is_contiguous)
       .def_property_readonly("is_channels_last", &Array::is_channels_last)
       .def("contiguous", &Array::contiguous)
@@ -228,12 +256,26 @@ void bind_array(py::module_& module) {
             return array.with_layout(std::move(shape), std::move(strides), offset);
           },
           py::arg("shape"), py::arg("strides"), py::arg("offset") = 0)
+      .def("__array__",
+           [](const Array& array, const py::args&, const py::kwargs&) -> py::object {
+             // NumPy takes the buffer; it comes here only where there is none, and forgot why.
+             array.expect_values();
+             throw py::type_error("__array__: NumPy takes this array by the buffer protocol");
+           })
       .def("__dlpack__", dlpack_capsule, py::kw_only(), py::arg("stream") = py::none(),
            py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
            py::arg("copy") = py::none())
       .def("__dlpack_device__", [](const Array& array) {
         return py::make_tuple(int(array.device().device_type), array.device().device_id);
       });
+  module.def(
+      "outlining",
+      [](bool enabled) {
+        const bool before = t_outlining;
+        t_outlining = enabled;
+        return before;
+      },
+      py::arg("enabled"));
   module.def(
       "empty",
       [](const Shape& shape, const py::object& dtype, bool channels_last) {

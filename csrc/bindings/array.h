@@ -24,6 +24,11 @@ void check(mk_status status);
 
 [[noreturn]] void throw_device_error(const std::string& message);
 
+// Whether this thread outlines: new arrays are outlines, which have a shape, a type and strides but
+// no values and take no memory, and kernels don't run. So a network can be followed from call to
+// call without computing it.
+bool outlining();
+
 enum class Format { contiguous, channels_last };
 
 // The strides, in elements, of an array without gaps.
@@ -31,7 +36,7 @@ Shape dense_strides(const Shape& shape, Format format);
 
 class Array {
  public:
-  // Uninitialised memory of this shape.
+  // Uninitialised memory of this shape; an outline while outlining.
   static Array empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format);
   // A view of memory that `owner` keeps alive.
   static Array over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
@@ -66,6 +71,9 @@ class Array {
   DLDevice device() const { return tensor_.device; }
   void* data() const { return tensor_.data; }
   bool readonly() const { return readonly_; }
+  bool outline() const { return outline_; }
+  // Fails for an outline.
+  void expect_values() const;
   py::dtype numpy_dtype() const;
 
   // For the C API; valid while this Array lives.
@@ -76,7 +84,7 @@ class Array {
 
   std::shared_ptr<void> owner_;  // keeps the memory alive
   Shape shape_, strides_;
-  bool readonly_ = false;
+  bool readonly_ = false, outline_ = false;
   mutable DLTensor tensor_{};
 };
 
@@ -84,7 +92,7 @@ class Array {
 class Workspace {
  public:
   explicit Workspace(size_t bytes) : bytes_(bytes) {
-    if (bytes > 0) check(mk_alloc(bytes, &memory_));
+    if (bytes > 0 && !outlining()) check(mk_alloc(bytes, &memory_));
   }
   ~Workspace() { mk_free(memory_); }
   Workspace(const Workspace&) = delete;
@@ -97,9 +105,11 @@ class Workspace {
   size_t bytes_;
 };
 
-// Runs a C API call without the interpreter lock and raises if it fails.
+// Runs a C API call without the interpreter lock and raises if it fails. Does nothing while
+// outlining.
 template <class Call>
 void call(Call&& body) {
+  if (outlining()) return;
   mk_status status;
   {
     py::gil_scoped_release released;

@@ -191,6 +191,7 @@ Array array_from_dlpack(const py::object& object, const char* name) {
 py::capsule dlpack_capsule(const Array& array, const py::object& stream,
                            const py::object& max_version, const py::object& dl_device,
                            const py::object& copy) {
+  array.expect_values();
   if (!stream.is_none()) throw py::value_error("__dlpack__: stream must be None on the CPU");
   if (!dl_device.is_none() &&
       dl_device.cast<std::pair<int, int>>() != std::pair<int, int>{kDLCPU, 0}) {

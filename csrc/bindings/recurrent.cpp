@@ -40,7 +40,8 @@ class LayerArguments {
     layer.x = keep(x_argument(x));
     layer.h0 = keep(h0, "h0");
     layer.c0 = keep(c0, "c0");
-    layer.lengths = keep(lengths, "lengths");
+    // Their values are checked, and an outline has none.
+    if (!outlining()) layer.lengths = keep(lengths, "lengths");
     if (weights.size() < 1 || weights.size() > 2) {
       throw py::value_error("weights must hold 1 or 2 directions, got " +
                             std::to_string(weights.size()));

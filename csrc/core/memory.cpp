@@ -1,13 +1,16 @@
-// A caching allocator. Blocks are rounded up to one of four sizes per power of two and kept in a
-// free list per size, so that a network that runs again on the same shapes maps no page twice.
+// A caching allocator, so that a network that runs again on the same shapes maps no page twice.
+// Small blocks are rounded up to one of four sizes per power of two and kept in a free list per
+// size; large ones are cut from regions.
 #include <pthread.h>
 
 #include <array>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <vector>
 
+#include "core/regions.h"
 #include "core/status.h"
 #include "medkern/runtime.h"
 
@@ -16,8 +19,9 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kSmallestBlock = 64;
+constexpr size_t kLargestSmall = size_t{64} << 10;
 constexpr size_t kLargestRequest = size_t{1} << 62;
-constexpr int kClasses = 256;
+constexpr int kLarge = 4 * std::bit_width(kLargestSmall);  // the class after the last small one
 
 // Written in the 64 bytes before the memory handed out.
 struct Header {
@@ -25,16 +29,21 @@ struct Header {
 };
 
 // Class 4 e + q holds 2^e * (1 + q / 4) bytes, q = 0 .. 3.
-size_t class_bytes(int size_class) {
+constexpr size_t class_bytes(int size_class) {
   const size_t base = size_t{1} << (size_class / 4);
   return base + base / 4 * (size_class % 4);
 }
 
 int class_of(size_t bytes) {
+  if (bytes > kLargestSmall) return kLarge;
   if (bytes < kSmallestBlock) bytes = kSmallestBlock;
   int size_class = 4 * (std::bit_width(bytes) - 1);
   while (class_bytes(size_class) < bytes) ++size_class;
   return size_class;
+}
+
+size_t with_header(size_t bytes) {
+  return (kAlignment + bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 class Cache {
@@ -42,52 +51,44 @@ class Cache {
   void* take(size_t bytes) {
     if (bytes > kLargestRequest) fail(MK_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes");
     const int size_class = class_of(bytes);
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      auto& blocks = free_[size_class];
-      if (!blocks.empty()) {
-        void* memory = blocks.back();
-        blocks.pop_back();
-        cached_ -= class_bytes(size_class);
-        count_use(class_bytes(size_class));
-        return memory;
-      }
-    }
-    void* memory = map(size_class);
-    if (memory == nullptr) {
-      trim();
-      memory = map(size_class);
-    }
-    if (memory == nullptr) fail(MK_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes");
+    const size_t block_bytes = with_header(size_class == kLarge ? bytes : class_bytes(size_class));
     std::lock_guard<std::mutex> lock(mutex_);
-    count_use(class_bytes(size_class));
-    return memory;
+    void* block = take_block(size_class, block_bytes);
+    if (block == nullptr) {
+      give_all_back();
+      block = take_block(size_class, block_bytes);
+    }
+    if (block == nullptr) fail(MK_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes");
+    static_cast<Header*>(block)->size_class = size_class;
+    count_use(block_bytes - kAlignment);
+    return static_cast<char*>(block) + kAlignment;
   }
 
   void give_back(void* memory) {
-    const int size_class = header(memory)->size_class;
+    void* block = static_cast<char*>(memory) - kAlignment;
+    const int size_class = static_cast<Header*>(block)->size_class;
     std::lock_guard<std::mutex> lock(mutex_);
-    in_use_ -= class_bytes(size_class);
+    if (size_class == kLarge) {
+      in_use_ -= regions_.give_back(block) - kAlignment;
+      return;
+    }
+    in_use_ -= with_header(class_bytes(size_class)) - kAlignment;
     try {
-      free_[size_class].push_back(memory);
-      cached_ += class_bytes(size_class);
+      free_[size_class].push_back(block);
+      kept_small_ += class_bytes(size_class);
     } catch (const std::bad_alloc&) {
-      std::free(header(memory));
+      std::free(block);
     }
   }
 
   void trim() {
     std::lock_guard<std::mutex> lock(mutex_);
-    for (auto& blocks : free_) {
-      for (void* memory : blocks) std::free(header(memory));
-      blocks.clear();
-    }
-    cached_ = 0;
+    give_all_back();
   }
 
   mk_memory_stats stats() {
     std::lock_guard<std::mutex> lock(mutex_);
-    return {sizeof(mk_memory_stats), in_use_, peak_, cached_};
+    return {sizeof(mk_memory_stats), in_use_, peak_, kept_small_ + regions_.kept()};
   }
 
   // A fork while another thread holds the lock would leave it locked in the child for ever.
@@ -100,19 +101,29 @@ class Cache {
   }
 
  private:
-  static Header* header(void* memory) {
-    return reinterpret_cast<Header*>(static_cast<char*>(memory) - kAlignment);
+  void* take_block(int size_class, size_t bytes) {
+    if (size_class == kLarge) {
+      try {
+        return regions_.take(bytes);
+      } catch (const std::bad_alloc&) {
+        return nullptr;
+      }
+    }
+    auto& blocks = free_[size_class];
+    if (blocks.empty()) return std::aligned_alloc(kAlignment, bytes);
+    void* block = blocks.back();
+    blocks.pop_back();
+    kept_small_ -= class_bytes(size_class);
+    return block;
   }
 
-  static void* map(int size_class) {
-    // Header and block; aligned_alloc wants a multiple of the alignment, which 80, 96 and 112 bytes
-    // are not.
-    const size_t bytes =
-        (kAlignment + class_bytes(size_class) + kAlignment - 1) / kAlignment * kAlignment;
-    void* block = std::aligned_alloc(kAlignment, bytes);
-    if (block == nullptr) return nullptr;
-    static_cast<Header*>(block)->size_class = size_class;
-    return static_cast<char*>(block) + kAlignment;
+  void give_all_back() {
+    for (auto& blocks : free_) {
+      for (void* block : blocks) std::free(block);
+      blocks.clear();
+    }
+    kept_small_ = 0;
+    regions_.trim();
   }
 
   void count_use(size_t bytes) {
@@ -121,8 +132,9 @@ class Cache {
   }
 
   std::mutex mutex_;
-  std::array<std::vector<void*>, kClasses> free_;
-  size_t in_use_ = 0, peak_ = 0, cached_ = 0;
+  std::array<std::vector<void*>, kLarge> free_;  // blocks by class
+  Regions regions_;
+  size_t in_use_ = 0, peak_ = 0, kept_small_ = 0;
 };
 
 // Never destroyed: arrays may outlive static destruction at interpreter exit.

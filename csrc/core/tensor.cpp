@@ -146,15 +146,11 @@ TensorView optional_view(const char* op, const char* name, const DLTensor* tenso
   return x;
 }
 
-std::string shape_text(int rank, const int64_t* shape) {
-  std::ostringstream text;
-  text << '(';
-  for (int i = 0; i < rank; ++i) text << (i > 0 ? ", " : "") << shape[i];
-  text << (rank == 1 ? ",)" : ")");
-  return text.str();
+std::ostream& operator<<(std::ostream& out, const ShapeText& text) {
+  out << '(';
+  for (int i = 0; i < text.rank; ++i) out << (i > 0 ? ", " : "") << text.shape[i];
+  return out << (text.rank == 1 ? ",)" : ")");
 }
-
-std::string shape_text(const TensorView& x) { return shape_text(x.rank, x.shape); }
 
 void expect_rank(const char* op, const TensorView& x, int rank) {
   require(x.rank == rank, op, ": ", x.name, " must have ", rank, " dimensions, got ", x.rank, ": ",

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <ostream>
 
 #include "core/dtype.h"
 #include "core/status.h"
@@ -35,9 +35,14 @@ TensorView view(const char* op, const char* name, const DLTensor* tensor);
 // The same for an argument that may be NULL: then data is nullptr and rank 0.
 TensorView optional_view(const char* op, const char* name, const DLTensor* tensor);
 
-// "(2, 3, 8, 8)"
-std::string shape_text(int rank, const int64_t* shape);
-std::string shape_text(const TensorView& x);
+// "(2, 3, 8, 8)", written only when a message is: every check passes one along.
+struct ShapeText {
+  int rank;
+  const int64_t* shape;
+};
+std::ostream& operator<<(std::ostream& out, const ShapeText& text);
+inline ShapeText shape_text(int rank, const int64_t* shape) { return {rank, shape}; }
+inline ShapeText shape_text(const TensorView& x) { return {x.rank, x.shape}; }
 
 void expect_rank(const char* op, const TensorView& x, int rank);
 void expect_shape(const char* op, const TensorView& x, int rank, const int64_t* shape);

@@ -7,15 +7,31 @@ The namespaces:
 - `nn`, `models`: layers and networks.
 - `losses`, `optim`: what training minimizes, and how.
 - `data`, `io`: data sets, batches and files.
+- `inference`: prediction with compiled models.
 - `callbacks`, `metrics`, `plot`: what goes with training, by `Trainer`.
 - `random`: the seed of all random numbers.
 """
 
-from medkern import callbacks, data, functional, io, kernels, losses, metrics, models, nn, optim, plot, random
+from medkern import (
+    callbacks,
+    data,
+    functional,
+    inference,
+    io,
+    kernels,
+    losses,
+    metrics,
+    models,
+    nn,
+    optim,
+    plot,
+    random,
+)
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
 from medkern.embed import get_include, get_library
+from medkern.inference import compile
 from medkern.kernels._algorithm import get_algorithm, set_algorithm
 from medkern.tensor import Tensor, tensor
 from medkern.trainer import Trainer
@@ -28,6 +44,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "callbacks",
+    "compile",
     "data",
     "enable_grad",
     "functional",
@@ -35,6 +52,7 @@ __all__ = [
     "get_include",
     "get_library",
     "get_num_threads",
+    "inference",
     "io",
     "is_grad_enabled",
     "kernels",

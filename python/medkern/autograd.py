@@ -11,7 +11,7 @@ import contextlib
 import heapq
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,20 @@ def no_grad() -> contextlib.AbstractContextManager[None]:
 def enable_grad() -> contextlib.AbstractContextManager[None]:
     """A context in which operations are recorded, even inside `no_grad`."""
     return _grad_mode(True)
+
+
+Recorder = Callable[[type["Function"], tuple[Tensor | None, ...], dict[str, Any], tuple[_C.Array, ...]], None]
+
+
+@contextlib.contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """A context in which `recorder(function, inputs, options, results)` is called after each operation."""
+    before = getattr(_state, "recorder", None)
+    _state.recorder = recorder
+    try:
+        yield
+    finally:
+        _state.recorder = before
 
 
 class Node:
@@ -159,6 +173,9 @@ class Function:
         results = cls.forward(node, *tensors, **options)
         record = is_grad_enabled() and any(node.needs)
         arrays = results if isinstance(results, tuple) else (results,)
+        recorder = getattr(_state, "recorder", None)
+        if recorder is not None:
+            recorder(cls, tensors, options, arrays)
         if record:
             node.results = [(array.shape, array.dtype) for array in arrays]
         wrapped = tuple(

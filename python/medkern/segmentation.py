@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from medkern.autograd import no_grad
 from medkern.data.folder import is_volume, read_slices, split_name
 from medkern.data.transforms import fit, round_up
+from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.image import write_mask
 from medkern.io.nifti import write_nifti_mask
 from medkern.io.weights import load_model, save_model
 from medkern.metrics import predicted_classes
 from medkern.nn import Module
-from medkern.tensor import tensor
 
 
 @dataclass
@@ -39,6 +38,9 @@ class Segmenter:
     channels: int
     multiple: int
 
+    def __post_init__(self) -> None:
+        self._predictor = Predictor(self.model)
+
     def predict(self, x: np.ndarray, batch_size: int = 4) -> np.ndarray:
         """The class of every pixel of normalized slices.
 
@@ -51,13 +53,11 @@ class Segmenter:
         """
         size = x.shape[2:]
         padded = tuple(round_up(n, self.multiple) for n in size)
-        self.model.eval()
         result = np.empty((len(x), *size), np.int64)
-        with no_grad():
-            for first in range(0, len(x), batch_size):
-                part = slice(first, first + batch_size)
-                output = self.model(tensor(fit(x[part], padded))).numpy()
-                result[part] = fit(predicted_classes(output), size)
+        for first in range(0, len(x), batch_size):
+            part = slice(first, first + batch_size)
+            output = self._predictor(fit(x[part], padded)).numpy()
+            result[part] = fit(predicted_classes(output), size)
         return result
 
     def predict_file(self, source: Path, destination: Path) -> np.ndarray:

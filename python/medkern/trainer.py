@@ -15,6 +15,7 @@ import numpy as np
 from medkern import optim, random
 from medkern.autograd import no_grad
 from medkern.callbacks import Callback
+from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
 from medkern.nn import Module
@@ -79,6 +80,7 @@ class Trainer:
         self.max_grad_norm = max_grad_norm
         self.history: list[Record] = []
         self.stop = False
+        self._predictor = Predictor(model)
         self._plateau = isinstance(schedule, optim.ReduceLROnPlateau)
 
     def fit(
@@ -113,6 +115,7 @@ class Trainer:
             DataError: the checkpoint can't be read or belongs to another model.
             FloatingPointError: the loss is no longer finite.
         """
+        self._predictor.forget()  # its memory is better used for training
         if epochs < 1:
             raise ValueError(f"fit: epochs must be at least 1, got {epochs}")
         if resume and checkpoint is None:
@@ -165,12 +168,12 @@ class Trainer:
         return {"loss": total / count, **(self.metrics.compute() if self.metrics is not None else {})}
 
     def predict(self, x: np.ndarray, batch_size: int = 8) -> np.ndarray:
-        """The model's output for the samples x (N, ...), in evaluation mode, some at a time."""
+        """The compiled model's output for the samples x (N, ...), in evaluation mode, some at a time."""
         if len(x) == 0 or batch_size < 1:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
-        self.model.eval()
-        with no_grad():
-            parts = [self.model(tensor(x[i : i + batch_size])).numpy() for i in range(0, len(x), batch_size)]
+        if self._predictor.model is not self.model:
+            self._predictor = Predictor(self.model)
+        parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
 
     def _train_epoch(self, batches: Batches, title: str, bar: bool) -> float:

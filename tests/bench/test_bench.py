@@ -3,40 +3,210 @@ import json
 import numpy as np
 import pytest
 from medkern.bench import __main__ as command
-from medkern.bench import cases, harness, peak
+from medkern.bench import case, cases, harness, libraries, oracle, peak, process, report, worker
+
+from reference import conv as conv_reference
+
+BEST = peak.Peak(gflops=100.0, gbytes=10.0)
+SMALL = case.Case(
+    "small", "conv3x3", "conv", {"x": [1, 2, 6, 5], "filters": 3, "kernel": 3, "prepared": False}
+)
+
+
+class FakeProcess:
+    """A library in this process: the worker's own code, its messages lines of JSON as over a pipe."""
+
+    def __init__(self, name, module):
+        self.name, self.version, self.cpu = name, "0", 0.0
+        self.worker = worker.Worker(libraries.OWN, 1)
+        self.worker._module = module
+        self.asked = []
+
+    def send(self, do, **arguments):
+        request = json.loads(json.dumps({"do": do, **arguments}))
+        self.asked.append(do)
+        try:
+            self.answer = json.dumps(self.worker.answer(request))
+        except Exception as error:
+            self.answer = json.dumps({"error": str(error)})
+
+    def receive(self):
+        answer = json.loads(self.answer)
+        if "error" in answer:
+            raise harness.WorkerError(f"{self.name}: {answer['error']}")
+        return answer
+
+    def ask(self, do, **arguments):
+        self.send(do, **arguments)
+        return self.receive()
+
+
+class Oracle:
+    """A library that is always right, but for `wrong`."""
+
+    def __init__(self, wrong=0.0, able=True):
+        self.wrong, self.able = wrong, able
+
+    def prepare(self, operation, sizes, arrays):
+        if not self.able:
+            return None
+        return lambda: [x + self.wrong for x in operation.expected(sizes, arrays)]
+
+    def context(self, sizes):
+        return np.errstate()
+
+    def arrays(self, result, operation, sizes):
+        return result
 
 
 @pytest.fixture
 def fast(monkeypatch):
-    for name in ("WARM_UP_SECONDS", "SAMPLE_SECONDS", "TIMED_SECONDS"):
+    for name in ("WARM_UP_SECONDS", "SAMPLE_SECONDS", "TURN_SECONDS", "CASE_SECONDS"):
         monkeypatch.setattr(harness, name, 1e-4)
     monkeypatch.setattr(peak, "_SECONDS", 1e-3)
 
 
-def work(value=1.0, expected=1.0, flops=0, size=8):
-    return harness.Work(lambda: np.array([value]), lambda: np.array([expected]), flops, size, 1e-6)
+def result(name="r", family="conv3x3", own=1.0, share=0.5, **peers):
+    timings = {
+        key: harness.Timing(seconds, 0.1, 7, 0.0) for key, seconds in {libraries.OWN: own, **peers}.items()
+    }
+    return harness.Result(name, family, 1, 1, 1.0, "GFLOP/s", share, timings)
 
 
-def test_a_wrong_result_is_not_timed():
-    case = harness.Case("c", "f", lambda rng: work(value=1.1))
-    with pytest.raises(harness.WrongResultError, match="c: relative error 1"):
-        harness.run(case, peak.Peak(1, 1))
-    for wrong in (np.nan, np.inf):
+# ---------------------------------------------------------------- running a case
+
+
+def test_peers_are_checked_and_timed_in_turn(fast):
+    processes = [FakeProcess(name, Oracle()) for name in (libraries.OWN, "torch", "ort")]
+    found = harness.run(SMALL, processes, BEST)
+    assert set(found.timings) == {libraries.OWN, "torch", "ort"} and not found.failures
+    assert all(t.samples >= harness.FEWEST_ROUNDS and t.seconds > 0 for t in found.timings.values())
+    assert set(found.ratios) == {"torch", "ort"}
+    assert found.ratios["ort"] == found.timings["ort"].seconds / found.timings[libraries.OWN].seconds
+    assert found.best[1] == min(found.ratios.values())
+    for fake in processes:
+        assert fake.asked[:3] == ["prepare", "result", "warm"] and fake.asked[-1] == "drop"
+
+
+def test_a_wrong_result_is_not_timed(fast):
+    with pytest.raises(harness.WrongResultError, match=r"small: relative error .*, allowed 2.00e-05"):
+        harness.run(SMALL, [FakeProcess(libraries.OWN, Oracle(wrong=1.0))], BEST)
+    processes = [FakeProcess(libraries.OWN, Oracle()), FakeProcess("torch", Oracle(wrong=1.0))]
+    found = harness.run(SMALL, processes, BEST)
+    assert set(found.timings) == {libraries.OWN} and "relative error" in found.failures["torch"]
+    assert "sample" not in processes[1].asked
+
+
+def test_a_peer_without_the_operation_is_left_out(fast):
+    processes = [FakeProcess(libraries.OWN, Oracle()), FakeProcess("numpy", Oracle(able=False))]
+    found = harness.run(SMALL, processes, BEST)
+    assert set(found.timings) == {libraries.OWN} and not found.failures and found.best is None
+    with pytest.raises(harness.WorkerError, match="small: medkern has no such operation"):
+        harness.run(SMALL, [FakeProcess(libraries.OWN, Oracle(able=False))], BEST)
+
+
+def test_a_case_names_its_peers(fast):
+    only = case.Case("small", "conv3x3", "conv", SMALL.sizes, peers=("ort",))
+    processes = [FakeProcess(name, Oracle()) for name in (libraries.OWN, "torch", "ort")]
+    assert set(harness.run(only, processes, BEST).timings) == {libraries.OWN, "ort"}
+    assert processes[1].asked == []
+
+
+def test_errors_are_relative_to_the_largest_value():
+    assert harness.error_of([np.array([1.0, 2.1])], [np.array([1.0, 2.0])], 0.06) == pytest.approx(0.05)
+    assert harness.error_of([np.zeros(2)], [np.zeros(2)], 0.0) == 0
+    for wrong in (np.nan, np.inf, 1.2):
         with pytest.raises(harness.WrongResultError):
-            harness.check(case, work(value=wrong))
-    with pytest.raises(harness.WrongResultError, match=r"shape \(1,\), expected \(2,\)"):
-        harness.check(case, harness.Work(lambda: np.ones(1), lambda: np.ones(2), 0, 8, 1.0))
+            harness.error_of([np.array([wrong])], [np.ones(1)], 0.1)
+    with pytest.raises(harness.WrongResultError, match=r"shapes \[\(1,\)\], expected \[\(2,\)\]"):
+        harness.error_of([np.ones(1)], [np.ones(2)], 1.0)
 
 
-def test_a_result_says_what_limits_the_case(fast):
-    best = peak.Peak(gflops=100.0, gbytes=10.0)
-    memory = harness.run(harness.Case("m", "f", lambda rng: work(flops=10, size=1000)), best)
-    arithmetic = harness.run(harness.Case("a", "f", lambda rng: work(flops=10**5, size=1000)), best)
-    assert memory.unit == "GB/s" and arithmetic.unit == "GFLOP/s"
-    assert memory.rate == pytest.approx(1000 / memory.seconds / 1e9)
-    assert memory.share == pytest.approx(memory.rate / 10)
-    assert arithmetic.share == pytest.approx(arithmetic.rate / 100)
-    assert memory.samples >= harness.FEWEST_SAMPLES
+@pytest.mark.parametrize("once", [1e-7, 1e-5, 1e-3, 0.02, 1.0])
+def test_a_turn_fits_its_time(once):
+    warm, samples, repeats = harness.turn(once)
+    assert repeats * once >= harness.SAMPLE_SECONDS and samples >= 1
+    assert samples * repeats * once < harness.TURN_SECONDS + harness.SAMPLE_SECONDS + once
+    assert (warm == 0) == (once > 0.05)
+
+
+# ---------------------------------------------------------------- what it comes to
+
+
+def test_a_result_says_what_limits_the_case(fast, monkeypatch):
+    operation = case.operation_of("conv")
+    for work, unit, amount, best in [((10, 1000), "GB/s", 1000, 10), ((10**6, 1000), "GFLOP/s", 10**6, 100)]:
+        monkeypatch.setattr(operation, "work", lambda s, work=work: work)
+        found = harness.run(SMALL, [FakeProcess(libraries.OWN, Oracle())], BEST)
+        assert found.unit == unit
+        assert found.rate == pytest.approx(amount / found.timings[libraries.OWN].seconds / 1e9)
+        assert found.share == pytest.approx(found.rate / best)
+
+
+def test_the_geometric_mean():
+    assert report.geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
+    assert report.geometric_mean([3.0]) == pytest.approx(3.0)
+
+
+def test_families_are_held_against_their_goals():
+    results = [result("a", torch=1.0, ort=5.0), result("b", torch=4.0), result("c")]
+    (row,) = report.summary(results)
+    assert row["family"] == "conv3x3" and row["cases"] == 2 and row["goal"] == 2.0
+    assert row["mean"] == pytest.approx(2.0) and row["least"] == 1.0 and row["met"]
+    assert not report.summary([result(torch=1.9)])[0]["met"]
+
+
+def test_slow_cases_are_named():
+    results = [result("fast", torch=2.0), result("even", torch=0.92), result("slow", torch=0.5)]
+    assert [r.name for r in report.slower(results)] == ["slow"]
+    assert "  slow: 2.00 x torch" in list(report.summary_lines(results))
+
+
+def test_the_page_holds_every_case():
+    machine = {"processor": "P", "caches": {"L1d": "48K"}, "memory_gib": 1, "system": "S", "python": "3"}
+    made = {
+        "machine": {**machine, "date": "2000-01-01"},
+        "peak": {"gflops": 100.0, "gbytes": 10.0},
+        "libraries": {"medkern": "0", "torch": "2"},
+        "threads": 2,
+        "isa": "avx512",
+    }
+    lines = report.markdown([result("a", torch=3.0), result("b", torch=0.5)])
+    page = "\n".join([*report.heading(made), *lines])
+    assert "Libraries: medkern 0, torch 2." in page and "100 GFLOP/s" in page and "L1d 48K" in page
+    assert "- b: 2.00 times torch" in page
+    assert "| a | 1000.0 | 10.0% | 1.0 GFLOP/s | 50% | 3000.0 | 3.00 | 3.00 torch | 0.0e+00 |" in page
+    widths = {line.count("|") for line in page.splitlines() if line.startswith(("| case", "| a", "| b"))}
+    assert len(widths) == 1
+
+
+# ---------------------------------------------------------------- the oracle
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "groups"), [(1, 1, 1, 1), (2, 1, 1, 2), (1, 2, 2, 4), (3, 0, 1, 1)]
+)
+@pytest.mark.parametrize("size", [(9, 8), (5, 7, 6)])
+def test_the_quick_oracle_is_the_slow_one(stride, padding, dilation, groups, size):
+    rng = np.random.default_rng(0)
+    rank = len(size)
+    x, w = rng.standard_normal((2, 4, *size)), rng.standard_normal((8, 4 // groups, *(3,) * rank))
+    every = ([stride] * rank, [(padding, padding)] * rank, [dilation] * rank, groups)
+    y = conv_reference.conv(x, w, None, *every)
+    one = (stride, padding, dilation, groups)
+    dy = rng.standard_normal(y.shape)
+    for found, expected in [
+        (oracle.conv(x, w, None, *one), y),
+        (oracle.conv_backward_input(dy, w, x.shape, *one), "conv_backward_input"),
+        (oracle.conv_backward_weight(dy, x, w.shape, *one), "conv_backward_weight"),
+    ]:
+        if isinstance(expected, str):
+            known = {"conv_backward_input": (dy, w, x.shape), "conv_backward_weight": (dy, x, w.shape)}
+            expected = getattr(conv_reference, expected)(*known[expected], *every)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+# ---------------------------------------------------------------- the command
 
 
 def test_peak_is_positive(fast):
@@ -44,24 +214,60 @@ def test_peak_is_positive(fast):
     assert found.gflops > 0 and found.gbytes > 0
 
 
-def test_the_command_times_a_family_and_writes_json(fast, tmp_path, capsys, monkeypatch):
-    small = harness.Case("small", "pool", lambda rng: cases.max_pool(rng, (1, 2, 8, 8)))
-    monkeypatch.setattr(command, "CASES", [small])
-    file = tmp_path / "results.json"
-    assert command.main(["pool", "--json", str(file)]) == 0
-    report = json.loads(file.read_text())
-    assert [r["name"] for r in report["results"]] == ["small"]
-    assert report["results"][0]["seconds"] > 0 and report["peak_gflops"] > 0
-    assert "small" in capsys.readouterr().out
+def test_the_command_runs_a_process_and_writes_its_files(fast, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "KINDS", {"conv": [SMALL]})
+    files = tmp_path / "results.json", tmp_path / "results.md"
+    arguments = ["conv", "--threads", "2", "--json", str(files[0]), "--markdown", str(files[1])]
+    assert command.main([*arguments, "--peers", "numpy"]) == 0
+    made = json.loads(files[0].read_text())
+    assert made["threads"] == 2 and made["libraries"]["numpy"] == np.__version__
+    assert made["machine"]["processor"] and made["machine"]["date"]
+    (row,) = made["results"]
+    assert row["name"] == "small" and row["timings"]["medkern"]["seconds"] > 0 and made["peak"]["gflops"] > 0
+    assert "small" in capsys.readouterr().out and "| small |" in files[1].read_text()
+
+
+def test_a_process_says_what_went_wrong_and_goes_on():
+    (running,) = process.start(["numpy"], 1)
+    try:
+        with pytest.raises(process.WorkerError, match="numpy: ValueError: no case is ready"):
+            running.ask("sample", warm=0, samples=1, repeats=1)
+        assert running.ask("prepare", name="a", operation="gemm", sizes={"m": 2, "n": 3, "k": 4})["able"]
+        assert len(running.ask("sample", warm=1, samples=2, repeats=3)["seconds"]) == 2
+        running._process.kill()
+        running._process.wait()
+        with pytest.raises(process.WorkerError, match="numpy: its process has ended"):
+            running.ask("drop")
+    finally:
+        process.close([running])
 
 
 def test_bad_arguments(capsys):
-    assert command.main(["nothing"]) == 2
-    assert "unknown family 'nothing'; there are" in capsys.readouterr().err
-    assert command.main(["--threads", "0"]) == 2
-    assert "count must be from 1" in capsys.readouterr().err
+    for arguments, message in [
+        (["nothing"], "unknown family 'nothing'; there are"),
+        (["--threads", "0"], "count must be from 1"),
+        (["--case", "nothing"], "no case is named nothing"),
+        (["--peers", "torch,jax"], "unknown peer 'jax'; there are torch,"),
+    ]:
+        assert command.main(arguments) == 2
+        assert message in capsys.readouterr().err
 
 
-def test_cases_have_names_of_their_own():
-    names = [case.name for case in cases.CASES]
+def test_cases_are_chosen_by_kind_family_and_name(capsys):
+    kinds = {c.name for c in command.chosen(["conv"], None)}
+    assert "unet64_enc1" in kinds and "square128" not in kinds
+    assert {c.family for c in command.chosen(["first", "gemm"], None)} == {"first", "gemm", "linear"}
+    assert [c.name for c in command.chosen([], ["unet64_enc?_plain"])] == [
+        f"unet64_enc{i}_plain" for i in range(1, 6)
+    ]
+    assert command.main(["--list", "--case", "square128"]) == 0
+    assert capsys.readouterr().out.split() == ["gemm", "square128"]
+
+
+def test_cases_have_names_of_their_own_and_known_families():
+    names = [c.name for c in cases.CASES]
     assert len(set(names)) == len(names)
+    assert {c.family for c in cases.CASES} == set(cases.FAMILIES)
+    for c in cases.CASES:
+        assert json.loads(json.dumps(c.sizes)) is not None
+        case.operation_of(c.operation).Sizes(**c.sizes)

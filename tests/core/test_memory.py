@@ -40,14 +40,43 @@ def test_memory_is_reused_and_trimmed():
     assert _C.memory_stats()["bytes_cached"] == 0
 
 
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 80, 96, 100, 112, 129, 255, 4097, 100_000])
+def test_memory_of_one_shape_serves_others():
+    """Blocks that are given back join their free neighbors, so the pages used stay near the peak."""
+    _C.memory_trim()
+    start = _C.memory_stats()["bytes_cached"]
+    blocks = [_C.empty((n << 20,), "uint8") for n in (1, 2, 3, 4)]
+    del blocks[1:3]  # 5 MiB side by side
+    large = _C.empty(((5 << 20) - 64,), "uint8")
+    assert _C.memory_stats()["bytes_cached"] - start < 1 << 20
+    del blocks, large
+    assert 10 << 20 <= _C.memory_stats()["bytes_cached"] - start < 11 << 20
+    _C.memory_trim()
+    assert _C.memory_stats()["bytes_cached"] == 0
+
+
+def test_a_region_is_trimmed_around_what_is_alive():
+    _C.memory_trim()
+    blocks = [np.asarray(_C.empty((8 << 20,), "uint8")) for _ in range(3)]
+    blocks[1][...] = 7
+    del blocks[2], blocks[0]
+    _C.memory_trim()
+    assert _C.memory_stats()["bytes_cached"] == 0
+    assert (blocks[0] == 7).all()
+    again = np.asarray(_C.empty((8 << 20,), "uint8"))
+    again[...] = 3
+    assert (blocks[0] == 7).all()
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 63, 64, 65, 80, 96, 100, 112, 129, 255, 4097, 65_536, 65_537, 100_000, 300 << 20]
+)
 def test_every_block_is_aligned_and_large_enough(size):
     arrays = [np.asarray(_C.empty((size,), "uint8")) for _ in range(3)]
     for number, array in enumerate(arrays):
         assert size == 0 or array.ctypes.data % 64 == 0
-        array[...] = number
+        array[:1000] = array[-1000:] = number
     for number, array in enumerate(arrays):
-        assert (array == number).all()
+        assert (array[:1000] == number).all() and (array[-1000:] == number).all()
 
 
 def test_no_memory_is_lost_by_calls_that_fail():

@@ -47,6 +47,19 @@ def test_conv_transpose_gradient(rng, size, kernel, options):
     gradcheck(lambda x, w, b: transpose(x, w, b, **options), inputs, create_graph=True)
 
 
+def test_gradient_of_a_fused_relu(rng):
+    inputs = [rng.standard_normal(shape) for shape in ((2, 2, 5, 4), (3, 2, 3, 3), (3,))]
+    gradcheck(
+        lambda x, w, b: functional.conv2d(x, w, b, padding=1, activation="relu"), inputs, create_graph=True
+    )
+    x, weight, bias = (medkern.tensor(a) for a in inputs)
+    separate = functional.relu(functional.conv2d(x, weight, bias, padding=1))
+    fused = functional.conv2d(x, weight, bias, padding=1, activation="relu")
+    np.testing.assert_array_equal(fused.numpy(), separate.numpy())
+    with pytest.raises(ValueError, match="conv2d: activation must be None or 'relu', got 'tanh'"):
+        functional.conv2d(x, weight, activation="tanh")
+
+
 def test_results_are_channels_last():
     x = medkern.tensor(np.ones((1, 3, 6, 6), np.float32), requires_grad=True)
     weight = medkern.tensor(np.ones((4, 3, 3, 3), np.float32), requires_grad=True)

@@ -70,14 +70,14 @@ def test_small_integers_are_exact(
     copies = x.copy(), weight.copy(), dy.copy()
 
     forward = FORWARD[len(shape) - 2]
-    y = forward(x, weight, bias, *window)
+    y = forward(x, weight, bias, *window, algorithm="direct")
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, expected)
-    y = forward(x, weight, None, *window, activation="relu")
+    y = forward(x, weight, None, *window, activation="relu", algorithm="direct")
     np.testing.assert_array_equal(y, np.maximum(reference.conv(x, weight, None, *window), 0))
-    dx = kernels.conv_backward_input(dy, weight, shape, *window)
+    dx = kernels.conv_backward_input(dy, weight, shape, *window, algorithm="direct")
     np.testing.assert_array_equal(dx, reference.conv_backward_input(dy, weight, shape, *window))
-    dweight = kernels.conv_backward_weight(dy, x, weight.shape, *window)
+    dweight = kernels.conv_backward_weight(dy, x, weight.shape, *window, algorithm="direct")
     expected = reference.conv_backward_weight(dy, x, weight.shape, *window)
     np.testing.assert_array_equal(dweight, expected)
     for now, before in zip((x, weight, dy), copies, strict=True):
@@ -127,7 +127,7 @@ def test_rounding_errors_are_small(isa, rng, dtype):
         (kernels.conv_backward_weight, reference.conv_backward_weight, (dy, x, weight.shape)),
     ]:
         magnitudes = [np.abs(a) if isinstance(a, np.ndarray) else a for a in arguments]
-        error = np.abs(function(*arguments, *window) - oracle(*arguments, *window))
+        error = np.abs(function(*arguments, *window, algorithm="direct") - oracle(*arguments, *window))
         assert np.all(error <= 8 * unit * oracle(*magnitudes, *window))
 
 

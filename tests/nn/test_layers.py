@@ -241,6 +241,10 @@ def test_layers_start_the_same_after_the_same_seed():
         (lambda: nn.Conv2d(0, 2, 3), "Conv2d: in_channels must be positive, got 0"),
         (lambda: nn.Conv2d(2, 2, 3, groups=0), "Conv2d: groups must be positive, got 0"),
         (
+            lambda: nn.Conv2d(2, 2, 3, activation="tanh"),
+            "Conv2d: activation must be None or 'relu', got 'tanh'",
+        ),
+        (
             lambda: nn.Conv2d(3, 4, 3, groups=2),
             "Conv2d: in_channels must be divisible by groups, got in_channels 3 and groups 2",
         ),

@@ -11,6 +11,7 @@
 // Work 2 pixels taps channels output-channels flops. Memory: x and dy read once per tap, from
 // caches. Numerics: pixels are summed in registers over a unit, units of a chunk one after the
 // other, then chunks one after the other. Units and chunks depend on the shapes only.
+#include "kernels/conv/weight.simd.h"
 #include "core/parallel.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/pass.simd.h"
@@ -209,10 +210,14 @@ void backward_weight_of(const ConvWeightArgs& a) {
 }  // namespace
 
 size_t conv_backward_weight_workspace(const ConvWeightArgs& a) {
+  if (weight_takes_winograd(a)) return weight_winograd_workspace(a);
+  if (weight_is_depthwise(a)) return weight_depthwise_workspace(a);
   return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
 }
 
 void conv_backward_weight(const ConvWeightArgs& a) {
+  if (weight_takes_winograd(a)) return weight_winograd(a);
+  if (weight_is_depthwise(a)) return weight_depthwise(a);
   a.dtype == Dtype::f32 ? backward_weight_of<float>(a) : backward_weight_of<double>(a);
 }
 

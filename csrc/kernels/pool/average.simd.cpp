@@ -11,7 +11,6 @@
 // Work    one addition per window position. Memory  x read and y written once.
 // Numerics  sums of more than kDirectTaps terms are merged in float64 every kDirectTaps terms.
 //           Gradients of overlapping windows are added in row-major order of the windows.
-#include "core/parallel.h"
 #include "kernels/pool/windows.h"
 
 namespace medkern::MK_ISA {

@@ -3,124 +3,149 @@
 //   y[n, c, o] = max over positions t of window o of x[n, c, start(o) + t * dilation]
 //   dx[n, c, i] = sum of dy[n, c, o] over the windows o that i won
 //
-// Channels-last  one task per row of y, pixel by pixel, a vector of channels over the window. The
-//                backward pass is cut by rows of dx and gathers: where windows are tiles (stride =
-//                kernel, the usual 2x2) each element of dx has one candidate, else it looks at all
-//                windows over it. This file knows one-byte indices there; 64-bit ones are
-//                scattered (scatter.simd.cpp).
-// Contiguous     one task per (n, c) plane; sliding windows by runs of outputs along W, one window
-//                position after the other, adaptive ones element by element. Backward scalar.
-// Work    one comparison per window position, forward and backward.
+// Channels-last  one task per row of y, pixel by pixel, vectors of channels over a list of the
+//                window's positions. The backward pass: where windows are tiles (stride = kernel,
+//                the usual 2x2) a task is a row of windows, each spread over its elements; else a
+//                row of dx, to which all windows over it are added. This file knows one-byte
+//                indices there; 64-bit ones are scattered (scatter.simd.cpp).
+// Contiguous     rows of y, vectors of outputs (max_lines.simd.h). Backward
+//                pairs of elements side by side, other windows plane by plane, scalar. Adaptive
+//                windows and mixed formats element by element.
+// Work    one comparison per window position; backward one per element of dx and window over it.
 // Memory  x read once (while a row of windows fits the cache), y and the indices written once; in
 //         the backward pass dy and the indices are read and dx is written once.
 // Exact; NaN wins, and of equal values the first in row-major order. Gradients of overlapping
 // windows are added in row-major order of the windows.
-#include "core/parallel.h"
-#include "kernels/pool/windows.h"
+#include "kernels/pool/max_lines.simd.h"
+#include "kernels/pool/winners.h"
 
 namespace medkern::MK_ISA {
 namespace {
 
-// Vectors of indices with as many lanes as a Vec<T>, as they lie in memory.
+constexpr int kMostTaps = 256;
+
+// Window positions inside x: where they lie and their numbers.
 template <class T>
-struct IndexLanes;
-template <>
-struct IndexLanes<float> {
-  typedef uint8_t Bytes __attribute__((vector_size(MK_VECTOR_BYTES / 4), aligned(1), may_alias));
-  typedef int64_t Longs __attribute__((vector_size(MK_VECTOR_BYTES * 2), aligned(8), may_alias));
-};
-template <>
-struct IndexLanes<double> {
-  typedef uint8_t Bytes __attribute__((vector_size(MK_VECTOR_BYTES / 8), aligned(1), may_alias));
-  typedef int64_t Longs __attribute__((vector_size(MK_VECTOR_BYTES), aligned(8), may_alias));
+struct TapList {
+  int count;
+  int64_t offset[kMostTaps];
+  typename Vec<T>::Int number[kMostTaps];
 };
 
-// What is stored for a window position: its number (u8) or its flat spatial offset in x (i64). Both
-// are base + the sum over the axes of tap * step.
-struct Numbering {
-  int64_t base, step[3];
-  MK_INLINE int64_t operator()(int64_t kd, int64_t kh, int64_t kw) const {
-    return base + kd * step[0] + kh * step[1] + kw * step[2];
-  }
-};
-
-MK_INLINE Numbering numbering_of(const MaxPoolArgs& a, const Taps taps[3]) {
-  if (a.index_dtype == Dtype::u8) {
-    const int64_t* kernel = a.windows.window.kernel;
-    return {0, {kernel[1] * kernel[2], kernel[2], 1}};
-  }
-  const int64_t w = a.x.size[2], hw = a.x.size[1] * w;
-  return {taps[0].start * hw + taps[1].start * w + taps[2].start,
-          {taps[0].dilation * hw, taps[1].dilation * w, taps[2].dilation}};
-}
-
-// The stored value where a window lies in the padding altogether: position 0 lies there too.
-MK_INLINE int64_t no_winner(const MaxPoolArgs& a) { return a.index_dtype == Dtype::u8 ? 0 : -1; }
-
-MK_INLINE bool is_empty(const Taps taps[3]) {
-  return taps[0].begin >= taps[0].end || taps[1].begin >= taps[1].end ||
-         taps[2].begin >= taps[2].end;
-}
-
-// Calls visit(kd, kh, kw, offset of that element in a plane of x) in row-major order.
-template <class Visit>
-MK_INLINE void for_each_tap(const Taps taps[3], const Image& x, Visit visit) {
-  for (int64_t kd = taps[0].begin; kd < taps[0].end; ++kd)
-    for (int64_t kh = taps[1].begin; kh < taps[1].end; ++kh)
-      for (int64_t kw = taps[2].begin; kw < taps[2].end; ++kw)
-        visit(kd, kh, kw, spatial_offset(x, taps[0].at(kd), taps[1].at(kh), taps[2].at(kw)));
+MK_INLINE int64_t taps_in(const Taps taps[3]) {
+  return is_empty(taps) ? 0
+                        : (taps[0].end - taps[0].begin) * (taps[1].end - taps[1].begin) *
+                              (taps[2].end - taps[2].begin);
 }
 
 template <class T>
-MK_INLINE void store_numbers(const MaxPoolArgs& a, typename Vec<T>::Mask numbers, int64_t at,
-                             int64_t lanes) {
-  using Bytes = typename IndexLanes<T>::Bytes;
-  using Longs = typename IndexLanes<T>::Longs;
-  const bool full = lanes == Vec<T>::kLanes;
-  if (a.index_dtype == Dtype::u8) {
-    uint8_t* to = static_cast<uint8_t*>(a.indices.data) + at;
-    if (full) *reinterpret_cast<Bytes*>(to) = __builtin_convertvector(numbers, Bytes);
-    for (int64_t i = 0; !full && i < lanes; ++i) to[i] = static_cast<uint8_t>(numbers[i]);
-  } else {
-    int64_t* to = static_cast<int64_t*>(a.indices.data) + at;
-    if (full) *reinterpret_cast<Longs*>(to) = __builtin_convertvector(numbers, Longs);
-    for (int64_t i = 0; !full && i < lanes; ++i) to[i] = numbers[i];
+MK_INLINE void list_taps(const MaxPoolArgs& a, const Taps taps[3], TapList<T>& list) {
+  const Numbering number = numbering_of(a, taps);
+  list.count = 0;
+  for_each_tap(taps, a.x, [&](int64_t kd, int64_t kh, int64_t kw, int64_t offset) {
+    list.offset[list.count] = offset;
+    list.number[list.count++] = static_cast<typename Vec<T>::Int>(number(kd, kh, kw));
+  });
+}
+
+// kVectors vectors of channels of a pixel of y, the last of `lanes` lanes; x points at the first of
+// them and the window's first element, at number `shift`.
+template <int kVectors, class T>
+MK_INLINE void max_of_taps(const MaxPoolArgs& a, const TapList<T>& list, const T* x, int64_t shift,
+                           int64_t lanes, T* y, int64_t index_at) {
+  using V = Vec<T>;
+  Contest<T> contests[kVectors];
+  const auto load = [&](int64_t tap, int k) {
+    const T* from = x + list.offset[tap] + k * V::kLanes;
+    return kVectors == 1 ? load_lanes(from, lanes) : V::load(from);
+  };
+  const auto start = [&] {
+#pragma GCC unroll 4
+    for (int k = 0; k < kVectors; ++k) contests[k].start(load(0, k), all_lanes<T>(list.number[0]));
+  };
+  hold<T>(contests, start, [&](auto compete) {
+    for (int64_t tap = 1; tap < list.count; ++tap) {
+#pragma GCC unroll 4
+      for (int k = 0; k < kVectors; ++k) {
+        compete(contests[k], load(tap, k), all_lanes<T>(list.number[tap]));
+      }
+    }
+  });
+#pragma GCC unroll 4
+  for (int k = 0; k < kVectors; ++k) {
+    store_lanes(contests[k].best, y + k * V::kLanes, lanes);
+    if (a.indices.data == nullptr) continue;
+    store_numbers<T>(a, contests[k].number + static_cast<typename V::Int>(shift),
+                     index_at + k * V::kLanes, lanes);
+  }
+}
+
+// A pixel whose window has too many positions for a list, or none.
+template <class T>
+void max_pixel(const MaxPoolArgs& a, const Taps taps[3], const T* x, T* y, int64_t index_at) {
+  using V = Vec<T>;
+  const Numbering number = numbering_of(a, taps);
+  const int64_t first =
+      is_empty(taps) ? no_winner(a) : number(taps[0].begin, taps[1].begin, taps[2].begin);
+  for (int64_t c = 0; c < a.x.c; c += V::kLanes) {
+    const int64_t lanes = least(a.x.c - c, V::kLanes);
+    Contest<T> contest;
+    contest.start(V(T(-__builtin_inf())), all_lanes<T>(first));
+    for_each_tap(taps, a.x, [&](int64_t kd, int64_t kh, int64_t kw, int64_t offset) {
+      contest.compete_exactly(load_lanes(x + offset + c, lanes), all_lanes<T>(number(kd, kh, kw)));
+    });
+    store_lanes(contest.best, y + c, lanes);
+    if (a.indices.data != nullptr) store_numbers<T>(a, contest.number, index_at + c, lanes);
   }
 }
 
 // A row of y, all channels; x, y and the indices have channels at stride 1.
 template <class T>
 void max_row(const MaxPoolArgs& a, int64_t n, int64_t od, int64_t oh) {
-  using V = Vec<T>;
+  constexpr int64_t kLanes = Vec<T>::kLanes;
   const T* x = plane_of<const T>(a.x, n, 0);
-  T* y = plane_of<T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
-  const int64_t index_at = n * a.indices.stride_n + spatial_offset(a.indices, od, oh, 0);
+  T* y_row = plane_of<T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
+  const int64_t index_row = n * a.indices.stride_n + spatial_offset(a.indices, od, oh, 0);
+  const Window& window = a.windows.window;
+  const bool local = a.index_dtype == Dtype::u8;
+  const Interior inside = interior_of(a.windows, 2, a.x.size[2], a.y.size[2]);
   Taps taps[3] = {taps_of(a.windows, 0, od, a.x.size[0], a.y.size[0]),
                   taps_of(a.windows, 1, oh, a.x.size[1], a.y.size[1]),
                   {}};
+  TapList<T> list;
+  bool list_is_inner = false;
   for (int64_t ow = 0; ow < a.y.size[2]; ++ow) {
     taps[2] = taps_of(a.windows, 2, ow, a.x.size[2], a.y.size[2]);
-    const Numbering number = numbering_of(a, taps);
-    const int64_t first =
-        is_empty(taps) ? no_winner(a) : number(taps[0].begin, taps[1].begin, taps[2].begin);
-    for (int64_t c = 0; c < a.x.c; c += V::kLanes) {
-      const int64_t lanes = least(a.x.c - c, V::kLanes);
-      const bool full = lanes == V::kLanes;
-      V best = V(T(-__builtin_inf()));
-      typename V::Mask best_number = typename V::Mask{} + static_cast<typename V::Int>(first);
-      for_each_tap(taps, a.x, [&](int64_t kd, int64_t kh, int64_t kw, int64_t offset) {
-        const T* from = x + offset + c;
-        const V value = full ? V::load(from) : V::load(from, lanes);
-        const auto wins = ((value > best) | (value != value)) & (best == best);
-        best = select<T>(wins, value, best);
-        const auto this_number =
-            typename V::Mask{} + static_cast<typename V::Int>(number(kd, kh, kw));
-        best_number = wins ? this_number : best_number;
-      });
-      best.store(y + ow * a.y.stride[2] + c, lanes);
-      if (a.indices.data != nullptr) {
-        store_numbers<T>(a, best_number, index_at + ow * a.indices.stride[2] + c, lanes);
+    T* y = y_row + ow * a.y.stride[2];
+    const int64_t index_at = index_row + ow * a.indices.stride[2], positions = taps_in(taps);
+    if (positions == 0 || positions > kMostTaps) {
+      max_pixel<T>(a, taps, x, y, index_at);
+      continue;
+    }
+    // Windows inside x share their list, counted from the window's first element.
+    int64_t start = 0;
+    if (ow >= inside.begin && ow < inside.end) {
+      if (!list_is_inner) {
+        const Taps from_zero[3] = {taps[0], taps[1], {0, 0, window.kernel[2], window.dilation[2]}};
+        list_taps<T>(a, from_zero, list);
       }
+      list_is_inner = true;
+      start = taps[2].start;
+    } else {
+      list_taps<T>(a, taps, list);
+      list_is_inner = false;
+    }
+    const T* from = x + start * a.x.stride[2];
+    const int64_t shift = local ? 0 : start;
+    int64_t c = 0;
+    for (; c + 4 * kLanes <= a.x.c; c += 4 * kLanes) {
+      max_of_taps<4, T>(a, list, from + c, shift, kLanes, y + c, index_at + c);
+    }
+    for (; c + 2 * kLanes <= a.x.c; c += 2 * kLanes) {
+      max_of_taps<2, T>(a, list, from + c, shift, kLanes, y + c, index_at + c);
+    }
+    for (; c < a.x.c; c += kLanes) {
+      max_of_taps<1, T>(a, list, from + c, shift, least(a.x.c - c, kLanes), y + c, index_at + c);
     }
   }
 }
@@ -133,120 +158,32 @@ MK_INLINE void store_number(const MaxPoolArgs& a, int64_t at, int64_t number) {
   }
 }
 
-// Outputs [begin, begin + count) of a row along W, and their winners so far; number -1 for none.
-constexpr int64_t kRun = 64;
+// A row of y of one channel, element by element, whatever the strides.
 template <class T>
-struct Run {
-  int64_t begin, count;
-  T best[kRun];
-  typename Vec<T>::Int number[kRun];
-};
-
-// Lets element from[i * step] compete in output first + i; kStep is the step, or 0 for any.
-template <int kStep, class T>
-void compete(Run<T>& run, int64_t first, int64_t count, const T* from, int64_t step, int64_t number,
-             int64_t number_step) {
-  using Int = typename Vec<T>::Int;
-  T* best = run.best + first;
-  Int* best_number = run.number + first;
-  for (int64_t i = 0; i < count; ++i) {
-    const T value = from[i * (kStep != 0 ? kStep : step)];
-    const Int this_number = static_cast<Int>(number + i * number_step);
-    const bool wins =
-        ((value > best[i]) | (value != value) | (best_number[i] < 0)) & (best[i] == best[i]);
-    best[i] = wins ? value : best[i];
-    best_number[i] = wins ? this_number : best_number[i];
-  }
-}
-
-// A run of outputs under sliding windows: every position of the window in turn, over the outputs
-// for which it lies inside x.
-template <class T>
-void max_run(const MaxPoolArgs& a, const T* x, Run<T>& run, const Taps& td, const Taps& th) {
-  const Window& window = a.windows.window;
-  const int64_t stride = window.stride[2], width = a.x.size[2], height = a.x.size[1];
-  const int64_t step = stride * a.x.stride[2];
-  const bool local = a.index_dtype == Dtype::u8;
-  for (int64_t i = 0; i < run.count; ++i) {
-    run.best[i] = T(-__builtin_inf());
-    run.number[i] = -1;
-  }
-  for (int64_t kd = td.begin; kd < td.end; ++kd) {
-    for (int64_t kh = th.begin; kh < th.end; ++kh) {
-      for (int64_t kw = 0; kw < window.kernel[2]; ++kw) {
-        const int64_t shift = kw * window.dilation[2] - window.pad_before[2];
-        if (shift >= width) continue;
-        int64_t begin = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
-        int64_t end = (width - 1 - shift) / stride + 1;
-        if (begin < run.begin) begin = run.begin;
-        if (end > run.begin + run.count) end = run.begin + run.count;
-        if (begin >= end) continue;
-        const int64_t w = begin * stride + shift;
-        const int64_t number = local ? (kd * window.kernel[1] + kh) * window.kernel[2] + kw
-                                     : (td.at(kd) * height + th.at(kh)) * width + w;
-        const T* from = x + spatial_offset(a.x, td.at(kd), th.at(kh), w);
-        const auto body = step == 1 ? compete<1, T> : step == 2 ? compete<2, T> : compete<0, T>;
-        body(run, begin - run.begin, end - begin, from, step, number, local ? 0 : stride);
-      }
-    }
-  }
-}
-
-template <class T>
-void max_sliding_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
+void max_elements(const MaxPoolArgs& a, int64_t n, int64_t c, int64_t od, int64_t oh) {
   const T* x = plane_of<const T>(a.x, n, c);
-  T* y = plane_of<T>(a.y, n, c);
-  const int64_t index_at = n * a.indices.stride_n + c * a.indices.stride_c;
-  const int64_t* count = a.y.size;
-  Run<T> run;
-  for (int64_t od = 0; od < count[0]; ++od) {
-    const Taps td = taps_of(a.windows, 0, od, a.x.size[0], count[0]);
-    for (int64_t oh = 0; oh < count[1]; ++oh) {
-      const Taps th = taps_of(a.windows, 1, oh, a.x.size[1], count[1]);
-      for (run.begin = 0; run.begin < count[2]; run.begin += kRun) {
-        run.count = least(kRun, count[2] - run.begin);
-        max_run<T>(a, x, run, td, th);
-        T* to = y + spatial_offset(a.y, od, oh, run.begin);
-        for (int64_t i = 0; i < run.count; ++i) to[i * a.y.stride[2]] = run.best[i];
-        if (a.indices.data == nullptr) continue;
-        const int64_t at = index_at + spatial_offset(a.indices, od, oh, run.begin);
-        for (int64_t i = 0; i < run.count; ++i) {
-          const int64_t number = run.number[i] < 0 ? no_winner(a) : run.number[i];
-          store_number(a, at + i * a.indices.stride[2], number);
-        }
+  T* y = plane_of<T>(a.y, n, c) + spatial_offset(a.y, od, oh, 0);
+  const int64_t index_at =
+      n * a.indices.stride_n + c * a.indices.stride_c + spatial_offset(a.indices, od, oh, 0);
+  Taps taps[3] = {taps_of(a.windows, 0, od, a.x.size[0], a.y.size[0]),
+                  taps_of(a.windows, 1, oh, a.x.size[1], a.y.size[1]),
+                  {}};
+  for (int64_t ow = 0; ow < a.y.size[2]; ++ow) {
+    taps[2] = taps_of(a.windows, 2, ow, a.x.size[2], a.y.size[2]);
+    const Numbering number = numbering_of(a, taps);
+    T best = T(-__builtin_inf());
+    int64_t best_number =
+        is_empty(taps) ? no_winner(a) : number(taps[0].begin, taps[1].begin, taps[2].begin);
+    for_each_tap(taps, a.x, [&](int64_t kd, int64_t kh, int64_t kw, int64_t offset) {
+      const T value = x[offset];
+      if ((value > best || value != value) && best == best) {
+        best = value;
+        best_number = number(kd, kh, kw);
       }
-    }
-  }
-}
-
-template <class T>
-void max_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
-  const T* x = plane_of<const T>(a.x, n, c);
-  T* y = plane_of<T>(a.y, n, c);
-  const int64_t index_at = n * a.indices.stride_n + c * a.indices.stride_c;
-  const int64_t* count = a.y.size;
-  Taps taps[3];
-  for (int64_t od = 0; od < count[0]; ++od) {
-    taps[0] = taps_of(a.windows, 0, od, a.x.size[0], count[0]);
-    for (int64_t oh = 0; oh < count[1]; ++oh) {
-      taps[1] = taps_of(a.windows, 1, oh, a.x.size[1], count[1]);
-      for (int64_t ow = 0; ow < count[2]; ++ow) {
-        taps[2] = taps_of(a.windows, 2, ow, a.x.size[2], count[2]);
-        const Numbering number = numbering_of(a, taps);
-        T best = T(-__builtin_inf());
-        int64_t best_number =
-            is_empty(taps) ? no_winner(a) : number(taps[0].begin, taps[1].begin, taps[2].begin);
-        for_each_tap(taps, a.x, [&](int64_t kd, int64_t kh, int64_t kw, int64_t offset) {
-          const T value = x[offset];
-          if ((value > best || value != value) && best == best) {
-            best = value;
-            best_number = number(kd, kh, kw);
-          }
-        });
-        y[spatial_offset(a.y, od, oh, ow)] = best;
-        if (a.indices.data == nullptr) continue;
-        store_number(a, index_at + spatial_offset(a.indices, od, oh, ow), best_number);
-      }
+    });
+    y[ow * a.y.stride[2]] = best;
+    if (a.indices.data != nullptr) {
+      store_number(a, index_at + ow * a.indices.stride[2], best_number);
     }
   }
 }
@@ -254,150 +191,113 @@ void max_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
 template <class T>
 void max_forward_of(const MaxPoolArgs& a) {
   const int64_t* size = a.y.size;
-  const int64_t* kernel = a.windows.window.kernel;
-  const int64_t work = a.y.n * a.y.c * spatial_count(a.y) * kernel[0] * kernel[1] * kernel[2];
-  const bool vectors = has_channel_vectors(a.x) && has_channel_vectors(a.y) &&
-                       (a.indices.data == nullptr || has_channel_vectors(a.indices));
+  const Window& window = a.windows.window;
+  const int64_t taps = window.kernel[0] * window.kernel[1] * window.kernel[2];
+  const int64_t work = a.y.n * a.y.c * spatial_count(a.y) * taps;
+  const bool indexed = a.indices.data != nullptr;
   // Numbers are kept in lanes of T's size.
   const bool numbers_fit = sizeof(T) == 8 || spatial_count(a.x) <= INT32_MAX;
-  if (vectors && numbers_fit) {
+  if (has_channel_vectors(a.x) && has_channel_vectors(a.y) &&
+      (!indexed || has_channel_vectors(a.indices)) && numbers_fit) {
     parallel_for(a.y.n * size[0] * size[1], work, [&](int64_t row, int) {
       max_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1]);
     });
-  } else {
-    const bool runs = numbers_fit && !a.windows.adaptive;
-    parallel_for(a.y.n * a.y.c, work, [&](int64_t plane, int) {
-      const int64_t n = plane / a.y.c, c = plane % a.y.c;
-      runs ? max_sliding_plane<T>(a, n, c) : max_plane<T>(a, n, c);
-    });
+    return;
   }
-}
-
-// Lanes where the one-byte index is `number`.
-template <class T>
-MK_INLINE typename Vec<T>::Mask lanes_won(const uint8_t* indices, int64_t number, int64_t lanes) {
-  using Bytes = typename IndexLanes<T>::Bytes;
-  Bytes bytes{};
-  if (lanes == Vec<T>::kLanes) {
-    bytes = *reinterpret_cast<const Bytes*>(indices);
-  } else {
-    for (int64_t i = 0; i < lanes; ++i) bytes[i] = indices[i];
+  const auto for_lines = [&](auto line) { for_each_line(a.y, size[2] * taps, work, line); };
+  if (!has_lines(a.x) || !has_lines(a.y) || (indexed && !has_lines(a.indices)) || !numbers_fit ||
+      a.windows.adaptive) {
+    for_lines(
+        [&](int64_t n, int64_t c, int64_t od, int64_t oh) { max_elements<T>(a, n, c, od, oh); });
+    return;
   }
-  const auto numbers = __builtin_convertvector(bytes, typename Vec<T>::Mask);
-  return numbers == static_cast<typename Vec<T>::Int>(number);
+  const LineShape<T> shape = line_shape<T>(a);
+  const bool pairs = window.stride[2] == 2 && window.kernel[2] == 2 && window.dilation[2] == 1;
+  const auto line = pairs                   ? max_line<2, true, T>
+                    : window.stride[2] == 1 ? max_line<1, false, T>
+                    : window.stride[2] == 2 ? max_line<2, false, T>
+                                            : max_line<0, false, T>;
+  for_lines([&](int64_t n, int64_t c, int64_t od, int64_t oh) { line(a, shape, n, c, od, oh); });
 }
 
-template <class T>
-MK_INLINE void fill_zero(T* p, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) p[i] = 0;
-}
+// ---- backward ----
 
-MK_INLINE bool windows_are_tiles(const Window& w) {
-  bool tiles = true;
-  for (int i = 0; i < 3; ++i) {
-    tiles &= w.stride[i] == w.kernel[i] && w.dilation[i] == 1 && w.pad_before[i] == 0;
-  }
-  return tiles;
-}
-
-// The rows of dx under one row of windows that don't overlap; the last task of an axis also takes
-// what no window covers.
+// The rows of dx under one row of windows that are tiles; the last task of an axis also takes what
+// no window covers.
 template <class T>
 void max_backward_tiles(const MaxPoolArgs& a, int64_t n, int64_t od, int64_t oh) {
-  using V = Vec<T>;
+  constexpr int64_t kLanes = Vec<T>::kLanes;
   const int64_t* kernel = a.windows.window.kernel;
   const int64_t *size = a.x.size, *count = a.y.size;
   const T* dy = plane_of<const T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
-  const uint8_t* indices =
+  const uint8_t* numbers =
       plane_of<const uint8_t>(a.indices, n, 0) + spatial_offset(a.indices, od, oh, 0);
-  const int64_t d_end = od + 1 == count[0] ? size[0] : (od + 1) * kernel[0];
-  const int64_t h_end = oh + 1 == count[1] ? size[1] : (oh + 1) * kernel[1];
-  const int64_t w_end = least(count[2] * kernel[2], size[2]), pixel = a.x.c;
-  for (int64_t d = od * kernel[0]; d < d_end; ++d) {
-    for (int64_t h = oh * kernel[1]; h < h_end; ++h) {
-      const int64_t kd = d - od * kernel[0], kh = h - oh * kernel[1];
-      T* dx = plane_of<T>(a.x, n, 0) + spatial_offset(a.x, d, h, 0);
-      if (kd >= kernel[0] || kh >= kernel[1]) {
-        fill_zero(dx, size[2] * pixel);
-        continue;
+  T* dx = plane_of<T>(a.x, n, 0);
+  Taps taps[3] = {taps_of(a.windows, 0, od, size[0], count[0]),
+                  taps_of(a.windows, 1, oh, size[1], count[1]),
+                  {0, 0, kernel[2], 1}};
+  TapList<T> list;
+  list_taps<T>(a, taps, list);
+  for (int64_t ow = 0; ow < count[2]; ++ow) {
+    const int64_t start = ow * kernel[2];
+    if (start + kernel[2] > size[2]) {  // the last window reaches over the edge
+      taps[2].end = size[2] - start;
+      list_taps<T>(a, taps, list);
+    }
+    for (int64_t c = 0; c < a.x.c; c += kLanes) {
+      const int64_t lanes = least(a.x.c - c, kLanes);
+      const Vec<T> gradient = load_lanes(dy + ow * a.y.stride[2] + c, lanes);
+      const auto number = load_numbers<T>(numbers + ow * a.indices.stride[2] + c, lanes);
+      T* to = dx + start * a.x.stride[2] + c;
+      for (int64_t tap = 0; tap < list.count; ++tap) {
+        store_lanes(where_number_is<T>(number, list.number[tap], gradient), to + list.offset[tap],
+                    lanes);
       }
-      const int64_t number = (kd * kernel[1] + kh) * kernel[2];
-      int64_t w = 0;
-      for (int64_t ow = 0; ow < count[2]; ++ow) {
-        const T* from = dy + ow * a.y.stride[2];
-        const uint8_t* index = indices + ow * a.indices.stride[2];
-        for (int64_t kw = 0; kw < kernel[2] && w < w_end; ++kw, ++w) {
-          int64_t c = 0;
-          for (; c + V::kLanes <= pixel; c += V::kLanes) {
-            const auto won = lanes_won<T>(index + c, number + kw, V::kLanes);
-            select<T>(won, V::load(from + c), V::zero()).store(dx + w * pixel + c);
-          }
-          if (c < pixel) {
-            const auto won = lanes_won<T>(index + c, number + kw, pixel - c);
-            select<T>(won, V::load(from + c, pixel - c), V::zero())
-                .store(dx + w * pixel + c, pixel - c);
-          }
-        }
+    }
+  }
+  const int64_t d_begin = od * kernel[0], h_begin = oh * kernel[1];
+  const int64_t d_end = od + 1 == count[0] ? size[0] : d_begin + kernel[0];
+  const int64_t h_end = oh + 1 == count[1] ? size[1] : h_begin + kernel[1];
+  for (int64_t d = d_begin; d < d_end; ++d) {
+    for (int64_t h = h_begin; h < h_end; ++h) {
+      const bool covered = d < d_begin + kernel[0] && h < h_begin + kernel[1];
+      for (int64_t w = covered ? least(count[2] * kernel[2], size[2]) : 0; w < size[2]; ++w) {
+        fill_zero(dx + spatial_offset(a.x, d, h, w), a.x.c);
       }
-      fill_zero(dx + w_end * pixel, (size[2] - w_end) * pixel);
     }
   }
 }
 
-// A row of dx under windows of any kind.
+// A row of dx under windows of any kind: row of windows by row of windows, which are added to it.
 template <class T>
 void max_backward_row(const MaxPoolArgs& a, int64_t n, int64_t d, int64_t h) {
   using V = Vec<T>;
   const Window& window = a.windows.window;
+  const int64_t *size = a.x.size, *count = a.y.size;
   const T* dy = plane_of<const T>(a.y, n, 0);
-  const uint8_t* indices = plane_of<const uint8_t>(a.indices, n, 0);
-  T* dx = plane_of<T>(a.x, n, 0) + spatial_offset(a.x, d, h, 0);
-  const Cover ds = outputs_over(a.windows, 0, d, a.x.size[0], a.y.size[0]);
-  const Cover hs = outputs_over(a.windows, 1, h, a.x.size[1], a.y.size[1]);
-  for (int64_t w = 0; w < a.x.size[2]; ++w) {
-    const Cover ws = outputs_over(a.windows, 2, w, a.x.size[2], a.y.size[2]);
-    for (int64_t c = 0; c < a.x.c; c += V::kLanes) {
-      const int64_t lanes = least(a.x.c - c, V::kLanes);
-      V total = V::zero();
-      for (int64_t od = ds.begin; od < ds.end; ++od) {
-        const int64_t kd = tap_at(window, 0, od, d);
-        for (int64_t oh = hs.begin; oh < hs.end; ++oh) {
-          const int64_t kh = tap_at(window, 1, oh, h);
-          for (int64_t ow = ws.begin; ow < ws.end; ++ow) {
-            const int64_t kw = tap_at(window, 2, ow, w);
-            if ((kd | kh | kw) < 0) continue;
-            const int64_t number = (kd * window.kernel[1] + kh) * window.kernel[2] + kw;
-            const auto won =
-                lanes_won<T>(indices + spatial_offset(a.indices, od, oh, ow) + c, number, lanes);
-            const V gradient = V::load(dy + spatial_offset(a.y, od, oh, ow) + c, lanes);
-            total += select<T>(won, gradient, V::zero());
-          }
-        }
-      }
-      total.store(dx + w * a.x.stride[2] + c, lanes);
-    }
-  }
-}
-
-template <class T>
-void max_backward_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
-  T* dx = plane_of<T>(a.x, n, c);
-  const T* dy = plane_of<const T>(a.y, n, c);
-  const uint8_t* indices = plane_of<const uint8_t>(a.indices, n, c);
-  const int64_t unit = unit_of(a.x), elements = spatial_count(a.x), *count = a.y.size;
-  for (int64_t i = 0; i < elements; ++i) dx[i * unit] = 0;
-  Taps taps[3];
-  for (int64_t od = 0; od < count[0]; ++od) {
-    taps[0] = taps_of(a.windows, 0, od, a.x.size[0], count[0]);
-    for (int64_t oh = 0; oh < count[1]; ++oh) {
-      taps[1] = taps_of(a.windows, 1, oh, a.x.size[1], count[1]);
+  const uint8_t* numbers = plane_of<const uint8_t>(a.indices, n, 0);
+  T* row = plane_of<T>(a.x, n, 0) + spatial_offset(a.x, d, h, 0);
+  for (int64_t w = 0; w < size[2]; ++w) fill_zero(row + w * a.x.stride[2], a.x.c);
+  const Cover ds = outputs_over(a.windows, 0, d, size[0], count[0]);
+  const Cover hs = outputs_over(a.windows, 1, h, size[1], count[1]);
+  const int64_t step = window.dilation[2] * a.x.stride[2];
+  for (int64_t od = ds.begin; od < ds.end; ++od) {
+    for (int64_t oh = hs.begin; oh < hs.end; ++oh) {
+      const int64_t kd = tap_at(window, 0, od, d), kh = tap_at(window, 1, oh, h);
+      if ((kd | kh) < 0) continue;
+      const int64_t first = (kd * window.kernel[1] + kh) * window.kernel[2];
       for (int64_t ow = 0; ow < count[2]; ++ow) {
-        taps[2] = taps_of(a.windows, 2, ow, a.x.size[2], count[2]);
-        const Numbering number = numbering_of(a, taps);
-        const int64_t winner = indices[spatial_offset(a.indices, od, oh, ow)];
-        const T gradient = dy[spatial_offset(a.y, od, oh, ow)];
-        for_each_tap(taps, a.x, [&](int64_t kd, int64_t kh, int64_t kw, int64_t offset) {
-          if (number(kd, kh, kw) == winner) dx[offset] += gradient;
+        const Taps tw = taps_of(a.windows, 2, ow, size[2], count[2]);
+        const T* from = dy + spatial_offset(a.y, od, oh, ow);
+        const uint8_t* index = numbers + spatial_offset(a.indices, od, oh, ow);
+        for_each_vector<T>(a.x.c, [&](int64_t c, int64_t lanes) {
+          const V gradient = load_lanes(from + c, lanes);
+          const auto number = load_numbers<T>(index + c, lanes);
+          T* dx = row + tw.start * a.x.stride[2] + c;
+          for (int64_t kw = tw.begin; kw < tw.end; ++kw) {
+            const V won = where_number_is<T>(number, first + kw, gradient);
+            store_lanes(load_lanes(dx + kw * step, lanes) + won, dx + kw * step, lanes);
+          }
         });
       }
     }
@@ -407,20 +307,25 @@ void max_backward_plane(const MaxPoolArgs& a, int64_t n, int64_t c) {
 template <class T>
 void max_backward_of(const MaxPoolArgs& a) {
   const int64_t work = a.x.n * a.x.c * spatial_count(a.x);
-  const bool vectors =
-      has_channel_vectors(a.x) && has_channel_vectors(a.y) && has_channel_vectors(a.indices);
-  if (!vectors) {
+  const Window& window = a.windows.window;
+  const bool tiles = windows_are_tiles(window) && spatial_count(a.y) > 0;
+  const int64_t* rows = tiles ? a.y.size : a.x.size;
+  if (has_channel_vectors(a.x) && has_channel_vectors(a.y) && has_channel_vectors(a.indices)) {
+    const auto body = tiles ? max_backward_tiles<T> : max_backward_row<T>;
+    parallel_for(a.x.n * rows[0] * rows[1], work, [&](int64_t row, int) {
+      body(a, row / (rows[0] * rows[1]), row / rows[1] % rows[0], row % rows[1]);
+    });
+  } else if (tiles && window.kernel[2] == 2 && has_lines(a.x) && has_lines(a.y) &&
+             has_lines(a.indices)) {
+    for_each_line(a.y, a.y.size[2] * window.kernel[0] * window.kernel[1] * 2, work,
+                  [&](int64_t n, int64_t c, int64_t od, int64_t oh) {
+                    max_backward_pairs<T>(a, n, c, od, oh);
+                  });
+  } else {
     parallel_for(a.x.n * a.x.c, work, [&](int64_t plane, int) {
       max_backward_plane<T>(a, plane / a.x.c, plane % a.x.c);
     });
-    return;
   }
-  const bool tiles = windows_are_tiles(a.windows.window);
-  const int64_t* rows = tiles ? a.y.size : a.x.size;
-  parallel_for(a.x.n * rows[0] * rows[1], work, [&](int64_t row, int) {
-    const int64_t n = row / (rows[0] * rows[1]), d = row / rows[1] % rows[0], h = row % rows[1];
-    tiles ? max_backward_tiles<T>(a, n, d, h) : max_backward_row<T>(a, n, d, h);
-  });
 }
 
 }  // namespace

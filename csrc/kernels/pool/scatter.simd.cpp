@@ -9,7 +9,6 @@
 // the same element.
 // Memory  one random access per element of `small`; `large` is first cleared.
 // Exact but for the sums of scatter_add, whose order is fixed.
-#include "core/parallel.h"
 #include "kernels/pool/windows.h"
 
 namespace medkern::MK_ISA {

@@ -2,6 +2,7 @@
 // covers, and the outputs that cover an element of x. For *.simd.cpp files.
 #pragma once
 
+#include "core/parallel.h"
 #include "cpu/vec.h"
 #include "kernels/pool/pool.h"
 
@@ -29,6 +30,35 @@ MK_INLINE Taps taps_of(const PoolWindows& p, int axis, int64_t o, int64_t size, 
     end = start >= size ? 0 : (size - start + dilation - 1) / dilation;
   }
   return {start, begin, end, dilation};
+}
+
+// Outputs [begin, end) whose window lies inside x along `axis`; none of adaptive windows.
+struct Interior {
+  int64_t begin, end;
+};
+
+MK_INLINE Interior interior_of(const PoolWindows& p, int axis, int64_t size, int64_t count) {
+  if (p.adaptive) return {0, 0};
+  const Window& w = p.window;
+  const int64_t stride = w.stride[axis], before = w.pad_before[axis];
+  const int64_t room = size - 1 - w.dilation[axis] * (w.kernel[axis] - 1) + before;
+  const int64_t begin = (before + stride - 1) / stride, past = room < 0 ? 0 : room / stride + 1;
+  const int64_t end = past < count ? past : count;
+  return {begin, end > begin ? end : begin};
+}
+
+MK_INLINE bool is_empty(const Taps taps[3]) {
+  return taps[0].begin >= taps[0].end || taps[1].begin >= taps[1].end ||
+         taps[2].begin >= taps[2].end;
+}
+
+// Windows that stand side by side: no two of them share an element, none begins in padding.
+MK_INLINE bool windows_are_tiles(const Window& w) {
+  bool tiles = true;
+  for (int i = 0; i < 3; ++i) {
+    tiles &= w.stride[i] == w.kernel[i] && w.dilation[i] == 1 && w.pad_before[i] == 0;
+  }
+  return tiles;
 }
 
 // Outputs [begin, end) whose window reaches over element `i` of x. With dilation some of them step
@@ -61,6 +91,15 @@ MK_INLINE int64_t spatial_offset(const Image& x, int64_t d, int64_t h, int64_t w
   return d * x.stride[0] + h * x.stride[1] + w * x.stride[2];
 }
 
+// Calls visit(kd, kh, kw, offset of that element in a plane of x) in row-major order.
+template <class Visit>
+MK_INLINE void for_each_tap(const Taps taps[3], const Image& x, Visit visit) {
+  for (int64_t kd = taps[0].begin; kd < taps[0].end; ++kd)
+    for (int64_t kh = taps[1].begin; kh < taps[1].end; ++kh)
+      for (int64_t kw = taps[2].begin; kw < taps[2].end; ++kw)
+        visit(kd, kh, kw, spatial_offset(x, taps[0].at(kd), taps[1].at(kh), taps[2].at(kw)));
+}
+
 MK_INLINE int64_t unit_of(const Image& x) {
   for (int axis = 2; axis > 0; --axis) {
     if (x.size[axis] > 1) return x.stride[axis];
@@ -74,11 +113,42 @@ MK_INLINE int64_t spatial_count(const Image& x) { return x.size[0] * x.size[1] *
 // there is one channel only.)
 MK_INLINE bool has_channel_vectors(const Image& x) { return x.stride_c == 1; }
 
+// Rows along W at stride 1: outputs side by side are computed a vector at a time.
+MK_INLINE bool has_lines(const Image& x) { return x.stride[2] == 1 || x.size[2] == 1; }
+
+// Calls body(n, c, od, oh) for every row of y, several rows to a task: those of about kTaskTaps
+// window positions.
+template <class Body>
+MK_INLINE void for_each_line(const Image& y, int64_t taps_per_row, int64_t cost, Body body) {
+  constexpr int64_t kTaskTaps = 32768;
+  const int64_t per_plane = y.size[0] * y.size[1], rows = y.n * y.c * per_plane;
+  const int64_t per_task = taps_per_row < kTaskTaps ? kTaskTaps / taps_per_row : 1;
+  parallel_for((rows + per_task - 1) / per_task, cost, [&](int64_t task, int) {
+    const int64_t first = task * per_task, plane = first / per_plane, line = first % per_plane;
+    int64_t n = plane / y.c, c = plane % y.c, od = line / y.size[1], oh = line % y.size[1];
+    for (int64_t left = rows - first < per_task ? rows - first : per_task; left > 0; --left) {
+      body(n, c, od, oh);
+      if (++oh < y.size[1]) continue;
+      oh = 0;
+      if (++od < y.size[0]) continue;
+      od = 0;
+      if (++c < y.c) continue;
+      c = 0;
+      ++n;
+    }
+  });
+}
+
 // Channels a task takes where tasks are cut by channels: one cache line of float32, so that tasks
 // don't share lines.
 constexpr int64_t kChannelBlock = 16;
 
 MK_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <class T>
+MK_INLINE void fill_zero(T* p, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) p[i] = 0;
+}
 
 template <class T>
 MK_INLINE T* plane_of(const Image& x, int64_t n, int64_t c) {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medkern import _C, kernels
+from medkern import _C
 from medkern.functional import _broadcast, copy, gemm, pointwise, reduce
 from medkern.tensor import Tensor
 
@@ -34,8 +34,7 @@ def _comparison(op: str) -> Callable[[Tensor, Any], Any]:
     def operator(self: Tensor, other: Any) -> Any:
         if not _operand(other):
             return NotImplemented
-        right = other.array if isinstance(other, Tensor) else other
-        return Tensor(kernels.compare(op, self.array, right))
+        return pointwise.compare(op, self, other)
 
     return operator
 

@@ -11,19 +11,28 @@ from typing import Any
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
 from medkern.functional.gemm import BiasBackward
+from medkern.functional.pointwise import UnaryBackward
+from medkern.kernels._activation import activation_number
 from medkern.tensor import Tensor
 
 # Every function below keeps the window as a dict: stride, padding, dilation, groups.
 
 
 class Conv(Function):
-    """y = conv(x, weight) + bias."""
+    """y = act(conv(x, weight) + bias), and the gradient as if there were no activation: see `Activated`."""
 
     twice_differentiable = True
 
     @staticmethod
     def forward(
-        ctx: Node, x: Tensor, weight: Tensor, bias: Tensor | None, *, rank: int, **window: Any
+        ctx: Node,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        rank: int,
+        activation: str | None = None,
+        **window: Any,
     ) -> _C.Array:
         """Over the last `rank` axes."""
         ctx.save(x, weight)
@@ -33,7 +42,7 @@ class Conv(Function):
             weight.array,
             None if bias is None else bias.array,
             rank,
-            activation=0,
+            activation=activation_number(f"conv{rank}d", activation),
             channels_last=True,
             out=None,
             **window,
@@ -50,6 +59,27 @@ class Conv(Function):
             else None,
             BiasBackward.apply(dy, axis=1) if ctx.needs[2] else None,
         )
+
+
+class Activated(Function):
+    """The gradient of an activation that was applied where x was computed: y is x.
+
+    A node of its own, so that the gradient of y can go before the convolution's are computed.
+    """
+
+    twice_differentiable = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Tensor, *, activation: str) -> _C.Array:
+        """Keeps the result."""
+        ctx.save_output(x.array)
+        ctx.activation = activation
+        return x.array
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor) -> Tensor:
+        """By the result."""
+        return UnaryBackward.apply(dy, *ctx.outputs, op=ctx.activation, a=0.0, b=0.0)
 
 
 class ConvBackwardInput(Function):
@@ -150,6 +180,22 @@ class ConvTranspose(Function):
         )
 
 
+def _conv(
+    x: Tensor,
+    rank: int,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: str | None,
+) -> Tensor:
+    window = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    y = Conv.apply(x, weight, bias, rank=rank, activation=activation, **window)
+    return y if activation is None else Activated.apply(y, activation=activation)
+
+
 def conv1d(
     x: Tensor,
     weight: Tensor,
@@ -158,11 +204,10 @@ def conv1d(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    activation: str | None = None,
 ) -> Tensor:
     """Differentiable `medkern.kernels.conv1d`."""
-    return Conv.apply(
-        x, weight, bias, rank=1, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+    return _conv(x, 1, weight, bias, stride, padding, dilation, groups, activation)
 
 
 def conv2d(
@@ -173,6 +218,7 @@ def conv2d(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    activation: str | None = None,
 ) -> Tensor:
     """Differentiable `medkern.kernels.conv2d`; the same arguments, shapes and errors.
 
@@ -182,9 +228,7 @@ def conv2d(
         >>> medkern.functional.conv2d(x, weight, padding=1).shape
         (1, 1, 4, 4)
     """
-    return Conv.apply(
-        x, weight, bias, rank=2, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+    return _conv(x, 2, weight, bias, stride, padding, dilation, groups, activation)
 
 
 def conv3d(
@@ -195,11 +239,10 @@ def conv3d(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    activation: str | None = None,
 ) -> Tensor:
     """Differentiable `medkern.kernels.conv3d`."""
-    return Conv.apply(
-        x, weight, bias, rank=3, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+    return _conv(x, 3, weight, bias, stride, padding, dilation, groups, activation)
 
 
 def conv_transpose1d(

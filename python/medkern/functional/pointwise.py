@@ -390,6 +390,20 @@ class Where(Function):
         )
 
 
+class Compare(Function):
+    """Where a comparison holds: bool, so nothing flows back."""
+
+    @staticmethod
+    def forward(ctx: Node, a: Tensor, b: Tensor, *, op: str) -> _C.Array:
+        """Keeps nothing."""
+        return _C.compare(getattr(_C.CompareOp, op), a.array, b.array, None)
+
+
+def compare(op: str, a: Any, b: Any) -> Tensor:
+    """`medkern.kernels.compare` of tensors; see `add`."""
+    return Compare.apply(_operand(a, b), _operand(b, a), op=op)
+
+
 def where(mask: Any, a: Any, b: Any) -> Tensor:
     """Differentiable `medkern.kernels.where`, by a and b; see `add`."""
     return Where.apply(mask, _operand(a, b), _operand(b, a))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from medkern import _C, random
 from medkern.autograd import Function, Node, is_grad_enabled
 from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
@@ -20,13 +18,16 @@ def _array(x: Tensor | None) -> Any:
     return None if x is None else x.array
 
 
-def _rows(state: _C.Array | None, part: slice) -> np.ndarray | None:
+def _rows(state: _C.Array | None, part: slice) -> _C.Array | None:
     """The entries of an (L D, N, H) state that belong to one layer."""
-    return None if state is None else np.asarray(state)[part]
+    if state is None:
+        return None
+    step = state.strides[0]
+    return state.with_layout((part.stop - part.start, *state.shape[1:]), state.strides, part.start * step)
 
 
 def _joined(states: list[Any]) -> _C.Array:
-    return states[0] if len(states) == 1 else _C.Array(np.concatenate(states))
+    return states[0] if len(states) == 1 else _C.concat(states, 0, None)
 
 
 def _exchanged(array: Any) -> Any:

@@ -39,14 +39,17 @@ class DoubleConv(nn.Module):
         super().__init__()
         # Batch and instance norm take the mean away, so that a bias before them does nothing.
         bias = norm not in ("batch", "instance")
+        activation = "relu" if norm is None else None  # fused where nothing stands between
         conv = _CONV[spatial_dims]
-        self.conv1 = conv(in_channels, out_channels, 3, padding=1, bias=bias)
+        self.conv1 = conv(in_channels, out_channels, 3, padding=1, bias=bias, activation=activation)
         self.norm1 = _norm(norm, out_channels, spatial_dims)
-        self.conv2 = conv(out_channels, out_channels, 3, padding=1, bias=bias)
+        self.conv2 = conv(out_channels, out_channels, 3, padding=1, bias=bias, activation=activation)
         self.norm2 = _norm(norm, out_channels, spatial_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...)."""
+        if self.conv1.activation is not None:
+            return self.conv2(self.conv1(x))
         x = functional.relu(self.norm1(self.conv1(x)))
         return functional.relu(self.norm2(self.conv2(x)))
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from medkern import functional
+from medkern.kernels._activation import activation_number
 from medkern.nn import init
 from medkern.nn._checks import expect_divisible, expect_positive, sizes_of
 from medkern.nn.module import Module, Parameter
@@ -59,7 +60,10 @@ class Convolution(Module):
         for name, default in defaults.items():
             if getattr(self, name, default) != default:
                 text += f", {name}={getattr(self, name)}"
-        return text if self.bias is not None else text + ", bias=False"
+        if self.bias is None:
+            text += ", bias=False"
+        activation = getattr(self, "activation", None)
+        return text if activation is None else text + f", activation={activation!r}"
 
 
 class _DirectConv(Convolution):
@@ -73,13 +77,23 @@ class _DirectConv(Convolution):
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
+        activation: str | None = None,
     ):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        activation_number(type(self).__name__, activation)
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...)."""
         return type(self).operation(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.activation,
         )
 
 
@@ -136,13 +150,14 @@ class Conv2d(_DirectConv):
         dilation: step between the window's elements, an int or one per axis.
         groups: number of groups of channels that don't see each other.
         bias: whether there is a bias.
+        activation: "relu" applies it to y in the same pass; None doesn't.
 
     Attributes:
         weight: (out_channels, in_channels / groups, *kernel_size).
         bias: (out_channels,) or None.
 
     Raises:
-        ValueError: a size is not positive, or `groups` doesn't divide the channels.
+        ValueError: a size is not positive, `groups` doesn't divide the channels, or `activation` is unknown.
 
     Example:
         >>> medkern.nn.Conv2d(1, 8, 3, padding=1)

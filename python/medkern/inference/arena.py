@@ -1,0 +1,83 @@
+"""Where the intermediate results of a compiled model lie in one block of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medkern import _C
+
+_ALIGNMENT = 64
+
+
+@dataclass
+class Buffer:
+    """Memory that is needed from one step to another.
+
+    Attributes:
+        size: its bytes.
+        first: number of the step that writes it first.
+        last: number of the last step that reads it; both need it.
+        offset: where it lies, set by `place`.
+    """
+
+    size: int
+    first: int
+    last: int
+    offset: int = 0
+
+
+def place(buffers: Sequence[Buffer]) -> int:
+    """Gives each buffer an offset such that those needed at the same time don't overlap.
+
+    The largest first, each into the smallest gap that holds it.
+
+    Returns:
+        The bytes needed in all.
+    """
+    placed: list[Buffer] = []
+    total = 0
+    for buffer in sorted(buffers, key=lambda b: (-b.size, b.first)):
+        neighbors = [b for b in placed if b.first <= buffer.last and buffer.first <= b.last]
+        end, best, smallest = 0, None, None
+        for neighbor in sorted(neighbors, key=lambda b: b.offset):
+            gap = neighbor.offset - end
+            if gap >= buffer.size and (smallest is None or gap < smallest):
+                best, smallest = end, gap
+            end = max(end, _rounded(neighbor.offset + neighbor.size))
+        buffer.offset = end if best is None else best
+        placed.append(buffer)
+        total = max(total, buffer.offset + buffer.size)
+    return total
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+class Arena:
+    """One block of memory.
+
+    Args:
+        size: its bytes.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self.bytes = np.asarray(_C.empty((size,), "uint8"))
+
+    def view(self, outline: _C.Array, offset: int) -> _C.Array:
+        """An array with shape, type and strides of `outline`, `offset` bytes from the start."""
+        item = outline.dtype.itemsize
+        strides = [stride * item for stride in outline.strides]
+        return _C.Array(np.ndarray(outline.shape, outline.dtype, self.bytes, offset, strides))
+
+
+def extent(outline: _C.Array) -> int:
+    """Bytes from the first element to the end of the last."""
+    if outline.size == 0:
+        return 0
+    last = sum((size - 1) * stride for size, stride in zip(outline.shape, outline.strides, strict=True))
+    return (last + 1) * outline.dtype.itemsize

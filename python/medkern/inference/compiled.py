@@ -1,0 +1,166 @@
+"""`compile`: a model prepared once for many predictions."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from medkern import _C
+from medkern.inference.arena import Arena
+from medkern.inference.graph import Skeleton
+from medkern.inference.passes import simplify
+from medkern.inference.program import Program
+from medkern.inference.weights import Weights
+from medkern.nn import Module
+from medkern.tensor import Tensor
+
+_MOST_SHAPES = 8  # whose programs are kept
+
+
+class CompiledModel:
+    """A model prepared for prediction; made by `compile`.
+
+    Attributes:
+        dtypes: the type of each input.
+    """
+
+    def __init__(self, model: Module, example: Any):
+        if not isinstance(model, Module):
+            raise TypeError(f"compile: model must be a Module, got {type(model).__name__}")
+        examples = example if isinstance(example, tuple) else (example,)
+        arrays = [_array(x, number) for number, x in enumerate(examples)]
+        self.dtypes = [array.dtype for array in arrays]
+        self._skeleton = Skeleton(model)
+        self._weights = Weights(self._skeleton)
+        self._programs: OrderedDict[tuple[tuple[int, ...], ...], Program] = OrderedDict()
+        self._arena = Arena(0)
+        self._lock = threading.Lock()
+        self._bound(tuple(array.shape for array in arrays))
+        self._skeleton.forget()
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The model's result for tensors or arrays like the example; their sizes may differ."""
+        if len(inputs) != len(self.dtypes):
+            raise TypeError(f"compiled model: expects {len(self.dtypes)} inputs, got {len(inputs)}")
+        arrays = []
+        for number, (x, dtype) in enumerate(zip(inputs, self.dtypes, strict=True)):
+            array = _array(x, number)
+            if array.dtype != dtype:
+                raise TypeError(
+                    f"compiled model: input {number} must be {dtype} as the example was, got {array.dtype}"
+                )
+            arrays.append(array)
+        with self._lock:
+            program = self._bound(tuple(array.shape for array in arrays))
+            results = program.run(arrays)
+        return program.arrange([Tensor(array) for array in results])
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes that are kept: "weights", as the kernels take them, and "arena", the intermediate results."""
+        return {"weights": self._weights.nbytes, "arena": self._arena.size}
+
+    def _bound(self, shapes: tuple[tuple[int, ...], ...]) -> Program:
+        """The program for inputs of these shapes, ready to run."""
+        program = self._programs.get(shapes)
+        if program is None:
+            graph = self._skeleton.follow(shapes, self.dtypes)
+            simplify(graph)
+            program = Program(graph, self._weights)
+            self._programs[shapes] = program
+            if len(self._programs) > _MOST_SHAPES:
+                self._programs.popitem(last=False)
+        else:
+            self._programs.move_to_end(shapes)
+        if program.arena_bytes > self._arena.size:
+            # One memory for all shapes: what was bound to the old one is bound anew when its turn comes.
+            for other in self._programs.values():
+                other.unbind()
+            self._arena = Arena(0)  # goes before the new one comes
+            self._arena = Arena(program.arena_bytes)
+        program.bind(self._arena)
+        return program
+
+
+def compile(model: Module, example: Any) -> CompiledModel:
+    """Prepares a model for prediction: the same results, sooner and in less memory.
+
+    The model is followed once with the shape of the example, in evaluation mode and without computing
+    anything. Batch norms become part of the layers before them, and so does relu; weights are transformed and
+    packed as the kernels take them, and intermediate results get their places in one block of memory. Inputs
+    of another shape are followed once again and use the same weights.
+
+    Args:
+        model: the model. It isn't changed, and later changes of its weights have no effect: only their
+            prepared form is kept.
+        example: a tensor or an array like those to come, of which only shape and type count. A tuple of them
+            for a model with several inputs.
+
+    Returns:
+        `compiled(x)`, which takes tensors or arrays and gives tensors without gradients, in memory of their
+        own. Folded batch norms round differently than the model itself; otherwise it computes the same, and
+        the same bits at any number of threads. One call runs at a time.
+
+    Raises:
+        TraceError: the model reads values of tensors, so that what it computes can't be known beforehand, or
+            returns something else than tensors.
+        ValueError: the model refuses the example's shape.
+        TypeError: model or example are of a wrong type.
+
+    Example:
+        >>> model = medkern.models.UNet(filters=(8, 16), norm="batch")
+        >>> predict = medkern.compile(model, np.zeros((1, 1, 32, 32), np.float32))
+        >>> predict(np.ones((2, 1, 64, 32), np.float32)).shape
+        (2, 1, 64, 32)
+    """
+    return CompiledModel(model, example)
+
+
+class Predictor:
+    """A model that is compiled when it is first used, and again after its weights changed.
+
+    Values written to a weight's memory behind its back, by way of `.numpy()`, are not noticed.
+
+    Args:
+        model: takes one tensor.
+
+    Example:
+        >>> predict = medkern.inference.Predictor(medkern.nn.Linear(4, 2))
+        >>> predict(np.zeros((1, 4), np.float32)).shape
+        (1, 2)
+    """
+
+    def __init__(self, model: Module):
+        self.model = model
+        self._compiled: CompiledModel | None = None
+        self._versions: list[tuple[_C.Array, int]] = []
+
+    def __call__(self, x: Any) -> Any:
+        """The model's result in evaluation mode, without gradients."""
+        array = _array(x, 0)
+        versions = [(tensor.array, tensor._version) for tensor in self._tensors()]
+        same = len(versions) == len(self._versions) and all(
+            a is b and i == j for (a, i), (b, j) in zip(versions, self._versions, strict=True)
+        )
+        if self._compiled is None or not same or self._compiled.dtypes != [array.dtype]:
+            self.forget()
+            self._compiled, self._versions = compile(self.model, array), versions
+        return self._compiled(array)
+
+    def forget(self) -> None:
+        """Lets go of the compiled model's memory; it is compiled again when it is needed."""
+        self._compiled, self._versions = None, []
+
+    def _tensors(self) -> list[Tensor]:
+        return [*self.model.parameters(), *self.model.buffers()]
+
+
+def _array(x: Any, number: int) -> _C.Array:
+    if isinstance(x, Tensor):
+        return x.array.contiguous()
+    if isinstance(x, (list, int, float)):
+        raise TypeError(f"compile: input {number} must be a tensor or an array, got {type(x).__name__}")
+    return _C.Array(x if not isinstance(x, np.generic) else np.asarray(x)).contiguous()

@@ -1,0 +1,195 @@
+"""From steps to calls of kernels that write into given memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from medkern import _C
+from medkern.autograd import Function
+from medkern.functional import _broadcast, conv, copy, gemm, norm, pointwise, pool, reduce, resize
+from medkern.functional.embedding import Embedding
+from medkern.functional.softmax import LogSoftmax, Softmax
+from medkern.inference.graph import Graph, Step
+from medkern.inference.weights import Weights
+from medkern.kernels._activation import ACTIVATIONS
+
+Call = tuple[Callable[..., Any], list[Any]]
+
+# Steps whose result is a part of the memory of x, or all of it.
+VIEWS = {_broadcast.Expand, copy.Permute, copy.GetItem, copy.Reshape}
+
+# Steps whose result may lie where an input of the same layout lies that nobody needs any more.
+IN_PLACE = {pointwise.Unary, pointwise.Add, pointwise.Sub, pointwise.Mul, pointwise.Div, pointwise.Extremum}
+
+
+def lower(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call | None:
+    """The call that computes a step, with values in place of arrays.
+
+    Args:
+        step: the step.
+        graph: what it is a part of.
+        weights: keeps the weights it prepares.
+        wanted: the values that somebody reads.
+
+    Returns:
+        A function and its arguments; values among them, and in lists among them, stand for their arrays. None
+        if there is no kernel that takes memory for every wanted result.
+    """
+    function, o, y = step.function, step.options, step.outputs[0]
+    if any(value in wanted for value in step.outputs[1:]):
+        return None
+    if function in _PREPARED:
+        return _PREPARED[function](step, graph, weights)
+    kernel = _KERNELS.get(function)
+    return None if kernel is None else kernel(step.inputs, o, y)
+
+
+Kernel = Callable[[list[Any], dict[str, Any], Any], Call | None]
+
+
+def _batch_norm(i: list[Any], o: dict[str, Any], y: Any) -> Call | None:
+    if o["training"]:
+        return None
+    x, weight, bias = i
+    mean, var = o["running_mean"], o["running_var"]
+    return _C.batch_norm, [x, mean, var, weight, bias, False, o["momentum"], o["eps"], y]
+
+
+def _matmul(i: list[Any], o: dict[str, Any], y: Any) -> Call:
+    def run(a: _C.Array, b: _C.Array, out: _C.Array) -> None:
+        _C.gemm(
+            gemm._transposed(a) if o.get("transpose_a") else a,
+            gemm._transposed(b) if o.get("transpose_b") else b,
+            None,
+            0,
+            out,
+        )
+
+    return run, [*i, y]
+
+
+def _window(o: dict[str, Any], *names: str) -> list[Any]:
+    return [o[name] for name in names]
+
+
+def _reduction(op: _C.ReduceOp) -> Kernel:
+    return lambda i, o, y: (_C.reduce, [op, i[0], o["dim"], o["keepdim"], o.get("correction", 0.0), False, y])
+
+
+def _binary(op: _C.BinaryOp) -> Kernel:
+    return lambda i, o, y: (_C.binary, [op, *i, y])
+
+
+_POOL = ("kernel_size", "stride", "padding")
+
+# The kernel of each function and its arguments, from inputs, options and result.
+_KERNELS: dict[type[Function], Kernel] = {
+    pointwise.Unary: lambda i, o, y: (
+        _C.unary,
+        [getattr(_C.UnaryOp, o["op"]), i[0], o.get("a", 0.0), o.get("b", 0.0), y],
+    ),
+    pointwise.Add: _binary(_C.BinaryOp.add),
+    pointwise.Sub: _binary(_C.BinaryOp.sub),
+    pointwise.Mul: _binary(_C.BinaryOp.mul),
+    pointwise.Div: _binary(_C.BinaryOp.div),
+    pointwise.Extremum: lambda i, o, y: (_C.binary, [getattr(_C.BinaryOp, o["op"]), *i, y]),
+    pointwise.Compare: lambda i, o, y: (_C.compare, [getattr(_C.CompareOp, o["op"]), *i, y]),
+    pointwise.Where: lambda i, o, y: (_C.where, [*i, y]),
+    pool.MaxPool: lambda i, o, y: (
+        _C.max_pool,
+        [i[0], len(y.shape) - 2, *_window(o, *_POOL, "dilation", "ceil_mode"), None, y],
+    ),
+    pool.AvgPool: lambda i, o, y: (
+        _C.avg_pool,
+        [i[0], len(y.shape) - 2, *_window(o, *_POOL, "ceil_mode", "count_include_pad"), y],
+    ),
+    pool.AdaptiveAvgPool: lambda i, o, y: (
+        _C.adaptive_avg_pool,
+        [i[0], len(y.shape) - 2, o["output_size"], y],
+    ),
+    pool.AdaptiveMaxPool: lambda i, o, y: (
+        _C.adaptive_max_pool,
+        [i[0], len(y.shape) - 2, o["output_size"], False, y],
+    ),
+    pool.MaxUnpool: lambda i, o, y: (
+        _C.max_unpool,
+        [*i, len(y.shape) - 2, *_window(o, *_POOL, "output_size"), y],
+    ),
+    resize.Interpolate: lambda i, o, y: (
+        _C.interpolate,
+        [i[0], *_window(o, "size", "scale_factor", "mode", "align_corners"), y],
+    ),
+    copy.Concat: lambda i, o, y: (_C.concat, [list(i), o["dim"], y]),
+    copy.Pad: lambda i, o, y: (_C.pad, [i[0], list(o["padding"]), o["mode"], o["value"], y]),
+    copy.Cast: lambda i, o, y: (_C.copy, [i[0], None, False, y]),
+    gemm.MatMul: _matmul,
+    norm.BatchNorm: _batch_norm,
+    norm.InstanceNorm: lambda i, o, y: (_C.instance_norm, [*i, o["eps"], y]),
+    norm.GroupNorm: lambda i, o, y: (_C.group_norm, [i[0], o["num_groups"], i[1], i[2], o["eps"], y]),
+    norm.LayerNorm: lambda i, o, y: (_C.layer_norm, [i[0], o["normalized_shape"], i[1], i[2], o["eps"], y]),
+    Softmax: lambda i, o, y: (_C.softmax, [i[0], o["dim"], False, y]),
+    LogSoftmax: lambda i, o, y: (_C.softmax, [i[0], o["dim"], True, y]),
+    _broadcast.Sum: _reduction(_C.ReduceOp.sum),
+    reduce.Mean: _reduction(_C.ReduceOp.mean),
+    reduce.Var: _reduction(_C.ReduceOp.var),
+    reduce.Extreme: lambda i, o, y: (
+        _C.reduce,
+        [getattr(_C.ReduceOp, o["op"]), i[0], o["dim"], o["keepdim"], 0.0, False, y],
+    ),
+    Embedding: lambda i, o, y: (_C.embedding, [*i, o["padding_idx"], y]),
+}
+
+
+def _key(step: Step) -> tuple[Any, ...]:
+    """What a prepared weight is made of."""
+    window = tuple(repr(value) for value in step.options.values())
+    sources = [x.key if x is not None else None for x in step.inputs[1:]]
+    norms = [(norm.options["eps"], *(x.key for x in norm.reads() if x.is_constant)) for norm in step.norms]
+    return (step.function, window, *sources, *norms, step.activation)
+
+
+def _constant_weights(step: Step) -> bool:
+    return all(x is None or x.is_constant for x in step.inputs[1:])
+
+
+def _conv(step: Step, graph: Graph, weights: Weights) -> Call | None:
+    if not _constant_weights(step):
+        return None
+    o = step.options
+
+    def make() -> _C.ConvPlan:
+        weight, bias = weights.folded(graph, step)
+        return _C.ConvPlan(
+            weight,
+            bias,
+            o["rank"],
+            o["stride"],
+            o["padding"],
+            o["dilation"],
+            o["groups"],
+            step.function is conv.ConvTranspose,
+            o.get("output_padding", 0),
+            ACTIVATIONS[step.activation],
+            0,
+        )
+
+    plan = weights.prepared(_key(step), make)
+    return plan.run, [step.inputs[0], False, step.outputs[0]]
+
+
+def _linear(step: Step, graph: Graph, weights: Weights) -> Call | None:
+    if not _constant_weights(step):
+        return None
+
+    def make() -> tuple[_C.Array, _C.Array | None]:
+        weight, bias = weights.folded(graph, step)
+        return _C.Array(np.array(weight)), None if bias is None else _C.Array(np.array(bias))
+
+    weight, bias = weights.prepared(_key(step), make)
+    return _C.linear, [step.inputs[0], weight, bias, ACTIVATIONS[step.activation], step.outputs[0]]
+
+
+_PREPARED = {conv.Conv: _conv, conv.ConvTranspose: _conv, gemm.Linear: _linear}

@@ -1,0 +1,250 @@
+"""A graph bound to memory: a list of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from medkern import _C
+from medkern.functional.copy import Reshape
+from medkern.inference.arena import Arena, Buffer, extent, place
+from medkern.inference.graph import Graph, Step, Value
+from medkern.inference.lower import IN_PLACE, VIEWS, lower
+from medkern.inference.weights import Weights, run
+
+
+class _Slot:
+    """Stands for an array that comes with each call: first the inputs, then memory for the results."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+class _Group:
+    """Values that share memory.
+
+    Attributes:
+        values: the first has the whole memory.
+        lifetime: its size, the steps between which it is needed and where it lies in the arena.
+        slot: the array that comes with each call, where it doesn't lie in the arena.
+        plain: whether all its values have the layout of the first.
+    """
+
+    def __init__(self, root: Value, time: int, slot: _Slot | None = None):
+        self.values = [root]
+        self.lifetime = Buffer(extent(root.outline), time, time)
+        self.slot = slot
+        self.plain = True
+
+    def read(self, time: int) -> None:
+        """Notes that it is still needed at `time`."""
+        self.lifetime.last = max(self.lifetime.last, time)
+
+
+class Program:
+    """What is done for inputs of one shape.
+
+    Args:
+        graph: the simplified graph.
+        weights: keeps what is prepared of the weights.
+
+    Attributes:
+        arena_bytes: memory that the intermediate results need.
+    """
+
+    def __init__(self, graph: Graph, weights: Weights):
+        self._graph = graph
+        self._weights = weights
+        self._groups: dict[Value, _Group] = {}
+        # Where a value that shares memory comes from: by a step that makes a view, or, with None, all of it.
+        self._sources: dict[Value, tuple[Step | None, Value]] = {}
+        self._calls: list[tuple[Callable[..., Any], list[Any]]] = []
+        self._fresh: list[tuple[tuple[int, ...], Any, bool]] = []  # shape, type, channels-last of each result
+
+        wanted = set(graph.uses())
+        self._take_inputs()
+        for time, step in enumerate(graph.steps):
+            self._take(step, time, wanted)
+        end = len(graph.steps)
+        for value in graph.outputs:
+            if value in self._groups:
+                self._groups[value].read(end)
+        for time, step in enumerate(graph.steps):
+            if step.function in IN_PLACE:
+                self._reuse(step, time)
+        self._give_outputs()
+        groups = {id(group): group for group in self._groups.values() if group.slot is None}
+        self.arena_bytes = place([group.lifetime for group in groups.values()])
+        self._arena: Arena | None = None
+        self._bound: list[tuple[Callable[..., Any], list[Any]]] = []
+        self._patches: list[tuple[list[Any], int, int]] = []
+
+    # Memory.
+
+    def _own(self, value: Value, time: int) -> None:
+        self._groups[value] = _Group(value, time)
+
+    def _share(self, value: Value, step: Step | None, source: Value) -> None:
+        group = self._groups[source]
+        group.values.append(value)
+        group.plain = group.plain and step is None
+        self._groups[value] = group
+        self._sources[value] = step, source
+
+    def _take_inputs(self) -> None:
+        """Inputs are read where they are, but for those that a view is made of."""
+        viewed = {step.inputs[0] for step in self._graph.steps if step.function in VIEWS}
+        for number, value in enumerate(self._graph.inputs):
+            if value in viewed:
+                self._own(value, 0)
+                self._calls.append((_C.copy, [_Slot(number), None, False, value]))
+            else:
+                self._groups[value] = _Group(value, 0, _Slot(number))
+
+    def _take(self, step: Step, time: int, wanted: set[Value]) -> None:
+        for value in step.reads():
+            if not value.is_constant:
+                self._groups[value].read(time)
+        x = step.inputs[0] if step.inputs else None
+        if step.function in VIEWS and x is not None:
+            if step.function is Reshape and not x.outline.is_contiguous:
+                whole = Value(_contiguous(x))
+                self._own(whole, time)
+                self._calls.append((_C.copy, [x, None, False, whole]))
+                step = Step(Reshape, [whole], step.options, step.outputs)
+                x = whole
+            self._share(step.outputs[0], step, x)
+            return
+        outputs = [value for value in step.outputs if value in wanted]
+        for value in outputs:
+            self._own(value, time)
+        self._calls.append(lower(step, self._graph, self._weights, wanted) or _by_forward(step, outputs))
+
+    def _reuse(self, step: Step, time: int) -> None:
+        """Lets a result take the place of an input that nobody needs any more."""
+        (output,) = step.outputs
+        inside = self._groups[output]
+        for x in step.inputs:
+            group = None if x is None else self._groups.get(x)
+            if x is None or group is None or group.slot is not None or group.lifetime.last > time:
+                continue
+            others = [v for v in step.reads() if v is not x and self._groups.get(v) is group]
+            if others or not output.has_layout_of(x):
+                continue
+            group.values += inside.values
+            group.plain = group.plain and inside.plain
+            group.read(inside.lifetime.last)
+            for value in inside.values:
+                self._groups[value] = group
+            self._sources[output] = None, x
+            return
+
+    def _give_outputs(self) -> None:
+        """Results are written where they are to be, unless they share memory with something else."""
+        given = len(self._graph.inputs)
+        for value in self._graph.outputs:
+            slot = _Slot(given + len(self._fresh))
+            self._fresh.append((value.shape, value.outline.dtype, _is_channels_last(value.outline)))
+            group = self._groups.get(value)
+            dense = value.outline.is_contiguous or value.outline.is_channels_last
+            if group is not None and group.slot is None and group.plain and dense:
+                group.slot = slot
+            else:
+                self._calls.append((_C.copy, [value, None, False, slot]))
+
+    # Running.
+
+    @property
+    def arrange(self) -> Callable[[Sequence[Any]], Any]:
+        """Puts the results into the structure that the model returns."""
+        return self._graph.arrange
+
+    def unbind(self) -> None:
+        """Lets go of the arena."""
+        self._arena = None
+        self._bound, self._patches = [], []
+
+    def bind(self, arena: Arena) -> None:
+        """Puts arrays in the arena in the place of values."""
+        if self._arena is arena:
+            return
+        self._arena = arena
+        arrays: dict[Value, Any] = {}
+
+        def array_of(value: Value) -> Any:
+            if value not in arrays:
+                arrays[value] = self._array(value, arena, array_of)
+            return arrays[value]
+
+        self._bound, self._patches = [], []
+        for function, arguments in self._calls:
+            bound = list(self._fill(arguments, array_of))
+            self._note_slots(bound)
+            self._bound.append((function, bound))
+
+    def _array(self, value: Value, arena: Arena, array_of: Callable[[Value], Any]) -> Any:
+        if value.is_constant:
+            return self._weights.constant(self._graph, value)
+        group = self._groups[value]
+        if group.slot is not None:
+            return group.slot
+        if value in self._sources:
+            step, source = self._sources[value]
+            return array_of(source) if step is None else run(step, array_of)[0]
+        return arena.view(value.outline, group.lifetime.offset)
+
+    def _fill(self, arguments: Sequence[Any], array_of: Callable[[Value], Any]) -> Iterator[Any]:
+        for argument in arguments:
+            if isinstance(argument, Value):
+                yield array_of(argument)
+            elif isinstance(argument, list):
+                yield list(self._fill(argument, array_of))
+            else:
+                yield argument
+
+    def _note_slots(self, arguments: list[Any]) -> None:
+        for index, argument in enumerate(arguments):
+            if isinstance(argument, _Slot):
+                self._patches.append((arguments, index, argument.number))
+            elif isinstance(argument, list):
+                self._note_slots(argument)
+
+    def run(self, inputs: Sequence[_C.Array]) -> list[_C.Array]:
+        """Computes the results, in fresh memory."""
+        fresh = [_C.empty(shape, dtype, channels_last) for shape, dtype, channels_last in self._fresh]
+        slots = [*inputs, *fresh]
+        for arguments, index, number in self._patches:
+            arguments[index] = slots[number]
+        try:
+            for function, arguments in self._bound:
+                function(*arguments)
+        finally:
+            for arguments, index, _ in self._patches:
+                arguments[index] = None  # keeps nothing of the caller's
+        return fresh
+
+
+def _by_forward(step: Step, outputs: list[Value]) -> tuple[Callable[..., Any], list[Any]]:
+    """The call of a step for which there is only its function's `forward`."""
+    reads = list(step.reads())
+    indices = [step.outputs.index(value) for value in outputs]
+
+    def call(inputs: list[_C.Array], outs: list[_C.Array]) -> None:
+        arrays = dict(zip(reads, inputs, strict=True))
+        results = run(step, arrays.__getitem__)
+        for index, out in zip(indices, outs, strict=True):
+            _C.copy(results[index], None, False, out)
+
+    return call, [reads, outputs]
+
+
+def _contiguous(value: Value) -> _C.Array:
+    before = _C.outlining(True)
+    try:
+        return _C.empty(value.shape, value.outline.dtype)
+    finally:
+        _C.outlining(before)
+
+
+def _is_channels_last(outline: _C.Array) -> bool:
+    return outline.is_channels_last and not outline.is_contiguous
