@@ -1,5 +1,9 @@
 """How the direct convolution cuts its work: boxes inside and at the border, few channels, depthwise."""
 
+import ctypes
+import mmap
+import sys
+
 import numpy as np
 import pytest
 
@@ -132,3 +136,35 @@ def test_nan_and_infinity_pass(isa, channels, outputs, groups):
         number = outputs if groups == 1 else 1
         assert np.isnan(y[0, reached, 1:4, 2:5]).all() and np.isnan(y).sum() == 9 * number
         assert (y[0, reached, 14:17, 24:27] == np.inf).all() and np.isinf(y).sum() == 9 * number
+
+
+def guarded(x):
+    """A copy of x in a mapping of its own that ends with it: to read on is to crash."""
+    page = mmap.PAGESIZE
+    size = -(-x.nbytes // page) * page
+    memory = mmap.mmap(-1, size + page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + size), ctypes.c_size_t(page), 0) == 0
+    copy = np.frombuffer(memory, x.dtype, x.size, size - x.nbytes).reshape(x.shape)
+    copy[...] = x
+    return copy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect is called with Linux's numbers")
+@pytest.mark.parametrize(CASE, CASES[::2])
+def test_nothing_behind_x_is_read(isa, rng, shape, outputs, kernel, stride, padding, dilation, groups):
+    weight = guarded(integers(rng, (outputs, shape[1] // groups, *kernel), np.float32))
+    bias = guarded(integers(rng, outputs, np.float32))
+    axes = (0, *range(2, len(shape)), 1)
+    for layout in (lambda a: guarded(a), lambda a: np.moveaxis(guarded(a.transpose(axes)), -1, 1)):
+        x = layout(integers(rng, shape, np.float32))
+        options = {"groups": groups, "algorithm": "direct"}
+        y = FORWARD[len(kernel)](x, weight, bias, stride, padding, dilation, **options)
+        window = (
+            [stride] * len(kernel),
+            [(padding, padding)] * len(kernel),
+            [dilation] * len(kernel),
+            groups,
+        )
+        dx = kernels.conv_backward_input(layout(y), weight, shape, *window, algorithm="direct")
+        assert dx.shape == shape

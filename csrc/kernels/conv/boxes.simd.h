@@ -52,6 +52,13 @@ MK_INLINE CopyAxis copy_axis(int64_t in_step, int64_t in_tap_step, int64_t taps,
   return {span, in_step, in_tap_step, false};
 }
 
+// Whether all pixels of a channels-last image begin at whole vectors.
+template <class T>
+MK_INLINE bool is_aligned(const Image& x) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(x.data);
+  return address % (Vec<T>::kLanes * sizeof(T)) == 0 && x.c % Vec<T>::kLanes == 0;
+}
+
 MK_INLINE int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
 
 // Taps of the classes before this one: all taps of smaller classes of d, this d's of smaller
@@ -87,8 +94,9 @@ MK_INLINE TapPlace place_of_tap(const ConvArgs& a, int64_t tap) {
 }
 
 // Describes the boxes of a convolution, not cut yet. A kernel that takes channels in planes may
-// get them so; one that doesn't gets them side by side, `pixel` elements per pixel.
-MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
+// get them so; one that doesn't gets them side by side, `pixel` elements per pixel, in any case as
+// a copy if `copies`.
+MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel, bool copies) {
   const Image &x = a.source, &y = a.result;
   Boxes b{};
   b.cut[0].count = y.n;
@@ -120,7 +128,7 @@ MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
   const bool planes = takes_planes && !last && (x.size[2] == 1 || x.stride[2] == 1);
   b.order = planes ? Order::planes : Order::channels_last;
   b.pixel = planes ? x.c : pixel;
-  b.readable = planes || (last && pixel == x.c);
+  b.readable = planes || (last && pixel == x.c && !copies);
   b.in_place = b.readable && is_inside(x, a.region);
   if (!b.in_place || !single) return b;
   for (int i = 2; i >= 0; --i) {
@@ -260,29 +268,27 @@ struct Box {
   int64_t taps_before;  // of the classes before this one
 };
 
-// Copies one row of a box: `count` positions from `first` on, `step` apart. `from` is position 0 of
-// the row in x, or nullptr if the row is padding.
+// Copies one row of a box: `count` positions from `first` on, `step` apart, of one channel or of
+// all. `from` is position 0 of the row in x, or nullptr if the row is padding.
 template <class T>
-MK_INLINE void copy_row(const Image& x, const T* from, int64_t first, int64_t step, int64_t count,
-                        int64_t pixel, T* to) {
+MK_INLINE void copy_row(const Image& x, Order order, const T* from, int64_t first, int64_t step,
+                        int64_t count, int64_t pixel, T* to) {
+  const auto copy_some = [&](int64_t position, int64_t number, T* at) {
+    order == Order::planes ? copy(from + position, at, number)
+                           : copy_pixels(x, from + position * x.stride[2], number, 1, pixel, at);
+  };
   if (step == 1) {
     int64_t begin = smaller(larger(-first, 0), count);
     int64_t end = larger(smaller(x.size[2] - first, count), begin);
     if (from == nullptr) begin = end = 0;
     zero(to, begin * pixel);
-    if (begin < end) {
-      copy_pixels(x, from + (first + begin) * x.stride[2], end - begin, 1, pixel,
-                  to + begin * pixel);
-    }
+    if (begin < end) copy_some(first + begin, end - begin, to + begin * pixel);
     zero(to + end * pixel, (count - end) * pixel);
   } else {
     for (int64_t i = 0; i < count; ++i) {
       const int64_t at = first + i * step;
-      if (from == nullptr || at < 0 || at >= x.size[2]) {
-        zero(to + i * pixel, pixel);
-      } else {
-        copy_pixels(x, from + at * x.stride[2], 1, 1, pixel, to + i * pixel);
-      }
+      const bool inside = from != nullptr && at >= 0 && at < x.size[2];
+      inside ? copy_some(at, 1, to + i * pixel) : zero(to + i * pixel, pixel);
     }
   }
 }
@@ -313,7 +319,7 @@ MK_INLINE void copy_box(const Image& x, const Boxes& b, const AxisClass c[3],
                    channel * x.stride_c + at_d * x.stride[0] + at_h * x.stride[1];
           }
           for (int64_t i = 0; i < pieces; ++i, to += piece * pixel) {
-            copy_row(x, from, position(2, i * piece), step, piece, pixel, to);
+            copy_row(x, b.order, from, position(2, i * piece), step, piece, pixel, to);
           }
         }
 }

@@ -47,7 +47,10 @@ struct Plan {
 template <class T>
 Plan<T> plan_of(const ConvArgs& a) {
   Plan<T> p{};
-  p.boxes = boxes_of(a, false, a.source.c);
+  // Every tap loads whole vectors of the source: better once than often across lines of the cache.
+  const bool aligned = is_aligned<T>(a.source);
+  const int64_t pixel = divide_up(a.groups, Vec<T>::kLanes) * Vec<T>::kLanes;
+  p.boxes = boxes_of(a, false, aligned ? a.groups : pixel, !aligned);
   cut_boxes(p.boxes,
             {
                 .most_pixels = larger(divide_up(all_pixels(p.boxes), kFewTasks), kFewPixels),
