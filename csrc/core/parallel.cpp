@@ -31,6 +31,7 @@ constexpr int64_t kSerialWork = 32768;
 constexpr int kSpinsBeforeYield = 2000;
 // Counters of different workers lie on different cache lines.
 constexpr int kCountStride = 8;
+constexpr int64_t kClosed = int64_t{1} << 32;
 constexpr auto kSpinTime = std::chrono::microseconds(30);
 
 void pause_briefly() {
@@ -96,7 +97,9 @@ class Pool {
     context_ = context;
     tasks_ = tasks;
     limit_ = workers;
-    run_on_all();
+    begin();
+    take_part(0);
+    end();
     return true;
   }
 
@@ -110,23 +113,42 @@ class Pool {
     const int there = static_cast<int>(workers_.size()) + 1;
     limit_ = workers < there ? workers : there;
     for (int i = 0; i < limit_; ++i) counts_[i * kCountStride].store(0, std::memory_order_relaxed);
-    run_on_all();
+    awaited_.store(limit_ - 1, std::memory_order_relaxed);
+    begin();
+    take_part(0);
+    wait_until([&] { return awaited_.load(std::memory_order_acquire) == 0; });
+    end();
     team_body_ = nullptr;
     return true;
   }
 
  private:
-  void run_on_all() {
+  // A loop is open to workers from begin() to end(). Who comes later finds it closed and is not
+  // waited for: a thread that gets no processor in time delays nothing that is done without it.
+  void begin() {
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    ++loop_;
+    gate_.fetch_sub(kClosed, std::memory_order_release);
     {
       std::lock_guard<std::mutex> lock(sleep_);
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
-    take_part(0);
-    wait_for_workers();
   }
+
+  void end() {
+    gate_.fetch_add(kClosed, std::memory_order_acq_rel);
+    wait_until([&] { return gate_.load(std::memory_order_acquire) == kClosed; });
+  }
+
+  // Whether a worker came in time; if so, it must leave.
+  bool join() {
+    if (gate_.fetch_add(1, std::memory_order_acq_rel) < kClosed) return true;
+    leave();
+    return false;
+  }
+
+  void leave() { gate_.fetch_sub(1, std::memory_order_release); }
 
   void take_part(int worker) {
     inside_loop = true;
@@ -134,6 +156,7 @@ class Pool {
     if (team_body_ != nullptr) {
       Team team(worker, limit_, counts_);
       team_body_(context_, team);
+      if (worker > 0) awaited_.fetch_sub(1, std::memory_order_release);
     } else {
       take_tasks(worker);
     }
@@ -147,10 +170,6 @@ class Pool {
       if (task >= tasks_) break;
       body_(context_, task, worker);
     }
-  }
-
-  void wait_for_workers() {
-    wait_until([&] { return busy_.load(std::memory_order_acquire) == 0; });
   }
 
   void start_workers() {
@@ -181,12 +200,18 @@ class Pool {
 
   void work(int worker, uint64_t seen) {
     DenormalsFlushed flushed;
+    int64_t last_loop = 0;
     for (;;) {
       wait_for_generation_after(seen);
       seen = generation_.load(std::memory_order_acquire);
       if (stopping_) return;
-      if (worker < limit_) take_part(worker);
-      busy_.fetch_sub(1, std::memory_order_release);
+      if (!join()) continue;
+      // Having come late to one loop, it may have met the next, before its own signal for that.
+      if (loop_ != last_loop && worker < limit_) {
+        last_loop = loop_;
+        take_part(worker);
+      }
+      leave();
     }
   }
 
@@ -206,12 +231,14 @@ class Pool {
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> next_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<int64_t> gate_{kClosed};  // workers inside, and kClosed more while no loop is open
+  std::atomic<int> awaited_{0};         // workers of a team that have not finished
   std::atomic<int> count_;
   std::atomic<bool> stopping_{false};
   void (*body_)(void*, int64_t, int) = nullptr;
   void (*team_body_)(void*, Team&) = nullptr;  // instead of body_ where a team runs
   void* context_ = nullptr;
+  int64_t loop_ = 0;  // the number of the loop; this and the above are fixed while it is open
   int64_t tasks_ = 0;
   int limit_ = 0;
   alignas(64) std::atomic<int64_t> counts_[kMostThreads * kCountStride];

@@ -286,56 +286,71 @@ void forward_by_samples(const RecurrentArgs* layers, int directions, const Cut& 
   });
 }
 
+// A single step: the units don't wait for each other.
+template <class Cell>
+void forward_step(const RecurrentArgs* layers, int d,
+                  const ForwardBuffers<typename Cell::Scalar>& b, int64_t work) {
+  using T = typename Cell::Scalar;
+  const RecurrentArgs& a = layers[d];
+  const PackedLayer<Cell> layer(a, a.packed != nullptr ? a.packed : b.packed[d]);
+  Step<T> step{};
+  step.rows = a.batch;
+  step.idle = longest(a, 0, a.batch) == 0;
+  step.x = static_cast<const T*>(a.x);
+  step.x_row = a.input;
+  set_states(a, b, d, 0, step);
+  parallel_for(layer.blocks, work, [&](int64_t block, int worker) {
+    const int64_t at = a.packed != nullptr ? block : worker;
+    if (a.packed == nullptr) pack_units<Cell>(a, layer, block, at);
+    step_units(a, layer, at, block, step);
+  });
+}
+
 template <class Cell>
 void forward_by_units(const RecurrentArgs* layers, int directions,
                       const ForwardBuffers<typename Cell::Scalar>& b, int64_t work) {
   using T = typename Cell::Scalar;
   const int64_t blocks = PackedLayer<Cell>(layers[0], nullptr).blocks, parts = directions * blocks;
-  const bool packed = layers[0].packed != nullptr, single = layers[0].steps == 1;
+  const bool packed = layers[0].packed != nullptr;
   const int64_t most = longest(layers[0], 0, layers[0].batch);
   parallel_team(static_cast<int>(smaller(parts, max_workers())), work, [&](Team& team) {
     const int64_t begin = share_start(team, parts, team.worker());
     const int64_t end = share_start(team, parts, team.worker() + 1);
-    // Calls body(d, layer, at, block) for this worker's parts.
+    // Calls body(d, layer, block) for this worker's parts.
     const auto for_parts = [&](auto body) {
       for (int64_t part = begin; part < end; ++part) {
         const int d = static_cast<int>(part / blocks);
-        const int64_t block = part % blocks;
         const PackedLayer<Cell> layer(layers[d], packed ? layers[d].packed : b.packed[d]);
-        body(d, layer, !packed && single ? team.worker() : block, block);
+        body(d, layer, part % blocks);
       }
     };
-    for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t at, int64_t block) {
+    for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t block) {
       const RecurrentArgs& a = layers[d];
-      if (single) return;
-      if (!packed) pack_units<Cell>(a, layer, block, at);
+      if (!packed) pack_units<Cell>(a, layer, block, block);
       constexpr int64_t kColumns = Cell::kInputs * Vec<T>::kLanes;
       multiply_block(BlockProduct<T>{.rows = a.batch * a.steps,
                                      .k = a.input,
                                      .a = static_cast<const T*>(a.x),
                                      .a_row = a.input,
-                                     .b = layer.weight_ih(at),
+                                     .b = layer.weight_ih(block),
                                      .columns = kColumns,
                                      .c = b.pre[d] + block * kColumns,
                                      .c_row = b.pre_row,
                                      .accumulate = false,
-                                     .bias = layer.bias(at)});
+                                     .bias = layer.bias(block)});
     });
     for (int64_t s = 0; s < layers[0].steps; ++s) {
       if (s > 0) team.barrier();
-      for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t at, int64_t block) {
+      for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t block) {
         const RecurrentArgs& a = layers[d];
-        if (single && !packed) pack_units<Cell>(a, layer, block, at);
         Step<T> step{};
         step.s = s;
         step.rows = a.batch;
         step.idle = s >= most;
-        step.x = static_cast<const T*>(a.x);
-        step.x_row = a.input;
         step.pre = b.pre[d];
         step.pre_row = b.pre_row;
         set_states(a, b, d, 0, step);
-        step_units(a, layer, at, block, step);
+        step_units(a, layer, block, block, step);
       });
     }
   });
@@ -359,7 +374,9 @@ void sequence_forward(const RecurrentArgs* layers, int directions) {
   const int64_t work =
       2 * directions * a.batch * a.steps * Cell::kGates * a.hidden * (a.input + a.hidden);
   const Cut cut = forward_cut<Cell>(layers, directions);
-  if (cut.by_units) {
+  if (a.steps == 1) {
+    for (int d = 0; d < directions; ++d) forward_step<Cell>(layers, d, b, work);
+  } else if (cut.by_units) {
     forward_by_units<Cell>(layers, directions, b, work);
   } else {
     forward_by_samples<Cell>(layers, directions, cut, b, work);

@@ -24,9 +24,9 @@ from medkern.inference.weights import run
 
 # Strips are worth it from this size on of the results between, for one item, and should be about this large.
 _LEAST_BYTES = 16 << 20
-_LEAST_SHARE = 64  # times the weights, which are kept thrice: with padding above, below and neither
+_LEAST_SHARE = 48  # times the weights, which are kept thrice: with padding above, below and neither
 _STRIP_BYTES = 8 << 20
-_LEAST_ROWS = 8  # so that few are computed twice
+_LEAST_ROWS = 8  # fewer would have too many computed twice
 _ROWS = 8  # and a multiple of this many
 
 Rows = tuple[int, int]
