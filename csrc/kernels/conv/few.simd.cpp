@@ -13,6 +13,7 @@
 // for each lane a chain of fma over (taps, vectors of channels), then the sum of the lanes in a
 // fixed order, then the bias.
 #include "core/parallel.h"
+#include "cpu/shuffle.h"
 #include "kernels/conv/algorithm.simd.h"
 #include "kernels/conv/boxes.simd.h"
 
@@ -148,8 +149,8 @@ MK_INLINE void run_pixels(const Row<T>& row, int64_t pixel, int64_t k, Vec<T> bi
   for (int half = kLanes / 2; half > 0; half /= 2) {
 #pragma GCC unroll 8
     for (int i = 0; i < half; ++i) {
-      acc[i] = zip(acc[i], acc[i + half], typename Zip<kLanes>::Low()) +
-               zip(acc[i], acc[i + half], typename Zip<kLanes>::High());
+      const Interleaved<T> sides = interleave(acc[i], acc[i + half]);
+      acc[i] = sides.low + sides.high;
     }
   }
   V y = acc[0] + bias;
