@@ -197,4 +197,27 @@ MK_INLINE Vec<T> load_every_inside(const T* row, int64_t first, int64_t step, in
   return Vec<T>::load(lanes);
 }
 
+// kLanes rows of x, `x_step` apart, become kLanes rows of y, `y_step` apart. Interleaving the upper
+// half of the rows with the lower, as often as it takes to halve their number, transposes them.
+template <class T>
+MK_INLINE void turn_tile(const T* x, int64_t x_step, T* y, int64_t y_step) {
+  constexpr int kLanes = Vec<T>::kLanes;
+  Vec<T> rows[kLanes], turned[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = Vec<T>::load(x + i * x_step);
+#pragma GCC unroll 4
+  for (int left = kLanes; left > 1; left /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      const Interleaved<T> pair = interleave<T>(rows[i], rows[i + kLanes / 2]);
+      turned[2 * i] = pair.low;
+      turned[2 * i + 1] = pair.high;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = turned[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i].store(y + i * y_step);
+}
+
 }  // namespace medkern::MK_ISA

@@ -67,29 +67,6 @@ struct Carrier<uint64_t> {
   using Type = double;
 };
 
-// kLanes rows of x, `x_step` apart, become kLanes rows of y, `y_step` apart. Interleaving the upper
-// half of the rows with the lower, as often as it takes to halve their number, transposes them.
-template <class T>
-MK_INLINE void move_tile(const T* x, int64_t x_step, T* y, int64_t y_step) {
-  constexpr int kLanes = Vec<T>::kLanes;
-  Vec<T> rows[kLanes], turned[kLanes];
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) rows[i] = Vec<T>::load(x + i * x_step);
-#pragma GCC unroll 4
-  for (int left = kLanes; left > 1; left /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kLanes / 2; ++i) {
-      const Interleaved<T> pair = interleave<T>(rows[i], rows[i + kLanes / 2]);
-      turned[2 * i] = pair.low;
-      turned[2 * i + 1] = pair.high;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) rows[i] = turned[i];
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) rows[i].store(y + i * y_step);
-}
-
 constexpr int64_t kBlock = 128;  // elements of a side of a task's block
 
 // y[j y_step + i] = x[j + i x_step] for a block of i and j.
@@ -99,7 +76,7 @@ void move_block(const T* x, int64_t x_step, T* y, int64_t y_step, int64_t i_coun
   constexpr int64_t kTile = Vec<T>::kLanes;
   const int64_t i_whole = i_count / kTile * kTile, j_whole = j_count / kTile * kTile;
   const auto tile = [&](int64_t i, int64_t j) {
-    move_tile(x + i * x_step + j, x_step, y + j * y_step + i, y_step);
+    turn_tile(x + i * x_step + j, x_step, y + j * y_step + i, y_step);
   };
   if (x_step > y_step) {
     for (int64_t i = 0; i < i_whole; i += kTile)

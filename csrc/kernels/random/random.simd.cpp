@@ -255,6 +255,41 @@ void normal_of(const RandomArgs& a) {
   });
 }
 
+// As many words and bytes as a Vec<T> has lanes.
+template <class T>
+struct WordLanes;
+template <>
+struct WordLanes<float> {
+  typedef uint32_t Unsigned __attribute__((vector_size(MK_VECTOR_BYTES), aligned(4), may_alias));
+  typedef int32_t Signed __attribute__((vector_size(MK_VECTOR_BYTES)));
+  typedef uint8_t Bytes __attribute__((vector_size(MK_VECTOR_BYTES / 4), aligned(1), may_alias));
+};
+template <>
+struct WordLanes<double> {
+  typedef uint32_t Unsigned
+      __attribute__((vector_size(MK_VECTOR_BYTES / 2), aligned(4), may_alias));
+  typedef int32_t Signed __attribute__((vector_size(MK_VECTOR_BYTES / 2)));
+  typedef uint8_t Bytes __attribute__((vector_size(MK_VECTOR_BYTES / 8), aligned(1), may_alias));
+};
+
+// y = x * scale and mask = 1 where the word is at least the threshold, x * 0 and 0 elsewhere, for a
+// group of words.
+template <class T>
+MK_INLINE void drop_words(const uint32_t words[kWords], uint32_t threshold, T scale, const T* x,
+                          T* y, uint8_t* mask) {
+  using V = Vec<T>;
+  using Unsigned = typename WordLanes<T>::Unsigned;
+  using Signed = typename WordLanes<T>::Signed;
+  using Bytes = typename WordLanes<T>::Bytes;
+  for (int i = 0; i < kWords; i += V::kLanes) {
+    const Signed keep = Signed(*reinterpret_cast<const Unsigned*>(words + i) >= threshold);
+    const V factor =
+        select<T>(__builtin_convertvector(keep, typename V::Mask), V(scale), V::zero());
+    (V::load(x + i) * factor).store(y + i);
+    *reinterpret_cast<Bytes*>(mask + i) = __builtin_convertvector(Signed(keep & 1), Bytes);
+  }
+}
+
 template <class T>
 void dropout_of(const DropoutArgs& a) {
   const bool none = a.threshold >> 32 != 0;
@@ -264,6 +299,11 @@ void dropout_of(const DropoutArgs& a) {
   for_each_group(a.offset, a.count, kWords, [&](uint64_t block, int64_t at, int64_t count) {
     uint32_t words[kWords];
     random_words(a.seed, block, words);
+    if (count == kWords && !none) {
+      drop_words<T>(words, threshold, scale, static_cast<const T*>(a.x) + at,
+                    static_cast<T*>(a.y) + at, a.mask + at);
+      return;
+    }
     uint8_t keep[kWords];
     T factor[kWords];
     for (int i = 0; i < kWords; ++i) words[i] = words[i] >= threshold ? kept : 0;
@@ -271,11 +311,6 @@ void dropout_of(const DropoutArgs& a) {
     for (int i = 0; i < kWords; ++i) keep[i] = static_cast<uint8_t>(words[i]);
     const T* x = static_cast<const T*>(a.x) + at;
     T* y = static_cast<T*>(a.y) + at;
-    if (count == kWords) {  // a number the compiler knows
-      for (int i = 0; i < kWords; ++i) y[i] = x[i] * factor[i];
-      for (int i = 0; i < kWords; ++i) a.mask[at + i] = keep[i];
-      return;
-    }
     for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor[i];
     copy_numbers(keep, a.mask + at, count);
   });

@@ -78,7 +78,7 @@ void forward_lines(const ResizeArgs& a, int64_t plane, int64_t first, int64_t la
   const T* x = plane_of<const T>(a.x, plane / a.y.c, plane % a.y.c);
   T* y = plane_of<T>(a.y, plane / a.y.c, plane % a.y.c);
   const Axis axis = axis_of(a, 2);
-  constexpr int kVectors = 4;
+  constexpr int kVectors = 64;  // whole rows of most images: short stretches of many rows are slow
   VectorSource<T> sources[kVectors];
   for (int64_t begin = 0; begin < axis.count; begin += kVectors * kLanes) {
     const int64_t count = smaller(kVectors * kLanes, axis.count - begin);

@@ -22,7 +22,7 @@
 namespace medkern::MK_ISA {
 namespace {
 
-constexpr int64_t kBlock = 64;  // columns whose sources are computed once for many rows
+constexpr int64_t kBlock = 512;  // columns whose sources are computed once for many rows
 
 // Rows [first, last) of an image of y, all channels.
 template <class T>
@@ -124,7 +124,7 @@ void forward_plane(const ResizeArgs& a, int64_t n, int64_t c) {
 }
 
 // Columns of dx and weights of their readers. A column with too many is taken in several turns.
-constexpr int64_t kMostWeights = 1024;
+constexpr int64_t kMostWeights = 2048;
 template <class T>
 struct Columns {
   int count;

@@ -12,16 +12,16 @@
 #include "core/parallel.h"
 #include "cpu/lanes.h"
 #include "cpu/math.h"
+#include "cpu/shuffle.h"
 #include "kernels/softmax/softmax.h"
 
 namespace medkern::MK_ISA {
 
 constexpr int64_t kTileAxis = 64;     // the longest axis of a tile
-constexpr int64_t kRowAxis = 32;      // the shortest of a row
 constexpr int64_t kRowChunk = 4096;   // numbers of a row, or
 constexpr int64_t kStripChunk = 256;  // numbers of a lane, that are summed at once
 
-MK_INLINE bool has_long_rows(const SoftmaxShape& s) { return s.inner == 1 && s.axis >= kRowAxis; }
+MK_INLINE bool has_long_rows(const SoftmaxShape& s) { return s.inner == 1 && s.axis > kTileAxis; }
 
 // Runs body(task, first element, past the last element) over all elements, in parallel.
 template <class Body>
@@ -77,8 +77,12 @@ MK_INLINE Strip<T> strip_at(const SoftmaxShape& s, const void* memory, int64_t e
                   : turn_rows<1>(data, tile);
     return {tile, kLanes, s.axis, kLanes};
   }
+  int64_t turned = 0;
+  for (; lanes == kLanes && turned + kLanes <= s.axis; turned += kLanes) {
+    turn_tile(data + turned, s.axis, tile + turned * kLanes, kLanes);
+  }
   for (int64_t i = 0; i < lanes; ++i)
-    for (int64_t a = 0; a < s.axis; ++a) tile[a * kLanes + i] = data[i * s.axis + a];
+    for (int64_t a = turned; a < s.axis; ++a) tile[a * kLanes + i] = data[i * s.axis + a];
   for (int64_t i = lanes; i < kLanes; ++i)
     for (int64_t a = 0; a < s.axis; ++a) tile[a * kLanes + i] = 0;
   return {tile, kLanes, s.axis, kLanes};
@@ -116,8 +120,13 @@ MK_INLINE void finish(const SoftmaxShape& s, void* memory, int64_t element, int6
                   : turn_back<1>(tile, data);
     return;
   }
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  int64_t turned = 0;
+  for (; lanes == kLanes && turned + kLanes <= s.axis; turned += kLanes) {
+    turn_tile(tile + turned * kLanes, kLanes, data + turned, s.axis);
+  }
   for (int64_t i = 0; i < lanes; ++i)
-    for (int64_t a = 0; a < s.axis; ++a) data[i * s.axis + a] = tile[a * Vec<T>::kLanes + i];
+    for (int64_t a = turned; a < s.axis; ++a) data[i * s.axis + a] = tile[a * kLanes + i];
 }
 
 // Blocks of strips that lie in memory as they are, with a short axis: tiles of [axis][kBlockLanes].
