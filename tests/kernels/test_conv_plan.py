@@ -9,7 +9,7 @@ from reference import conv as reference
 # x shape, output channels, kernel, options of the convolution
 CASES = [
     ((2, 3, 9), 5, [3], {"padding": 1}),
-    ((2, 17, 8, 9), 33, [3, 3], {"padding": 1}),
+    ((2, 17, 12, 13), 33, [3, 3], {"padding": 1}),
     (
         (1, 4, 9, 10),
         6,
