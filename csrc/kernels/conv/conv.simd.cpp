@@ -11,11 +11,8 @@ namespace {
 
 // The first that fits is taken.
 constexpr const ConvAlgorithm* kAlgorithms[] = {
-    &winograd_algorithm,
-    &winograd_panels_algorithm,
-    &depthwise_algorithm,
-    &few_results_algorithm,
-    &direct_algorithm,
+    &few_results_algorithm, &winograd_algorithm, &winograd_panels_algorithm,
+    &depthwise_algorithm,   &direct_algorithm,
 };
 
 int algorithm_for_call(const ConvArgs& a) {
