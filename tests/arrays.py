@@ -18,3 +18,10 @@ def strided(x):
 
 
 FORMATS = [np.ascontiguousarray, channels_last, strided]
+
+
+def slice_of(shape, before, after):
+    """(a larger channels-last array, the slice of its channels that has this shape), filled with 7."""
+    n, c, *spatial = shape
+    whole = channels_last(np.full((n, before + c + after, *spatial), 7, np.float32))
+    return whole, whole[:, before : before + c]

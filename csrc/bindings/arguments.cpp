@@ -47,6 +47,11 @@ Array dense_argument(const py::object& object, const char* name) {
   return Array::from_object(object, name).dense();
 }
 
+Array image_argument(const py::object& object, const char* name) {
+  const Array array = Array::from_object(object, name);
+  return array.is_channel_slice() ? array : array.dense();
+}
+
 std::optional<Array> optional_argument(const py::object& object, const char* name) {
   if (object.is_none()) return std::nullopt;
   return dense_argument(object, name);

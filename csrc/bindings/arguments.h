@@ -13,7 +13,10 @@ namespace medkern::python {
 // nor channels-last.
 Array dense_argument(const py::object& object, const char* name);
 
-// The same where None stands for no argument.
+// The same, but some of the channels of a channels-last array are taken as they are.
+Array image_argument(const py::object& object, const char* name);
+
+// A dense argument where None stands for no argument.
 std::optional<Array> optional_argument(const py::object& object, const char* name);
 
 // A tensor argument that is to have the memory format of `like`: copied once if it has not.

@@ -199,6 +199,16 @@ bool Array::is_channels_last() const {
   return rank() >= 3 && has_strides(shape_, strides_, dense_strides(shape_, Format::channels_last));
 }
 
+bool Array::is_channel_slice() const {
+  if (rank() < 3) return false;
+  Shape whole = shape_;
+  for (int i = 0; i < rank(); ++i) {
+    if (i != 1 && shape_[i] > 1) whole[1] = strides_[i];  // in the end elements from pixel to pixel
+  }
+  return whole[1] >= shape_[1] &&
+         has_strides(shape_, strides_, dense_strides(whole, Format::channels_last));
+}
+
 int64_t Array::count() const {
   int64_t count = 1;
   for (const int64_t size : shape_) count *= size;

@@ -62,6 +62,8 @@ class Array {
   bool is_contiguous() const;
   bool is_dense() const { return is_contiguous() || is_channels_last(); }
   bool is_channels_last() const;
+  // Channels-last, or some of the channels of such an array.
+  bool is_channel_slice() const;
 
   const Shape& shape() const { return shape_; }
   const Shape& strides() const { return strides_; }

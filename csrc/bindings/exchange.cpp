@@ -140,9 +140,55 @@ py::capsule make_capsule(const Array& array, const char* label) {
   throw py::error_already_set();
 }
 
+// Most arguments are plain NumPy arrays, and a small call has many of them: their fields are read
+// directly. Nothing for what the buffer protocol has to explain, convert or refuse.
+std::optional<Array> plain_numpy_array(const py::object& object) {
+  if (!py::isinstance<py::array>(object)) return std::nullopt;
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  const py::dtype type = array.dtype();
+  const int64_t item = type.itemsize();
+  const char kind = type.kind(), order = type.byteorder();
+  const bool native = order == '=' || order == '|' ||
+                      order == (std::endian::native == std::endian::little ? '<' : '>');
+  if (!native || item < 1 || item > 8) return std::nullopt;
+  DLDataType dtype{0, static_cast<uint8_t>(8 * item), 1};
+  switch (kind) {
+    case 'f':
+      dtype.code = kDLFloat;
+      break;
+    case 'i':
+      dtype.code = kDLInt;
+      break;
+    case 'u':
+      dtype.code = kDLUInt;
+      break;
+    case 'b':
+      dtype.code = kDLBool;
+      break;
+    default:
+      return std::nullopt;
+  }
+  const auto rank = static_cast<size_t>(array.ndim());
+  if (reinterpret_cast<uintptr_t>(array.data()) % item != 0) return std::nullopt;
+  Shape shape(array.shape(), array.shape() + rank), strides(rank);
+  for (size_t i = 0; i < rank; ++i) {
+    const int64_t step = array.strides()[i];
+    if (shape[i] > 1 && (step < 0 || step % item != 0)) return std::nullopt;
+    strides[i] = step / item;
+  }
+  void* data = const_cast<void*>(array.data());
+  const std::shared_ptr<void> owner(object.inc_ref().ptr(), [](void* held) {
+    py::gil_scoped_acquire locked;
+    Py_DECREF(static_cast<PyObject*>(held));
+  });
+  return Array::over(owner, data, dtype, {kDLCPU, 0}, std::move(shape), std::move(strides),
+                     !array.writeable());
+}
+
 }  // namespace
 
 Array array_from_buffer(const py::object& object, const char* name) {
+  if (const auto plain = plain_numpy_array(object)) return *plain;
   auto info = std::make_shared<py::buffer_info>(request_buffer(object, name));
   const DLDataType dtype = buffer_dtype(info->format, info->itemsize, name);
   const Shape shape(info->shape.begin(), info->shape.end());

@@ -58,6 +58,47 @@ Array linear(const py::object& x_object, const py::object& weight_object,
   return y;
 }
 
+// A weight packed for many calls, with its bias and activation.
+class LinearPlan {
+ public:
+  LinearPlan(const py::object& weight_object, const py::object& bias_object, int activation)
+      : activation_(activation) {
+    const Array weight = Array::from_object(weight_object, "weight");
+    // A copy: the caller may change his later.
+    if (!bias_object.is_none()) {
+      bias_ = Array::from_object(bias_object, "bias").copy(Format::contiguous);
+    }
+    size_t bytes = 0;
+    check(mk_linear_packed_bytes(weight.dl(), &bytes));
+    packed_ = std::make_unique<Workspace>(bytes);
+    call([&] { return mk_linear_pack(weight.dl(), packed_->data(), bytes); });
+  }
+
+  Array run(const py::object& x_object, const py::object& out) const {
+    const Array x = Array::from_object(x_object, "x").contiguous();
+    const void* packed = packed_->data();
+    const size_t packed_bytes = packed_->bytes();
+    Shape shape(x.rank());
+    size_t bytes = 0;
+    check(mk_linear_packed_output_shape(packed, packed_bytes, x.dl(), shape.data()));
+    check(mk_linear_packed_workspace(packed, packed_bytes, x.dl(), &bytes));
+    const Array y = result(out, x, shape);
+    const Workspace workspace(bytes);
+    call([&] {
+      return mk_linear_packed_forward(packed, packed_bytes, x.dl(), dl(bias_), activation_, y.dl(),
+                                      workspace.data(), bytes);
+    });
+    return y;
+  }
+
+  size_t bytes() const { return packed_->bytes(); }
+
+ private:
+  int activation_;
+  std::optional<Array> bias_;
+  std::unique_ptr<Workspace> packed_;
+};
+
 Array linear_backward_input(const py::object& dy_object, const py::object& weight_object,
                             const py::object& out) {
   const Array dy = Array::from_object(dy_object, "dy").contiguous();
@@ -102,6 +143,11 @@ void bind_gemm(py::module_& module) {
   using py::arg;
   module.def("gemm", gemm, arg("a"), arg("b"), arg("bias"), arg("activation"), arg("out"));
   module.def("linear", linear, arg("x"), arg("weight"), arg("bias"), arg("activation"), arg("out"));
+  py::class_<LinearPlan>(module, "LinearPlan")
+      .def(py::init<const py::object&, const py::object&, int>(), arg("weight"), arg("bias"),
+           arg("activation"))
+      .def("run", &LinearPlan::run, arg("x"), arg("out"))
+      .def_property_readonly("nbytes", &LinearPlan::bytes);
   module.def("linear_backward_input", linear_backward_input, arg("dy"), arg("weight"), arg("out"));
   module.def("linear_backward_weight", linear_backward_weight, arg("dy"), arg("x"), arg("out"));
   module.def("bias_backward", bias_backward, arg("dy"), arg("axis"), arg("out"));

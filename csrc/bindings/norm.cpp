@@ -28,20 +28,21 @@ std::optional<Array> optional_inplace(const py::object& object, const char* name
   return inplace_argument(object, name);
 }
 
-mk_batch_norm_desc batch_desc(bool training, double momentum, double eps) {
+mk_batch_norm_desc batch_desc(bool training, double momentum, double eps, int activation) {
   mk_batch_norm_desc desc{};
   desc.struct_size = sizeof desc;
   desc.training = training;
   desc.momentum = momentum;
   desc.eps = eps;
+  desc.activation = activation;
   return desc;
 }
 
 py::tuple batch_norm(const py::object& x_object, const py::object& running_mean_object,
                      const py::object& running_var_object, const py::object& weight_object,
                      const py::object& bias_object, bool training, double momentum, double eps,
-                     const py::object& out) {
-  const mk_batch_norm_desc desc = batch_desc(training, momentum, eps);
+                     int activation, const py::object& out) {
+  const mk_batch_norm_desc desc = batch_desc(training, momentum, eps, activation);
   const Array x = dense_argument(x_object, "x");
   const auto weight = optional_argument(weight_object, "weight");
   const auto bias = optional_argument(bias_object, "bias");
@@ -66,11 +67,12 @@ py::tuple batch_norm(const py::object& x_object, const py::object& running_mean_
 // What the backward passes have in common: dx like x, gradients of the parameters of one shape.
 template <class Backward>
 py::tuple gradients(const Array& x, const py::object& dy_object, const py::object& weight_object,
-                    const py::object& mean_object, const py::object& rstd_object,
-                    const Shape& parameter_shape, size_t workspace_bytes, const py::object& out,
-                    Backward backward) {
+                    const py::object& bias_object, const py::object& mean_object,
+                    const py::object& rstd_object, const Shape& parameter_shape,
+                    size_t workspace_bytes, const py::object& out, Backward backward) {
   const Array dy = argument_like(dy_object, "dy", x);
   const auto weight = optional_argument(weight_object, "weight");
+  const auto bias = optional_argument(bias_object, "bias");
   const Array mean = dense_argument(mean_object, "mean");
   const Array rstd = dense_argument(rstd_object, "rstd");
   const Array dx = output_argument(out, x, x.shape());
@@ -78,41 +80,43 @@ py::tuple gradients(const Array& x, const py::object& dy_object, const py::objec
   const Array dbias = parameter_gradient(x, parameter_shape);
   const Workspace workspace(workspace_bytes);
   call([&] {
-    return backward(dy.dl(), dl(weight), mean.dl(), rstd.dl(), dx.dl(), dweight.dl(), dbias.dl(),
-                    workspace);
+    return backward(dy.dl(), dl(weight), dl(bias), mean.dl(), rstd.dl(), dx.dl(), dweight.dl(),
+                    dbias.dl(), workspace);
   });
   return py::make_tuple(dx, dweight, dbias);
 }
 
 py::tuple batch_norm_backward(const py::object& dy_object, const py::object& x_object,
                               const py::object& mean_object, const py::object& rstd_object,
-                              const py::object& weight_object, bool training,
-                              const py::object& out) {
-  const mk_batch_norm_desc desc = batch_desc(training, 0, 1);
+                              const py::object& weight_object, const py::object& bias_object,
+                              bool training, int activation, const py::object& out) {
+  const mk_batch_norm_desc desc = batch_desc(training, 0, 1, activation);
   const Array x = dense_argument(x_object, "x");
   size_t bytes;
   check(mk_batch_norm_workspace(x.dl(), &bytes));
   return gradients(
-      x, dy_object, weight_object, mean_object, rstd_object, axes_of(x, 1, 2), bytes, out,
-      [&](DLTensor* dy, DLTensor* weight, DLTensor* mean, DLTensor* rstd, DLTensor* dx,
-          DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
-        return mk_batch_norm_backward(&desc, dy, x.dl(), weight, mean, rstd, dx, dweight, dbias,
-                                      workspace.data(), workspace.bytes());
+      x, dy_object, weight_object, bias_object, mean_object, rstd_object, axes_of(x, 1, 2), bytes,
+      out,
+      [&](DLTensor* dy, DLTensor* weight, DLTensor* bias, DLTensor* mean, DLTensor* rstd,
+          DLTensor* dx, DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
+        return mk_batch_norm_backward(&desc, dy, x.dl(), weight, bias, mean, rstd, dx, dweight,
+                                      dbias, workspace.data(), workspace.bytes());
       });
 }
 
-mk_group_norm_desc group_desc(int64_t num_groups, double eps) {
+mk_group_norm_desc group_desc(int64_t num_groups, double eps, int activation) {
   mk_group_norm_desc desc{};
   desc.struct_size = sizeof desc;
   desc.num_groups = num_groups;
   desc.eps = eps;
+  desc.activation = activation;
   return desc;
 }
 
 py::tuple group_norm(const py::object& x_object, int64_t num_groups,
                      const py::object& weight_object, const py::object& bias_object, double eps,
-                     const py::object& out) {
-  const mk_group_norm_desc desc = group_desc(num_groups, eps);
+                     int activation, const py::object& out) {
+  const mk_group_norm_desc desc = group_desc(num_groups, eps, activation);
   const Array x = dense_argument(x_object, "x");
   const auto weight = optional_argument(weight_object, "weight");
   const auto bias = optional_argument(bias_object, "bias");
@@ -132,22 +136,25 @@ py::tuple group_norm(const py::object& x_object, int64_t num_groups,
 py::tuple group_norm_backward(const py::object& dy_object, const py::object& x_object,
                               int64_t num_groups, const py::object& mean_object,
                               const py::object& rstd_object, const py::object& weight_object,
+                              const py::object& bias_object, int activation,
                               const py::object& out) {
-  const mk_group_norm_desc desc = group_desc(num_groups, 1);
+  const mk_group_norm_desc desc = group_desc(num_groups, 1, activation);
   const Array x = dense_argument(x_object, "x");
   size_t bytes;
   check(mk_group_norm_workspace(&desc, x.dl(), &bytes));
   return gradients(
-      x, dy_object, weight_object, mean_object, rstd_object, axes_of(x, 1, 2), bytes, out,
-      [&](DLTensor* dy, DLTensor* weight, DLTensor* mean, DLTensor* rstd, DLTensor* dx,
-          DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
-        return mk_group_norm_backward(&desc, dy, x.dl(), weight, mean, rstd, dx, dweight, dbias,
-                                      workspace.data(), workspace.bytes());
+      x, dy_object, weight_object, bias_object, mean_object, rstd_object, axes_of(x, 1, 2), bytes,
+      out,
+      [&](DLTensor* dy, DLTensor* weight, DLTensor* bias, DLTensor* mean, DLTensor* rstd,
+          DLTensor* dx, DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
+        return mk_group_norm_backward(&desc, dy, x.dl(), weight, bias, mean, rstd, dx, dweight,
+                                      dbias, workspace.data(), workspace.bytes());
       });
 }
 
 py::tuple instance_norm(const py::object& x_object, const py::object& weight_object,
-                        const py::object& bias_object, double eps, const py::object& out) {
+                        const py::object& bias_object, double eps, int activation,
+                        const py::object& out) {
   const Array x = dense_argument(x_object, "x");
   const auto weight = optional_argument(weight_object, "weight");
   const auto bias = optional_argument(bias_object, "bias");
@@ -157,25 +164,27 @@ py::tuple instance_norm(const py::object& x_object, const py::object& weight_obj
   const Array mean = statistic(x, axes_of(x, 0, 2)), rstd = statistic(x, axes_of(x, 0, 2));
   const Workspace workspace(bytes);
   call([&] {
-    return mk_instance_norm_forward(eps, x.dl(), dl(weight), dl(bias), y.dl(), mean.dl(), rstd.dl(),
-                                    workspace.data(), workspace.bytes());
+    return mk_instance_norm_forward(eps, activation, x.dl(), dl(weight), dl(bias), y.dl(),
+                                    mean.dl(), rstd.dl(), workspace.data(), workspace.bytes());
   });
   return py::make_tuple(y, mean, rstd);
 }
 
 py::tuple instance_norm_backward(const py::object& dy_object, const py::object& x_object,
                                  const py::object& mean_object, const py::object& rstd_object,
-                                 const py::object& weight_object, const py::object& out) {
+                                 const py::object& weight_object, const py::object& bias_object,
+                                 int activation, const py::object& out) {
   const Array x = dense_argument(x_object, "x");
   size_t bytes;
   check(mk_instance_norm_workspace(x.dl(), &bytes));
-  return gradients(x, dy_object, weight_object, mean_object, rstd_object, axes_of(x, 1, 2), bytes,
-                   out,
-                   [&](DLTensor* dy, DLTensor* weight, DLTensor* mean, DLTensor* rstd, DLTensor* dx,
-                       DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
-                     return mk_instance_norm_backward(dy, x.dl(), weight, mean, rstd, dx, dweight,
-                                                      dbias, workspace.data(), workspace.bytes());
-                   });
+  return gradients(
+      x, dy_object, weight_object, bias_object, mean_object, rstd_object, axes_of(x, 1, 2), bytes,
+      out,
+      [&](DLTensor* dy, DLTensor* weight, DLTensor* bias, DLTensor* mean, DLTensor* rstd,
+          DLTensor* dx, DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
+        return mk_instance_norm_backward(activation, dy, x.dl(), weight, bias, mean, rstd, dx,
+                                         dweight, dbias, workspace.data(), workspace.bytes());
+      });
 }
 
 mk_layer_norm_desc layer_desc(const char* op, const py::object& normalized_shape, double eps) {
@@ -220,9 +229,9 @@ py::tuple layer_norm_backward(const py::object& dy_object, const py::object& x_o
   const mk_layer_norm_desc desc = layer_desc("layer_norm_backward", normalized_shape, 1);
   const Array x = Array::from_object(x_object, "x").contiguous();
   const Shape shape(desc.normalized_shape, desc.normalized_shape + desc.normalized_rank);
-  return gradients(x, dy_object, weight_object, mean_object, rstd_object, shape, 0, out,
-                   [&](DLTensor* dy, DLTensor* weight, DLTensor* mean, DLTensor* rstd, DLTensor* dx,
-                       DLTensor* dweight, DLTensor* dbias, const Workspace&) {
+  return gradients(x, dy_object, weight_object, py::none(), mean_object, rstd_object, shape, 0, out,
+                   [&](DLTensor* dy, DLTensor* weight, DLTensor*, DLTensor* mean, DLTensor* rstd,
+                       DLTensor* dx, DLTensor* dweight, DLTensor* dbias, const Workspace&) {
                      return mk_layer_norm_backward(&desc, dy, x.dl(), weight, mean, rstd, dx,
                                                    dweight, dbias);
                    });
@@ -233,17 +242,19 @@ py::tuple layer_norm_backward(const py::object& dy_object, const py::object& x_o
 void bind_norm(py::module_& module) {
   using py::arg;
   module.def("batch_norm", batch_norm, arg("x"), arg("running_mean"), arg("running_var"),
-             arg("weight"), arg("bias"), arg("training"), arg("momentum"), arg("eps"), arg("out"));
+             arg("weight"), arg("bias"), arg("training"), arg("momentum"), arg("eps"),
+             arg("activation"), arg("out"));
   module.def("batch_norm_backward", batch_norm_backward, arg("dy"), arg("x"), arg("mean"),
-             arg("rstd"), arg("weight"), arg("training"), arg("out"));
-  module.def("group_norm", group_norm, arg("x"), arg("num_groups"), arg("weight"), arg("bias"),
-             arg("eps"), arg("out"));
-  module.def("group_norm_backward", group_norm_backward, arg("dy"), arg("x"), arg("num_groups"),
-             arg("mean"), arg("rstd"), arg("weight"), arg("out"));
-  module.def("instance_norm", instance_norm, arg("x"), arg("weight"), arg("bias"), arg("eps"),
+             arg("rstd"), arg("weight"), arg("bias"), arg("training"), arg("activation"),
              arg("out"));
+  module.def("group_norm", group_norm, arg("x"), arg("num_groups"), arg("weight"), arg("bias"),
+             arg("eps"), arg("activation"), arg("out"));
+  module.def("group_norm_backward", group_norm_backward, arg("dy"), arg("x"), arg("num_groups"),
+             arg("mean"), arg("rstd"), arg("weight"), arg("bias"), arg("activation"), arg("out"));
+  module.def("instance_norm", instance_norm, arg("x"), arg("weight"), arg("bias"), arg("eps"),
+             arg("activation"), arg("out"));
   module.def("instance_norm_backward", instance_norm_backward, arg("dy"), arg("x"), arg("mean"),
-             arg("rstd"), arg("weight"), arg("out"));
+             arg("rstd"), arg("weight"), arg("bias"), arg("activation"), arg("out"));
   module.def("layer_norm", layer_norm, arg("x"), arg("normalized_shape"), arg("weight"),
              arg("bias"), arg("eps"), arg("out"));
   module.def("layer_norm_backward", layer_norm_backward, arg("dy"), arg("x"),

@@ -26,7 +26,7 @@ py::object max_pool(const py::object& x_object, int rank, const py::object& kern
                     bool ceil_mode, const py::object& index_dtype, const py::object& out) {
   const mk_pool_desc desc =
       pool_desc("max_pool", rank, kernel_size, stride, padding, dilation, ceil_mode);
-  const Array x = dense_argument(x_object, "x");
+  const Array x = image_argument(x_object, "x");
   Shape shape(rank + 2);
   check(mk_max_pool_output_shape(&desc, x.dl(), shape.data()));
   const Array y = output_argument(out, x, shape);
@@ -57,7 +57,7 @@ Array avg_pool(const py::object& x_object, int rank, const py::object& kernel_si
                bool count_include_pad, const py::object& out) {
   const mk_pool_desc desc =
       pool_desc("avg_pool", rank, kernel_size, stride, padding, py::int_(1), ceil_mode);
-  const Array x = dense_argument(x_object, "x");
+  const Array x = image_argument(x_object, "x");
   Shape shape(rank + 2);
   check(mk_avg_pool_output_shape(&desc, x.dl(), shape.data()));
   const Array y = output_argument(out, x, shape);

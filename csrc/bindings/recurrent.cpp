@@ -31,31 +31,38 @@ Array exchanged(const Array& x) {
 // The arguments that both passes share, as a C struct and what it points to.
 class LayerArguments {
  public:
-  LayerArguments(const std::string& cell, bool single_step, const py::object& x,
-                 const py::sequence& weights, const py::object& h0, const py::object& c0,
-                 const py::object& lengths) {
+  LayerArguments(const std::string& cell, bool single_step) {
     layer.struct_size = sizeof layer;
     layer.cell = cell_argument(cell);
     layer.single_step = single_step;
-    layer.x = keep(x_argument(x));
-    layer.h0 = keep(h0, "h0");
-    layer.c0 = keep(c0, "c0");
-    // Their values are checked, and an outline has none.
-    if (!outlining()) layer.lengths = keep(lengths, "lengths");
+  }
+  LayerArguments(const LayerArguments&) = delete;
+  LayerArguments& operator=(const LayerArguments&) = delete;
+
+  void set_weights(const py::sequence& weights) {
     if (weights.size() < 1 || weights.size() > 2) {
       throw py::value_error("weights must hold 1 or 2 directions, got " +
                             std::to_string(weights.size()));
     }
     layer.directions = static_cast<int32_t>(weights.size());
     for (int d = 0; d < layer.directions; ++d) add_weights(d, weights[d]);
+  }
+
+  // After the weights, or what stands for them.
+  void set_inputs(const py::object& x, const py::object& h0, const py::object& c0,
+                  const py::object& lengths) {
+    x_ = x_argument(x);
+    layer.x = x_->dl();
+    layer.h0 = keep(h0, "h0");
+    layer.c0 = keep(c0, "c0");
+    // Their values are checked, and an outline has none.
+    if (!outlining()) layer.lengths = keep(lengths, "lengths");
     check(mk_recurrent_output_shapes(&layer, y_.data(), state_.data(), saved_.data()));
   }
-  LayerArguments(const LayerArguments&) = delete;
-  LayerArguments& operator=(const LayerArguments&) = delete;
 
   mk_recurrent_layer layer{};
 
-  const Array& x() const { return arrays_.front(); }
+  const Array& x() const { return *x_; }
   bool is_lstm() const { return layer.cell == MK_LSTM; }
   Shape y_shape() const { return y_; }
   Shape state_shape() const { return single(state_, 2); }
@@ -102,7 +109,8 @@ class LayerArguments {
     layer.bias_hh[d] = keep(items[3], "bias_hh");
   }
 
-  std::deque<Array> arrays_;  // x first; stays where it is when it grows
+  std::optional<Array> x_;
+  std::deque<Array> arrays_;  // stay where they are when it grows
   bool time_major_ = false;
   Shape y_ = Shape(3), state_ = Shape(3), saved_ = Shape(4);
 };
@@ -124,10 +132,8 @@ py::object cast_optional(const std::optional<Array>& array) {
 }
 
 // (y, h_n, c_n, saved), None where there is none.
-py::tuple recurrent_forward(const std::string& cell, bool single_step, const py::object& x,
-                            const py::sequence& weights, const py::object& h0, const py::object& c0,
-                            const py::object& lengths, bool save, const py::object& out) {
-  const LayerArguments l(cell, single_step, x, weights, h0, c0, lengths);
+py::tuple run_forward(const LayerArguments& l, bool save, const py::object& out) {
+  const bool single_step = l.layer.single_step != 0;
   std::optional<Array> y, c_n, saved;
   if (!single_step) {
     y = out.is_none() ? l.empty_in_order(l.y_shape()) : output_argument(out, l.x(), l.y_shape());
@@ -144,6 +150,46 @@ py::tuple recurrent_forward(const std::string& cell, bool single_step, const py:
   return py::make_tuple(cast_optional(y), h_n, cast_optional(c_n), cast_optional(saved));
 }
 
+py::tuple recurrent_forward(const std::string& cell, bool single_step, const py::object& x,
+                            const py::sequence& weights, const py::object& h0, const py::object& c0,
+                            const py::object& lengths, bool save, const py::object& out) {
+  LayerArguments l(cell, single_step);
+  l.set_weights(weights);
+  l.set_inputs(x, h0, c0, lengths);
+  return run_forward(l, save, out);
+}
+
+// Weights of a layer packed for many forward passes.
+class RecurrentPlan {
+ public:
+  RecurrentPlan(const std::string& cell, const py::sequence& weights) : cell_(cell) {
+    LayerArguments l(cell, false);
+    l.set_weights(weights);
+    directions_ = l.layer.directions;
+    size_t bytes = 0;
+    check(mk_recurrent_packed_bytes(&l.layer, &bytes));
+    packed_ = std::make_unique<Workspace>(bytes);
+    call([&] { return mk_recurrent_pack(&l.layer, packed_->data(), bytes); });
+  }
+
+  py::tuple run(const py::object& x, const py::object& h0, const py::object& c0,
+                const py::object& lengths, const py::object& out) const {
+    LayerArguments l(cell_, false);
+    l.layer.directions = directions_;
+    l.layer.packed = packed_->data();
+    l.layer.packed_bytes = packed_->bytes();
+    l.set_inputs(x, h0, c0, lengths);
+    return run_forward(l, false, out);
+  }
+
+  size_t bytes() const { return packed_->bytes(); }
+
+ private:
+  std::string cell_;
+  int32_t directions_;
+  std::unique_ptr<Workspace> packed_;
+};
+
 // (dx, dh0, dc0, [(dweight_ih, dweight_hh, dbias_ih, dbias_hh) per direction]), None where there is
 // none or it is not wanted.
 py::tuple recurrent_backward(const std::string& cell, bool single_step, const py::object& dy_object,
@@ -152,7 +198,9 @@ py::tuple recurrent_backward(const std::string& cell, bool single_step, const py
                              const py::object& c0, const py::object& lengths,
                              const py::object& y_object, const py::object& saved_object,
                              bool input_gradient, bool weight_gradients) {
-  const LayerArguments l(cell, single_step, x, weights, h0, c0, lengths);
+  LayerArguments l(cell, single_step);
+  l.set_weights(weights);
+  l.set_inputs(x, h0, c0, lengths);
   const auto dy = rows_argument(dy_object, "dy"), y = rows_argument(y_object, "y");
   const auto dh_n = contiguous_argument(dh_n_object, "dh_n");
   const auto dc_n = contiguous_argument(dc_n_object, "dc_n");
@@ -203,6 +251,10 @@ void bind_recurrent(py::module_& module) {
   using py::arg;
   module.def("recurrent_forward", recurrent_forward, arg("cell"), arg("single_step"), arg("x"),
              arg("weights"), arg("h0"), arg("c0"), arg("lengths"), arg("save"), arg("out"));
+  py::class_<RecurrentPlan>(module, "RecurrentPlan")
+      .def(py::init<const std::string&, const py::sequence&>(), arg("cell"), arg("weights"))
+      .def("run", &RecurrentPlan::run, arg("x"), arg("h0"), arg("c0"), arg("lengths"), arg("out"))
+      .def_property_readonly("nbytes", &RecurrentPlan::bytes);
   module.def("recurrent_backward", recurrent_backward, arg("cell"), arg("single_step"), arg("dy"),
              arg("dh_n"), arg("dc_n"), arg("x"), arg("weights"), arg("h0"), arg("c0"),
              arg("lengths"), arg("y"), arg("saved"), arg("input_gradient"),

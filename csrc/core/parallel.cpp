@@ -29,12 +29,28 @@ constexpr int kMostThreads = 256;
 // Below about this many operations waking a second thread costs more than it saves.
 constexpr int64_t kSerialWork = 32768;
 constexpr int kSpinsBeforeYield = 2000;
+// Counters of different workers lie on different cache lines.
+constexpr int kCountStride = 8;
+constexpr int64_t kClosed = int64_t{1} << 32;
 constexpr auto kSpinTime = std::chrono::microseconds(30);
 
 void pause_briefly() {
 #if defined(__SSE2__)
   _mm_pause();
 #endif
+}
+
+// Spins for as long as short tasks take, then lets other threads have the processor, for it may be
+// the one that the awaited thread needs.
+template <class Done>
+void wait_until(Done done) {
+  for (int spins = 0; !done(); ++spins) {
+    if (spins < kSpinsBeforeYield) {
+      pause_briefly();
+    } else {
+      std::this_thread::yield();
+    }
+  }
 }
 
 // A positive number from the environment, or `otherwise`.
@@ -81,40 +97,78 @@ class Pool {
     context_ = context;
     tasks_ = tasks;
     limit_ = workers;
+    begin();
+    take_part(0);
+    end();
+    return true;
+  }
+
+  // False likewise. Up to `workers` threads run `body` at the same time.
+  bool try_run_team(int workers, void (*body)(void*, Team&), void* context) {
+    std::unique_lock<std::mutex> use(use_, std::try_to_lock);
+    if (!use.owns_lock()) return false;
+    start_workers();
+    team_body_ = body;
+    context_ = context;
+    const int there = static_cast<int>(workers_.size()) + 1;
+    limit_ = workers < there ? workers : there;
+    for (int i = 0; i < limit_; ++i) counts_[i * kCountStride].store(0, std::memory_order_relaxed);
+    awaited_.store(limit_ - 1, std::memory_order_relaxed);
+    begin();
+    take_part(0);
+    wait_until([&] { return awaited_.load(std::memory_order_acquire) == 0; });
+    end();
+    team_body_ = nullptr;
+    return true;
+  }
+
+ private:
+  // A loop is open to workers from begin() to end(). Who comes later finds it closed and is not
+  // waited for: a thread that gets no processor in time delays nothing that is done without it.
+  void begin() {
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    ++loop_;
+    gate_.fetch_sub(kClosed, std::memory_order_release);
     {
       std::lock_guard<std::mutex> lock(sleep_);
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
-    take_tasks(0);
-    wait_for_workers();
-    return true;
   }
 
- private:
-  void take_tasks(int worker) {
+  void end() {
+    gate_.fetch_add(kClosed, std::memory_order_acq_rel);
+    wait_until([&] { return gate_.load(std::memory_order_acquire) == kClosed; });
+  }
+
+  // Whether a worker came in time; if so, it must leave.
+  bool join() {
+    if (gate_.fetch_add(1, std::memory_order_acq_rel) < kClosed) return true;
+    leave();
+    return false;
+  }
+
+  void leave() { gate_.fetch_sub(1, std::memory_order_release); }
+
+  void take_part(int worker) {
     inside_loop = true;
     this_worker = worker;
-    for (;;) {
-      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-      if (task >= tasks_) break;
-      body_(context_, task, worker);
+    if (team_body_ != nullptr) {
+      Team team(worker, limit_, counts_);
+      team_body_(context_, team);
+      if (worker > 0) awaited_.fetch_sub(1, std::memory_order_release);
+    } else {
+      take_tasks(worker);
     }
     inside_loop = false;
     this_worker = 0;
   }
 
-  // Spins for as long as the last tasks usually take; then lets other threads have the processor,
-  // for it may be the one a worker needs.
-  void wait_for_workers() {
-    for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
-      if (spins < kSpinsBeforeYield) {
-        pause_briefly();
-      } else {
-        std::this_thread::yield();
-      }
+  void take_tasks(int worker) {
+    for (;;) {
+      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
+      if (task >= tasks_) break;
+      body_(context_, task, worker);
     }
   }
 
@@ -146,12 +200,18 @@ class Pool {
 
   void work(int worker, uint64_t seen) {
     DenormalsFlushed flushed;
+    int64_t last_loop = 0;
     for (;;) {
       wait_for_generation_after(seen);
       seen = generation_.load(std::memory_order_acquire);
       if (stopping_) return;
-      if (worker < limit_) take_tasks(worker);
-      busy_.fetch_sub(1, std::memory_order_release);
+      if (!join()) continue;
+      // Having come late to one loop, it may have met the next, before its own signal for that.
+      if (loop_ != last_loop && worker < limit_) {
+        last_loop = loop_;
+        take_part(worker);
+      }
+      leave();
     }
   }
 
@@ -171,13 +231,17 @@ class Pool {
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> next_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<int64_t> gate_{kClosed};  // workers inside, and kClosed more while no loop is open
+  std::atomic<int> awaited_{0};         // workers of a team that have not finished
   std::atomic<int> count_;
   std::atomic<bool> stopping_{false};
   void (*body_)(void*, int64_t, int) = nullptr;
+  void (*team_body_)(void*, Team&) = nullptr;  // instead of body_ where a team runs
   void* context_ = nullptr;
+  int64_t loop_ = 0;  // the number of the loop; this and the above are fixed while it is open
   int64_t tasks_ = 0;
   int limit_ = 0;
+  alignas(64) std::atomic<int64_t> counts_[kMostThreads * kCountStride];
 };
 
 Pool* instance = nullptr;
@@ -215,6 +279,25 @@ void detail::run_tasks(int64_t tasks, int64_t work, void (*body)(void*, int64_t,
   const bool serial = tasks <= 1 || work < kSerialWork || inside_loop || workers == 1;
   if (!serial && pool().try_run(tasks, workers, body, context)) return;
   for (int64_t task = 0; task < tasks; ++task) body(context, task, this_worker);
+}
+
+void Team::barrier() {
+  if (size_ == 1) return;
+  ++passed_;
+  counts_[worker_ * kCountStride].store(passed_, std::memory_order_release);
+  for (int other = 0; other < size_; ++other) {
+    const std::atomic<int64_t>& count = counts_[other * kCountStride];
+    wait_until([&] { return count.load(std::memory_order_acquire) >= passed_; });
+  }
+}
+
+void detail::run_team(int most, int64_t work, void (*body)(void*, Team&), void* context) {
+  int workers = promised_workers != 0 ? promised_workers : pool().count();
+  if (workers > most) workers = most;
+  const bool alone = work < kSerialWork || inside_loop || workers <= 1;
+  if (!alone && pool().try_run_team(workers, body, context)) return;
+  Team team(0, 1, nullptr);
+  body(context, team);
 }
 
 }  // namespace medkern

@@ -1,7 +1,10 @@
 #include "core/tensor.h"
 
+#include <atomic>
 #include <limits>
 #include <type_traits>
+
+#include "core/parallel.h"
 
 namespace medkern {
 namespace {
@@ -60,12 +63,19 @@ void expect_indices_of(const char* op, const TensorView& x, int64_t low, int64_t
     // The order doesn't matter until something is wrong: one pass over the memory, which the
     // compiler turns into vectors.
     if (std::is_same_v<T, uint8_t> && low <= 0 && high >= UINT8_MAX) return;
-    T least = std::numeric_limits<T>::max(), most = std::numeric_limits<T>::min();
-    for (int64_t i = 0; i < x.count; ++i) {
-      least = values[i] < least ? values[i] : least;
-      most = values[i] > most ? values[i] : most;
-    }
-    if (x.count == 0 || (least >= low && most <= high)) return;
+    constexpr int64_t kTaskElements = 32768;
+    std::atomic<bool> inside{true};
+    parallel_for((x.count + kTaskElements - 1) / kTaskElements, x.count, [&](int64_t task, int) {
+      const int64_t begin = task * kTaskElements;
+      const int64_t end = begin + kTaskElements < x.count ? begin + kTaskElements : x.count;
+      T least = std::numeric_limits<T>::max(), most = std::numeric_limits<T>::min();
+      for (int64_t i = begin; i < end; ++i) {
+        least = values[i] < least ? values[i] : least;
+        most = values[i] > most ? values[i] : most;
+      }
+      if (least < low || most > high) inside.store(false, std::memory_order_relaxed);
+    });
+    if (inside.load()) return;
   }
   for (int64_t flat = 0; flat < x.count; ++flat) {
     const int64_t value = values[offset_of(x, flat)];
@@ -206,6 +216,12 @@ void expect_dense(const char* op, const TensorView& x) {
           " for shape ", shape_text(x));
 }
 
+void expect_image_layout(const char* op, const TensorView& x) {
+  require(is_contiguous(x) || is_channel_slice(x), op, ": ", x.name,
+          " must be contiguous, channels-last or channels of a channels-last image, got strides ",
+          shape_text(x.rank, x.strides), " for shape ", shape_text(x));
+}
+
 void expect_same_layout(const char* op, const TensorView& x, const TensorView& like) {
   bool same = true;
   for (int i = 0; i < x.rank; ++i) same &= x.shape[i] <= 1 || x.strides[i] == like.strides[i];
@@ -290,16 +306,31 @@ bool is_contiguous(const TensorView& x) {
   return true;
 }
 
-bool is_channels_last(const TensorView& x) {
-  if (x.rank < 3) return false;
+namespace {
+
+// Whether pixels of `pixel` elements follow each other without gaps, channels fastest.
+bool has_pixels(const TensorView& x, int64_t pixel) {
   if (x.count == 0) return true;
   if (x.shape[1] != 1 && x.strides[1] != 1) return false;
-  int64_t dense = x.shape[1];
+  int64_t dense = pixel;
   for (int i = x.rank - 1; i >= 2; --i) {
     if (x.shape[i] != 1 && x.strides[i] != dense) return false;
     dense *= x.shape[i];
   }
   return x.shape[0] == 1 || x.strides[0] == dense;
+}
+
+}  // namespace
+
+bool is_channels_last(const TensorView& x) { return x.rank >= 3 && has_pixels(x, x.shape[1]); }
+
+bool is_channel_slice(const TensorView& x) {
+  if (x.rank < 3) return false;
+  int64_t pixel = x.shape[1];
+  for (int i = 0; i < x.rank; ++i) {
+    if (i != 1 && x.shape[i] > 1) pixel = x.strides[i];  // in the end that of the innermost one
+  }
+  return pixel >= x.shape[1] && has_pixels(x, pixel);
 }
 
 int64_t checked_mul(const char* op, int64_t a, int64_t b) {

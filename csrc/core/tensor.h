@@ -55,6 +55,8 @@ void expect_same_device(const char* op, const TensorView& x, const TensorView& l
 void expect_contiguous(const char* op, const TensorView& x);
 // Contiguous or channels-last.
 void expect_dense(const char* op, const TensorView& x);
+// Contiguous, channels-last, or some channels of a channels-last image.
+void expect_image_layout(const char* op, const TensorView& x);
 // The same strides, where a dimension has more than one element: one offset finds an element in
 // both. Both have the same shape.
 void expect_same_layout(const char* op, const TensorView& x, const TensorView& like);
@@ -77,6 +79,8 @@ void expect_workspace(const char* op, const void* workspace, size_t bytes, size_
 bool is_contiguous(const TensorView& x);
 // Channels vary fastest: (N, C, spatial...) in shape, (N, spatial..., C) in memory.
 bool is_channels_last(const TensorView& x);
+// Some of the channels of such an image: the same, but with other channels between the pixels.
+bool is_channel_slice(const TensorView& x);
 
 // Product and sum that fail with MK_OUT_OF_MEMORY when they leave 64 bits; the factors are not
 // negative.

@@ -61,12 +61,30 @@ MK_INLINE Exponent split_exponent(Vec<float> x) {
 // 2^n for -126 <= n <= 127.
 MK_INLINE Vec<float> power_of_two(Vec<float>::Mask n) { return from_bits((n + 127) << 23); }
 
+// x between two bounds that are not NaN; NaN as it is. Half the instructions of max and min, which
+// have to look for NaN on both sides.
+MK_INLINE Vec<float> at_most(Vec<float> x, Vec<float> bound) {
+  return select<float>(bound < x, bound, x);
+}
+MK_INLINE Vec<float> at_least(Vec<float> x, Vec<float> bound) {
+  return select<float>(bound > x, bound, x);
+}
+
+// expm1(x) for -20 <= x <= 89, and NaN.
+MK_INLINE Vec<float> expm1_within(Vec<float> x) {
+  const Exponent e = split_exponent(x);
+  // 2^n expm1(r) + (2^n - 1), at half its size so that n = 128 does not overflow too early.
+  const Vec<float> half_power = power_of_two(e.n - 1);
+  const Vec<float> half = fma(half_power, e.expm1_r, half_power - Vec<float>(0.5f));
+  return half + half;
+}
+
 }  // namespace detail
 
 MK_INLINE Vec<float> exp(Vec<float> x) {
   // Beyond these the result is 0 or infinity; the power of two comes in two factors, for n may be
   // 128.
-  x = max<float>(min<float>(x, 89.0f), -104.0f);
+  x = detail::at_least(detail::at_most(x, 89.0f), -104.0f);
   const detail::Exponent e = detail::split_exponent(x);
   const Vec<float>::Mask half = e.n >> 1;
   return (e.expm1_r + Vec<float>(1.0f)) * detail::power_of_two(half) *
@@ -74,12 +92,8 @@ MK_INLINE Vec<float> exp(Vec<float> x) {
 }
 
 MK_INLINE Vec<float> expm1(Vec<float> x) {
-  const Vec<float> clamped = max<float>(min<float>(x, 89.0f), -20.0f);
-  const detail::Exponent e = detail::split_exponent(clamped);
-  // 2^n expm1(r) + (2^n - 1), at half its size so that n = 128 does not overflow too early.
-  const Vec<float> half_power = detail::power_of_two(e.n - 1);
-  const Vec<float> half = fma(half_power, e.expm1_r, half_power - Vec<float>(0.5f));
-  return select<float>(x == Vec<float>::zero(), x, half + half);
+  const Vec<float> y = detail::expm1_within(detail::at_least(detail::at_most(x, 89.0f), -20.0f));
+  return select<float>(x == Vec<float>::zero(), x, y);
 }
 
 MK_INLINE Vec<float> log(Vec<float> x) {
@@ -113,7 +127,7 @@ MK_INLINE Vec<float> log1p(Vec<float> x) {
 
 MK_INLINE Vec<float> tanh(Vec<float> x) {
   // expm1(2|x|) / (expm1(2|x|) + 2): in this form errors of expm1 shrink.
-  const Vec<float> t = expm1(min<float>(abs(x) * Vec<float>(2.0f), 20.0f));
+  const Vec<float> t = detail::expm1_within(detail::at_most(abs(x) * Vec<float>(2.0f), 20.0f));
   return with_sign(t / (t + Vec<float>(2.0f)), x);
 }
 

@@ -123,6 +123,40 @@ MK_INLINE Halves<double> deinterleave(Vec<double> a, Vec<double> b) {
 
 #endif
 
+// Lane i is lane index[i] of a, or of b, which follows it: 0 <= index < 2 kLanes.
+template <class T>
+MK_INLINE Vec<T> pick(Vec<T> a, Vec<T> b, typename Vec<T>::Mask index) {
+#if defined(__AVX512F__)
+  const __m512i at = reinterpret_cast<__m512i>(index);
+  if constexpr (sizeof(T) == 4) {
+    return typename Vec<T>::Native(_mm512_permutex2var_ps(a.v, at, b.v));
+  } else {
+    return typename Vec<T>::Native(_mm512_permutex2var_pd(a.v, at, b.v));
+  }
+#else
+  T both[2 * Vec<T>::kLanes], picked[Vec<T>::kLanes];
+  a.store(both);
+  b.store(both + Vec<T>::kLanes);
+  for (int i = 0; i < Vec<T>::kLanes; ++i) picked[i] = both[index[i]];
+  return Vec<T>::load(picked);
+#endif
+}
+
+// Lane i is p[index[i]].
+template <class T>
+MK_INLINE Vec<T> gather(const T* p, const int32_t* index) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    // Masked with all lanes, as sqrt.
+    return typename Vec<T>::Native(
+        _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), p, 4));
+  }
+#endif
+  T lanes[Vec<T>::kLanes];
+  for (int i = 0; i < Vec<T>::kLanes; ++i) lanes[i] = p[index[i]];
+  return Vec<T>::load(lanes);
+}
+
 // kLanes elements `step` apart; reads no others.
 template <class T>
 MK_INLINE Vec<T> load_every(const T* p, int64_t step) {

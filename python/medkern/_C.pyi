@@ -147,6 +147,13 @@ def embedding_backward(
 def bias_backward(dy: Any, axis: int, out: Any) -> Array: ...
 def gemm(a: Any, b: Any, bias: Any, activation: int, out: Any) -> Array: ...
 def linear(x: Any, weight: Any, bias: Any, activation: int, out: Any) -> Array: ...
+
+class LinearPlan:
+    def __init__(self, weight: Any, bias: Any, activation: int) -> None: ...
+    def run(self, x: Any, out: Any) -> Array: ...
+    @property
+    def nbytes(self) -> int: ...
+
 def linear_backward_input(dy: Any, weight: Any, out: Any) -> Array: ...
 def linear_backward_weight(dy: Any, x: Any, out: Any) -> Array: ...
 
@@ -161,18 +168,39 @@ def batch_norm(
     training: bool,
     momentum: float,
     eps: float,
+    activation: int,
     out: Any,
 ) -> tuple[Any, ...]: ...
 def batch_norm_backward(
-    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, training: bool, out: Any
+    dy: Any,
+    x: Any,
+    mean: Any,
+    rstd: Any,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    activation: int,
+    out: Any,
 ) -> tuple[Any, ...]: ...
-def group_norm(x: Any, num_groups: int, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def group_norm(
+    x: Any, num_groups: int, weight: Any, bias: Any, eps: float, activation: int, out: Any
+) -> tuple[Any, ...]: ...
 def group_norm_backward(
-    dy: Any, x: Any, num_groups: int, mean: Any, rstd: Any, weight: Any, out: Any
+    dy: Any,
+    x: Any,
+    num_groups: int,
+    mean: Any,
+    rstd: Any,
+    weight: Any,
+    bias: Any,
+    activation: int,
+    out: Any,
 ) -> tuple[Any, ...]: ...
-def instance_norm(x: Any, weight: Any, bias: Any, eps: float, out: Any) -> tuple[Any, ...]: ...
+def instance_norm(
+    x: Any, weight: Any, bias: Any, eps: float, activation: int, out: Any
+) -> tuple[Any, ...]: ...
 def instance_norm_backward(
-    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, out: Any
+    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, bias: Any, activation: int, out: Any
 ) -> tuple[Any, ...]: ...
 def layer_norm(
     x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, out: Any
@@ -342,6 +370,12 @@ def uniform(
 ) -> tuple[Any, ...]: ...
 
 # Recurrent layers.
+
+class RecurrentPlan:
+    def __init__(self, cell: str, weights: Sequence[Any]) -> None: ...
+    def run(self, x: Any, h0: Any, c0: Any, lengths: Any, out: Any) -> tuple[Any, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
 
 def recurrent_backward(
     cell: str,

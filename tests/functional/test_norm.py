@@ -29,6 +29,19 @@ def test_group_norm_gradient(arrays):
     gradcheck(lambda x, w, b: functional.group_norm(x, 2, w, b), arrays)
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x, w, b: functional.batch_norm(x, None, None, w, b, training=True, activation="relu"),
+        lambda x, w, b: functional.instance_norm(x, w, b, activation="relu"),
+        lambda x, w, b: functional.group_norm(x, 2, w, b, activation="relu"),
+    ],
+)
+def test_gradient_with_relu(arrays, norm):
+    assert (norm(*[medkern.tensor(a) for a in arrays]).numpy() == 0).any()
+    gradcheck(norm, arrays)
+
+
 def test_layer_norm_gradient(rng):
     arrays = [rng.standard_normal(shape) for shape in ((3, 2, 5), (2, 5), (2, 5))]
     gradcheck(lambda x, w, b: functional.layer_norm(x, (2, 5), w, b), arrays)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import medkern
+from compiled import Apply, agree, draw_statistics, eager, flat, image, poison
 from medkern import functional, models, nn
 from medkern.functional.conv import Conv, ConvTranspose
 from medkern.inference import TraceError
@@ -13,65 +14,6 @@ from medkern.inference import TraceError
 # Folded batch norms round the product of weight and scale once more, which moves a result by about 2^-24 per
 # term of its sum; a few layers on, errors stay below 1e-5 of the largest value.
 FOLDED = 1e-5
-
-
-def flat(result):
-    if isinstance(result, medkern.Tensor):
-        return [result.numpy()]
-    parts = result.values() if isinstance(result, dict) else result
-    return [array for part in parts if part is not None for array in flat(part)]
-
-
-def eager(model, *inputs):
-    model.eval()
-    with medkern.no_grad():
-        return model(*(medkern.tensor(x) for x in inputs))
-
-
-def poison(compiled):
-    """Overwrites what the last call left behind: every float becomes NaN."""
-    compiled._arena.bytes[:] = 255
-
-
-def agree(model, *inputs, tolerance=0.0):
-    """Compiles, and compares runs over poisoned memory with the model itself."""
-    compiled = medkern.compile(model, inputs if len(inputs) > 1 else inputs[0])
-    expected = flat(eager(model, *inputs))
-    for _ in range(2):
-        poison(compiled)
-        results = flat(compiled(*inputs))
-        assert len(results) == len(expected)
-        for result, wanted in zip(results, expected, strict=True):
-            assert result.shape == wanted.shape and result.dtype == wanted.dtype
-            if tolerance == 0:
-                np.testing.assert_array_equal(result, wanted)
-            else:
-                np.testing.assert_allclose(result, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
-    return compiled
-
-
-def draw_statistics(model, rng):
-    """Running statistics and parameters of norms that are not the identity."""
-    for module in model.modules():
-        for name, low, high in (("running_mean", -0.5, 0.5), ("running_var", 0.5, 2), ("bias", -0.5, 0.5)):
-            value = getattr(module, name, None)
-            if isinstance(value, medkern.Tensor):
-                value.copy_(rng.uniform(low, high, value.shape))
-
-
-class Apply(nn.Module):
-    """A function as a model."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs):
-        return self.function(*inputs)
-
-
-def image(rng, *shape):
-    return rng.standard_normal(shape).astype(np.float32)
 
 
 # ---------------------------------------------------------------- whole networks
@@ -147,103 +89,62 @@ def test_lengths_may_be_an_input(rng):
     agree(model, image(rng, 2, 5, 3), np.array([5, 2]))
 
 
-# ---------------------------------------------------------------- single operations
+# ---------------------------------------------------------------- strips
 
 
-def cases():
-    """A model per operation of `functional`: name, inputs' shapes, function."""
-    f = functional
-    w = {
-        rank: medkern.tensor(np.random.default_rng(rank).standard_normal((4, 3, *(3,) * rank)).astype("f4"))
-        for rank in (1, 2, 3)
-    }
-    sizes = {1: (9,), 2: (9, 10), 3: (5, 6, 7)}
-    for op in (f.abs, f.elu, f.erf, f.exp, f.expm1, f.gelu, f.leaky_relu, f.neg, f.reciprocal):
-        yield op.__name__, [(2, 3, 4)], op
-    for op in (f.relu, f.sigmoid, f.silu, f.softplus, f.square, f.tanh):
-        yield op.__name__, [(2, 3, 4)], op
-    for op in (f.log, f.log1p, f.sqrt):
-        yield op.__name__, [(2, 3, 4)], lambda x, op=op: op(f.abs(x))
-    for op in (f.add, f.sub, f.mul, f.div, f.maximum, f.minimum):
-        yield op.__name__, [(2, 3, 4), (3, 1)], lambda x, y, op=op: op(op(2.0, x), y)
-    yield "clamp", [(5,)], lambda x: f.clamp(x, -0.5, 0.5)
-    yield "pow", [(5,)], lambda x: f.pow(f.abs(x), 1.5)
-    yield "where", [(4, 5), (5,)], lambda x, y: f.where(x > y, x, 0.0)
-    yield "compare", [(4, 5)], lambda x: (x >= 0.5, x == 0, x != 0, x < 0.1, x <= -0.1)
-    for rank, size in sizes.items():
-        x = (2, 3, *size)
-        for kind in ("max_pool", "avg_pool"):
-            op = getattr(f, f"{kind}{rank}d")
-            yield f"{kind}{rank}d", [x], lambda x, op=op: op(x, 3, 2, 1, ceil_mode=True)
-        for kind in ("adaptive_max_pool", "adaptive_avg_pool"):
-            op = getattr(f, f"{kind}{rank}d")
-            yield f"{kind}{rank}d", [x], lambda x, op=op: op(x, 2)
-        pool, unpool = getattr(f, f"max_pool{rank}d"), getattr(f, f"max_unpool{rank}d")
-        yield (
-            f"max_unpool{rank}d",
-            [(2, 3, *(4,) * rank)],
-            lambda x, p=pool, u=unpool: u(*p(x, 2, return_indices=True), 2),
-        )
-        op = getattr(f, f"conv{rank}d")
-        yield f"conv{rank}d", [x], lambda x, op=op, r=rank: op(x, w[r], padding="same")
-        op = getattr(f, f"conv_transpose{rank}d")
-        yield (
-            f"conv_transpose{rank}d",
-            [(2, 4, *size)],
-            lambda x, op=op, r=rank: op(x, w[r], stride=2, output_padding=1),
-        )
-        weights = (4, 3, *(3,) * rank)
-        yield f"conv{rank}d", [x, weights], getattr(f, f"conv{rank}d")
-    yield "interpolate", [(1, 2, 5, 6)], lambda x: f.interpolate(x, scale_factor=1.7, mode="bilinear")
-    yield "concat", [(2, 3, 4), (2, 1, 4)], lambda x, y: f.concat([x, y, x], 1)
-    yield "cat", [(2, 3)], lambda x: f.cat([f.relu(x), x])
-    yield "stack", [(2, 3)], lambda x: f.stack([f.relu(x), x], 1)
-    yield "pad", [(2, 3, 5, 6)], lambda x: f.pad(x, (1, 2, 0, 1), "reflect")
-    yield "to", [(2, 3)], lambda x: f.to(f.to(x, "float64"), "int64")
-    yield "reshape", [(2, 3, 4, 4)], lambda x: f.reshape(f.conv2d(x, w[2]), (4, -1))
-    yield "flatten", [(2, 3, 4)], lambda x: f.flatten(x, 1)
-    yield "contiguous", [(2, 3, 4)], lambda x: f.contiguous(f.permute(x, (2, 0, 1)))
-    yield "permute", [(2, 3, 4)], lambda x: f.permute(f.relu(x), (2, 0, 1)) + 1
-    yield "transpose", [(2, 3)], lambda x: f.transpose(x, 0, 1)
-    yield "squeeze", [(2, 1, 3)], lambda x: f.squeeze(x)
-    yield "unsqueeze", [(2, 3)], lambda x: f.unsqueeze(x, 1)
-    yield "getitem", [(4, 5, 6)], lambda x: f.getitem(f.exp(x), (slice(1, 3), -1, None, slice(0, 6, 2)))
-    yield "expand", [(2, 1)], lambda x: f.expand(x, (3, 2, 4))
-    yield "matmul", [(2, 3), (3, 4)], lambda x, y: f.matmul(x, y) @ f.transpose(y, 0, 1)
-    yield "linear", [(2, 5, 3)], lambda x: f.linear(x, w[1][:, :, 0], w[1][:, 0, 0])
-    yield "batch_norm", [(4, 3, 5)], lambda x: f.batch_norm(x, None, None, training=True)
-    yield "batch_norm", [(4, 3, 5)], lambda x: f.batch_norm(x, w[1][0, :, 0], f.abs(w[1][1, :, 0]))
-    yield "instance_norm", [(4, 3, 5)], lambda x: f.instance_norm(x, w[1][0, :, 0])
-    yield "group_norm", [(4, 4, 5)], lambda x: f.group_norm(x, 2, None, w[1][:, 0, 0])
-    yield "layer_norm", [(4, 3)], lambda x: f.layer_norm(x, (3,), w[1][0, :, 0], w[1][1, :, 0])
-    for op in (f.sum, f.mean, f.var):
-        yield op.__name__, [(3, 4, 5)], lambda x, op=op: op(x, (0, 2), True)
-    for op in (f.max, f.min):
-        yield op.__name__, [(3, 4, 5)], lambda x, op=op: (*op(x, 1, return_indices=True), op(x))
-    for op in (f.softmax, f.log_softmax):
-        yield op.__name__, [(2, 3, 4, 5)], lambda x, op=op: op(x, 1)
-    yield "cross_entropy", [(4, 3)], lambda x: f.cross_entropy(x, np.array([0, 1, 2, 0]))
-    yield "dropout", [(4, 3)], lambda x: f.dropout(x, 0.5, training=False) * 2
-    yield "embedding", [(3, 2)], lambda x: f.embedding(f.to(f.clamp(x, 0, 3), "int64"), w[1][:, 0])
-    v, state = w[1][:, :, 0], (4, 1)
-    yield "lstm_cell", [(2, 3)], lambda x: f.lstm_cell(x, None, v, f.reshape(w[1][:, 0, 0], state))
-    yield "gru_cell", [(2, 3)], lambda x: f.gru_cell(x, None, v[:3], v[:3, :1])
-    yield "rnn_cell", [(2, 3)], lambda x: f.rnn_cell(x, None, v[:3], v[:3, :3])
-    yield "lstm", [(5, 2, 3)], lambda x: f.lstm(x, [(v, v[:, :1])])
-    yield "gru", [(5, 2, 3)], lambda x: f.gru(x, [(v[:3], v[:3, :1])])
-    yield "rnn", [(5, 2, 3)], lambda x: f.rnn(x, [(v[:3], v[:3])])
+@pytest.fixture
+def thin_strips(monkeypatch):
+    """Strips of two rows on images of any size."""
+    thin = {"_LEAST_BYTES": 0, "_LEAST_SHARE": 0, "_STRIP_BYTES": 1, "_LEAST_ROWS": 2, "_ROWS": 2}
+    for name, value in thin.items():
+        monkeypatch.setattr(medkern.inference.strips, name, value)
 
 
-CASES = list(cases())
+def count_strips(compiled):
+    return [step.function for step in steps_of(compiled)].count(medkern.inference.strips.Strips)
 
 
-def test_every_operation_has_a_case():
-    assert set(functional.__all__) <= {name for name, _, _ in CASES}
+@pytest.mark.parametrize("norm", [None, "batch", "instance"])
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("activation", [None, "sigmoid", "softmax"])
+def test_unet_in_strips(rng, thin_strips, norm, rank, activation):
+    model = models.UNet(1, 3, spatial_dims=rank, filters=(4, 8, 6), norm=norm, activation=activation)
+    draw_statistics(model, rng)
+    size = (36, 20) if rank == 2 else (20, 12, 8)
+    compiled = agree(model, image(rng, 2, 1, *size), tolerance=FOLDED)
+    assert norm == "instance" or count_strips(compiled) >= 4
 
 
-@pytest.mark.parametrize("name, shapes, function", CASES, ids=[case[0] for case in CASES])
-def test_operation(rng, name, shapes, function):
-    agree(Apply(function), *(image(rng, *shape) for shape in shapes))
+def test_chains_of_any_windows_in_strips(rng, thin_strips):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Conv2d(3, 4, (5, 3), padding=(2, 0), activation="relu")
+            self.b = nn.Conv2d(4, 6, 4, padding="same", dilation=2)
+            self.c = nn.Conv2d(6, 5, 3, stride=2)
+            self.up = nn.ConvTranspose2d(5, 4, (2, 3), stride=(2, 1))
+            self.d = nn.Conv2d(8, 4, 3, padding=((0, 3), (1, 1)), groups=4)
+
+        def forward(self, x):
+            y = functional.tanh(self.c(functional.relu(self.b(self.a(x)))))
+            z = self.up(y)
+            w = self.d(functional.concat([functional.exp(z), self.up(y)], 1))
+            return w, self.d(functional.concat([z, z[:, :, :, :]], 1))
+
+    for size in (31, 32, 40):
+        compiled = agree(Model(), image(rng, 2, 3, size, 17), tolerance=1e-6)
+        assert count_strips(compiled) >= 2
+
+
+def test_strips_take_less_memory_and_give_the_same_for_an_item_alone(rng):
+    model = models.UNet(filters=(16, 32))
+    x = image(rng, 2, 1, 512, 512)
+    compiled = medkern.compile(model, x[:1])
+    assert count_strips(compiled) == 2
+    assert compiled.nbytes["arena"] < 3 * 16 * 512 * 512 * 4
+    together = compiled(x).numpy()
+    for i in range(2):
+        np.testing.assert_array_equal(compiled(x[i : i + 1]).numpy(), together[i : i + 1])
 
 
 # ---------------------------------------------------------------- what the passes do
@@ -317,6 +218,37 @@ def test_in_place_spares_memory_but_not_what_is_still_read(rng):
         Apply(lambda x: functional.exp(x).relu().sigmoid().tanh().sum()), np.ones(1024, "f4")
     )
     assert long.nbytes["arena"] == 4096
+
+
+def test_parts_of_a_concatenation_are_computed_in_place(rng):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(2, 3, 1), nn.Conv2d(2, 5, 3, padding=1), nn.Conv2d(14, 4, 1)
+            self.norm = nn.InstanceNorm2d(3)
+
+        def forward(self, x):
+            a, b = self.a(x), self.b(x)
+            whole = functional.concat(
+                [a, b, x, self.norm(a), functional.exp(functional.sigmoid(x))[:, :1]], 1
+            )
+            after = functional.relu(a) if self.early else None
+            y = functional.max_pool2d(b, 2)
+            return (
+                self.c(functional.exp(whole)),
+                y,
+                functional.relu(a) if after is None else after,
+                whole.sum(),
+            )
+
+    for early in (False, True):
+        model = Model()
+        model.early = early
+        agree(model, image(rng, 2, 2, 6, 6))
+    twice = nn.Sequential(
+        nn.Conv2d(1, 4, 3), Apply(lambda x: functional.concat([x, x, functional.relu(x)], 1))
+    )
+    agree(twice, image(rng, 2, 1, 6, 6))
 
 
 @pytest.mark.parametrize(

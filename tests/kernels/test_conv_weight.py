@@ -1,4 +1,4 @@
-"""The gradient of convolution weights by Winograd's algorithm."""
+"""The gradient of convolution weights: by Winograd's algorithm, directly, depthwise."""
 
 import numpy as np
 import pytest
@@ -96,6 +96,54 @@ def test_the_same_bits_at_any_number_of_threads(isa, rng, shape, outputs, kernel
     medkern.set_num_threads(before)
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_direct_sums_of_small_integers_are_exact(isa, rng, dtype):
+    # Few outputs of 1x1 kernels, wide dy whose panels are copied, panels that are tasks, many chunks.
+    for shape, outputs, kernel, padding in [
+        ((2, 20, 33, 47), 3, 1, 0),
+        ((1, 17, 40, 40), 1, 1, 0),
+        ((3, 16, 9, 5), 15, 1, 0),
+        ((1, 5, 40, 60), 3, 1, 0),
+        ((2, 90, 9, 21), 260, 3, 1),
+        ((1, 30, 21, 21), 300, 3, 1),
+        ((1, 4, 70, 90), 35, 3, 1),
+    ]:
+        x = rng.integers(-4, 5, shape).astype(dtype)
+        dy = rng.integers(-4, 5, (shape[0], outputs, *shape[2:])).astype(dtype)
+        weight_shape, window = (
+            (outputs, shape[1], kernel, kernel),
+            ([1, 1], [(padding, padding)] * 2, [1, 1], 1),
+        )
+        expected = reference.conv_backward_weight(dy, x, weight_shape, *window)
+        for layout in FORMATS:
+            dweight = kernels.conv_backward_weight(
+                layout(dy), layout(x), weight_shape, *window, algorithm="direct"
+            )
+            np.testing.assert_array_equal(dweight, expected)
+
+
+@pytest.mark.parametrize("stride,padding,dilation", [(1, 1, 1), (2, 1, 1), (1, 2, 2), (3, 4, 1), (1, 0, 1)])
+def test_depthwise(isa, rng, stride, padding, dilation):
+    for shape, kernel in [
+        ((2, 17, 9, 11), [3, 3]),
+        ((1, 33, 7, 6), [5, 4]),
+        ((1, 8, 40, 50), [1, 7]),
+        ((2, 5, 4, 5, 6), [3, 2, 3]),
+    ]:
+        rank = len(kernel)
+        window = ([stride] * rank, [(padding, padding + 1)] * rank, [dilation] * rank, shape[1])
+        size = reference.output_size(shape[2:], kernel, *window[:3])
+        if min(size) < 1:
+            continue
+        x = rng.integers(-4, 5, shape).astype(np.float32)
+        dy = rng.integers(-4, 5, (shape[0], shape[1], *size)).astype(np.float32)
+        weight_shape = (shape[1], 1, *kernel)
+        expected = reference.conv_backward_weight(dy, x, weight_shape, *window)
+        for layout in FORMATS:
+            dweight = kernels.conv_backward_weight(layout(dy), layout(x), weight_shape, *window)
+            np.testing.assert_array_equal(dweight, expected)
 
 
 def test_no_slice_of_x_meets_dy(isa, rng):

@@ -3,7 +3,7 @@ import pytest
 
 import medkern
 from arrays import channels_last, strided
-from medkern import kernels
+from medkern import _C, kernels
 from reference import gemm as reference
 
 DTYPES = [np.float32, np.float64]
@@ -140,7 +140,17 @@ def test_linear_and_its_gradients(isa, rng, dtype, leading):
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last, strided])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bias_backward_of_images(isa, rng, dtype, layout):
-    for shape in [(2, 3, 5), (1, 17, 9, 40), (3, 1, 30, 30), (1, 33, 3, 4, 5), (0, 3, 4), (2, 0, 4)]:
+    # Few channels, whose rows share vectors, and many; rows of several chunks, and a last short run.
+    shapes = [(2, 3, 5), (1, 17, 9, 40), (3, 1, 30, 30), (1, 33, 3, 4, 5), (0, 3, 4), (2, 0, 4)]
+    shapes += [
+        (1, 1, 70, 99),
+        (2, 5, 61, 31),
+        (1, 7, 40, 40),
+        (1, 15, 33, 33),
+        (1, 16, 29, 29),
+        (1, 48, 31, 17),
+    ]
+    for shape in shapes:
         dy = layout(rng.standard_normal(shape).astype(dtype))
         assert_close(kernels.bias_backward(dy), *reference.bias_backward(dy, 1))
 
@@ -246,3 +256,78 @@ def test_sizes_beyond_64_bits_are_refused():
     wide = np.broadcast_to(np.float32(1), (2**31, 2**29))
     with pytest.raises(MemoryError, match="overflows 64 bits"):
         kernels.gemm(wide, wide.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_plan_gives_the_bits_of_the_plain_call(isa, rng, dtype):
+    for rows, columns, outputs in [
+        ((1,), 300, 45),
+        ((5,), 17, 33),
+        ((2, 20), 8, 1),
+        ((0,), 4, 3),
+        ((3,), 0, 4),
+    ]:
+        x = rng.standard_normal((*rows, columns)).astype(dtype)
+        weight = rng.standard_normal((outputs, columns)).astype(dtype)
+        bias = rng.standard_normal(outputs).astype(dtype)
+        for b, activation in [(None, None), (bias, "relu")]:
+            plan = kernels.linear_plan(weight, b, activation=activation)
+            np.testing.assert_array_equal(plan(x), kernels.linear(x, weight, b, activation=activation))
+        assert plan.nbytes >= weight.nbytes
+        out = np.empty((*rows, outputs), dtype)
+        plan(strided(x), out=out)
+        np.testing.assert_array_equal(out, plan(x))
+
+
+def test_a_plan_keeps_what_it_was_given(rng):
+    x, weight = rng.standard_normal((2, 8)), rng.standard_normal((8, 16)).T[::2]
+    bias = rng.standard_normal(8)
+    plan = kernels.linear_plan(weight, bias)
+    expected = kernels.linear(x, weight, bias)
+    weight[:], bias[:] = 0, 0
+    np.testing.assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize(
+    "call,error,message",
+    [
+        (lambda: kernels.linear_plan(zeros(3)), ValueError, "linear_plan: weight must have 2 dimensions"),
+        (lambda: kernels.linear_plan(zeros(3, 2, dtype=np.int64)), TypeError, "weight must be float32 or"),
+        (lambda: kernels.linear_plan(zeros(3, 2), activation="tanh"), ValueError, "linear_plan: activation"),
+        (lambda: kernels.linear_plan(None), TypeError, "weight must be an array"),
+        (
+            lambda: kernels.linear_plan(zeros(3, 2))(zeros(1, 3)),
+            ValueError,
+            "weight expects 2 input features",
+        ),
+        (
+            lambda: kernels.linear_plan(zeros(3, 2))(zeros(1, 2, dtype=np.float64)),
+            TypeError,
+            "weight must be",
+        ),
+        (
+            lambda: kernels.linear_plan(zeros(3, 2), zeros(2))(zeros(1, 2)),
+            ValueError,
+            r"bias must have shape",
+        ),
+        (lambda: kernels.linear_plan(zeros(3, 2))(zeros(1, 2), out=zeros(1, 2)), ValueError, "y must have"),
+    ],
+)
+def test_bad_arguments_of_plans_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_plan_serves_one_instruction_set():
+    names = _C.isa_names()
+    if len(names) < 2:
+        pytest.skip("this processor runs one instruction set")
+    before = _C.isa_active()
+    try:
+        _C.isa_select(names[0])
+        plan = kernels.linear_plan(zeros(3, 2))
+        _C.isa_select(names[1])
+        with pytest.raises(ValueError, match="another instruction set"):
+            plan(zeros(1, 2))
+    finally:
+        _C.isa_select(before)

@@ -14,6 +14,10 @@ CASES = [
     (1, 2, 17, 16, 1, (True, False), True, [1]),
     (2, 5, 3, 17, 2, (False, True), False, [5, 3]),
     (17, 2, 4, 33, 1, (True, True), True, None),
+    # From two dozen on samples are cut into chunks; before that, and for a single step, units are.
+    (25, 3, 18, 20, 1, (True, True), True, None),
+    (13, 2, 5, 17, 2, (False, True), False, [2, 1, 0, 2] * 3 + [1]),
+    (35, 1, 3, 5, 1, (True, True), False, None),
     (2, 2, 33, 31, 2, (True, True), True, None),
     (0, 3, 2, 4, 2, (True, True), True, None),
     (2, 0, 3, 4, 2, (True, True), True, [0, 0]),
@@ -178,19 +182,44 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(isa, rng, cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_same_bits_at_any_number_of_threads(rng, cell):
-    layer = make_layer(rng, cell, (5, 3, 70, 300, 2, (True, True), True, None), np.float32)
+def test_chunks_of_samples_give_the_bits_of_single_samples(isa, rng, cell):
+    # 40 samples take their steps in chunks, one alone unit by unit; 300 units are two blocks of sums.
+    layer = make_layer(rng, cell, (40, 2, 270, 300, 1, (True, True), True, [2, 1] * 20), np.float32)
+    y, h_n, c_n, saved = kernels.recurrent_layer(cell, **layer, save=True)
+    dy, dh_n, dc_n = make_gradients(rng, cell, y, h_n)
+    dx, dh0, *_ = kernels.recurrent_layer_backward(cell, dy, dh_n, dc_n, **layer, y=y, saved=saved)
+    for n in (0, 19, 39):
+        one = slice(n, n + 1)
+        alone = dict(layer, x=layer["x"][one], lengths=layer["lengths"][one], h0=layer["h0"][:, one])
+        alone["c0"] = None if layer["c0"] is None else layer["c0"][:, one]
+        y1, h1, c1, saved1 = kernels.recurrent_layer(cell, **alone, save=True)
+        np.testing.assert_array_equal(y1, y[one])
+        np.testing.assert_array_equal(h1, h_n[:, one])
+        if cell == "lstm":
+            np.testing.assert_array_equal(c1, c_n[:, one])
+        dc1 = None if dc_n is None else dc_n[:, one]
+        found = kernels.recurrent_layer_backward(
+            cell, dy[one], dh_n[:, one], dc1, **alone, y=y1, saved=saved1
+        )
+        np.testing.assert_array_equal(found[0], dx[one])
+        np.testing.assert_array_equal(found[1], dh0[:, one])
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 70, 300, 2), (40, 3, 20, 70, 1), (50, 1, 20, 70, 1)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_same_bits_at_any_number_of_threads(rng, cell, shape):
+    layer = make_layer(rng, cell, (*shape, (True, True), True, None), np.float32)
     before = medkern.get_num_threads()
     results = []
-    for threads in (1, 2, 3):
+    for threads in (1, 2, 3, 4):
         medkern.set_num_threads(threads)
         y, h_n, _, saved = kernels.recurrent_layer(cell, **layer, save=True)
         found = kernels.recurrent_layer_backward(
             cell, y, h_n, h_n if cell == "lstm" else None, **layer, y=y, saved=saved
         )
-        results.append([a.tobytes() for a in (y, h_n, *found[:2], *found[3][0], *found[3][1])])
+        results.append([a.tobytes() for a in (y, h_n, *found[:2], *(w for each in found[3] for w in each))])
     medkern.set_num_threads(before)
-    assert results[0] == results[1] == results[2]
+    assert all(r == results[0] for r in results)
 
 
 @pytest.mark.parametrize("lengths", [None, [4, 1, 3]])
@@ -314,3 +343,44 @@ def test_results_are_of_the_kind_of_x(rng):
     x = _C.Array(rng.standard_normal((2, 3, 4)))
     y, (h_n, _) = kernels.lstm(x, make_weights(rng, "lstm", 4, 5))
     assert isinstance(y, _C.Array) and isinstance(h_n, _C.Array)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_plans_give_the_bits_of_the_plain_call(isa, rng, bidirectional):
+    directions = 2 if bidirectional else 1
+    for batch, steps, dtype in [
+        (3, 4, np.float32),
+        (30, 2, np.float32),
+        (2, 1, np.float64),
+        (0, 2, np.float32),
+    ]:
+        x = rng.standard_normal((batch, steps, 5)).astype(dtype)
+        lengths = np.full(batch, steps)
+        lengths[: batch // 2] -= 1
+        options = dict(num_layers=2, bidirectional=bidirectional)
+        h0, c0 = rng.standard_normal((2, 2 * directions, batch, 19)).astype(dtype)
+        for cell, make, call, hx in [
+            ("lstm", kernels.lstm_plan, kernels.lstm, (h0, c0)),
+            ("gru", kernels.gru_plan, kernels.gru, h0),
+        ]:
+            weights = make_weights(rng, cell, 5, 19, directions, dtype=dtype)
+            weights += make_weights(rng, cell, 19 * directions, 19, directions, dtype=dtype)
+            plan = make(weights, **options)
+            assert plan.nbytes >= sum(w.nbytes for each in weights for w in each)
+            for state in (None, hx):
+                y, h_n = plan(x, state, lengths=lengths)
+                expected_y, expected_h = call(x, weights, state, lengths=lengths, **options)
+                np.testing.assert_array_equal(y, expected_y)
+                for found, wanted in zip(
+                    h_n if cell == "lstm" else [h_n],
+                    expected_h if cell == "lstm" else [expected_h],
+                    strict=True,
+                ):
+                    np.testing.assert_array_equal(found, wanted)
+            out = np.empty_like(y)
+            plan(x, hx, lengths=lengths, out=out)
+            np.testing.assert_array_equal(out, y)
+            for each in weights:
+                for w in each:
+                    w[:] = 0
+            np.testing.assert_array_equal(plan(x, hx, lengths=lengths)[0], y)

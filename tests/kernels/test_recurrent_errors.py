@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medkern import kernels
+from medkern import _C, kernels
 
 
 def zeros(*shape, dtype=np.float64):
@@ -183,3 +183,47 @@ def test_sizes_past_64_bits_are_refused():
     empty = zeros(2**29, 2**29, 0)
     with pytest.raises(MemoryError, match="rnn: a size overflows 64 bits"):
         kernels.recurrent_layer("rnn_tanh", empty, [(zeros(3, 0), zeros(3, 3))])
+
+
+def test_bad_arguments_of_plans_are_named():
+    weights = [(zeros(20, 4), zeros(20, 5))]
+    for call, error, message in [
+        (lambda: kernels.lstm_plan(weights, num_layers=2), ValueError, "lstm_plan: weights must hold one"),
+        (lambda: kernels.lstm_plan([(zeros(20, 4), zeros(15, 5))]), ValueError, "weight_hh must have shape"),
+        (lambda: kernels.lstm_plan([(zeros(20), zeros(20, 5))]), ValueError, "weight_ih must have 2"),
+        (
+            lambda: kernels.lstm_plan([(zeros(20, 4, dtype=int), zeros(20, 5))]),
+            TypeError,
+            "weight_ih must be",
+        ),
+        (lambda: kernels.gru_plan(weights), ValueError, "weight_hh must have shape"),
+        (lambda: kernels.lstm_plan([None]), TypeError, "weights of a direction must be"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+    plan = kernels.lstm_plan(weights)
+    for arguments, error, message in [
+        ((zeros(2, 3, 6),), ValueError, "lstm: the weights expect x with 4 features, got 6"),
+        ((zeros(2, 3, 4, dtype=np.float32),), TypeError, "lstm: x must be float64 as the weights are"),
+        ((zeros(2, 4),), ValueError, "lstm: x must have 3 dimensions, got 2"),
+        ((zeros(2, 3, 4), zeros(1, 2, 5)), TypeError, r"lstm: hx must be a pair \(h0, c0\)"),
+        ((zeros(2, 3, 4), (zeros(2, 2, 5), None)), ValueError, r"lstm: h0 must have shape \(1, N, H\)"),
+        ((zeros(2, 3, 4), (zeros(1, 2, 6), None)), ValueError, r"h0 must have shape \(1, 2, 5\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            plan(*arguments)
+
+
+def test_a_plan_serves_one_instruction_set():
+    names = _C.isa_names()
+    if len(names) < 2:
+        pytest.skip("this processor runs one instruction set")
+    before = _C.isa_active()
+    try:
+        _C.isa_select(names[0])
+        plan = kernels.gru_plan([(zeros(15, 4), zeros(15, 5))])
+        _C.isa_select(names[1])
+        with pytest.raises(ValueError, match="another instruction set"):
+            plan(zeros(2, 3, 4))
+    finally:
+        _C.isa_select(before)

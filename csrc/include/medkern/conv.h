@@ -37,8 +37,9 @@ typedef struct mk_conv_desc {
  *   weight  [O, C / groups, kernel]    dtype of x, contiguous
  *   bias    [O]                        dtype of x, contiguous; may be NULL
  *   activation                         an mk_activation
- *   y       [N, O, output]             dtype of x, contiguous or channels-last, overwritten
- *   output = floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1 */
+ *   y       [N, O, output]             dtype of x, contiguous or channels-last, or some channels of
+ * a channels-last image; overwritten output = floor((size + padding - dilation (kernel - 1) - 1) /
+ * stride) + 1 */
 MK_API mk_status mk_conv_output_shape(const mk_conv_desc* desc, const DLTensor* x,
                                       const DLTensor* weight, int64_t* shape);
 MK_API mk_status mk_conv_workspace(const mk_conv_desc* desc, const DLTensor* x,

@@ -31,6 +31,21 @@ MK_API mk_status mk_linear_forward(const DLTensor* x, const DLTensor* weight, co
                                    int32_t activation, DLTensor* y, void* workspace,
                                    size_t workspace_bytes);
 
+/* The weight of mk_linear_forward packed once for many calls. `packed` is memory of the caller's,
+ * aligned to 64 bytes; it keeps the weight's shape and dtype too, and serves the instruction set
+ * that was in use when it was packed. Results have the same bits as mk_linear_forward's. */
+MK_API mk_status mk_linear_packed_bytes(const DLTensor* weight, size_t* bytes);
+MK_API mk_status mk_linear_pack(const DLTensor* weight, void* packed, size_t packed_bytes);
+/* Shape of y, as many sizes as x has dimensions, and scratch bytes for this x. */
+MK_API mk_status mk_linear_packed_output_shape(const void* packed, size_t packed_bytes,
+                                               const DLTensor* x, int64_t* shape);
+MK_API mk_status mk_linear_packed_workspace(const void* packed, size_t packed_bytes,
+                                            const DLTensor* x, size_t* bytes);
+MK_API mk_status mk_linear_packed_forward(const void* packed, size_t packed_bytes,
+                                          const DLTensor* x, const DLTensor* bias,
+                                          int32_t activation, DLTensor* y, void* workspace,
+                                          size_t workspace_bytes);
+
 /* dx = dy weight.
  *   dy [..., O] contiguous, weight [O, I] any strides, dx [..., I] contiguous, overwritten */
 MK_API mk_status mk_linear_backward_input_workspace(const DLTensor* dy, const DLTensor* weight,

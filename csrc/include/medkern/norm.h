@@ -19,6 +19,9 @@ extern "C" {
  * digits of data that lies far from zero. The forward pass writes them, the backward pass reads
  * them.
  *
+ * activation is an mk_activation that batch, group and instance normalization apply to y. Their
+ * backward passes then need bias too: they compute y anew, to see where it was above 0.
+ *
  * dx, dweight and dbias may be NULL where they are not wanted.
  *
  * workspace holds at least the bytes that the matching _workspace function gives, aligned to 64. */
@@ -28,6 +31,7 @@ typedef struct mk_batch_norm_desc {
   int32_t training; /* not 0: statistics of the batch; 0: running_mean and running_var */
   double momentum;  /* running = (1 - momentum) running + momentum (of this batch); 0 to 1 */
   double eps;       /* above 0 */
+  int32_t activation;
 } mk_batch_norm_desc;
 
 MK_API mk_status mk_batch_norm_workspace(const DLTensor* x, size_t* bytes);
@@ -47,14 +51,15 @@ MK_API mk_status mk_batch_norm_forward(const mk_batch_norm_desc* desc, const DLT
 /* With training 0, mean and rstd count as constants. dweight, dbias [C] */
 MK_API mk_status mk_batch_norm_backward(const mk_batch_norm_desc* desc, const DLTensor* dy,
                                         const DLTensor* x, const DLTensor* weight,
-                                        const DLTensor* mean, const DLTensor* rstd, DLTensor* dx,
-                                        DLTensor* dweight, DLTensor* dbias, void* workspace,
-                                        size_t workspace_bytes);
+                                        const DLTensor* bias, const DLTensor* mean,
+                                        const DLTensor* rstd, DLTensor* dx, DLTensor* dweight,
+                                        DLTensor* dbias, void* workspace, size_t workspace_bytes);
 
 typedef struct mk_group_norm_desc {
   size_t struct_size;
   int64_t num_groups; /* divides C */
   double eps;         /* above 0 */
+  int32_t activation;
 } mk_group_norm_desc;
 
 MK_API mk_status mk_group_norm_workspace(const mk_group_norm_desc* desc, const DLTensor* x,
@@ -70,20 +75,22 @@ MK_API mk_status mk_group_norm_forward(const mk_group_norm_desc* desc, const DLT
 
 MK_API mk_status mk_group_norm_backward(const mk_group_norm_desc* desc, const DLTensor* dy,
                                         const DLTensor* x, const DLTensor* weight,
-                                        const DLTensor* mean, const DLTensor* rstd, DLTensor* dx,
-                                        DLTensor* dweight, DLTensor* dbias, void* workspace,
-                                        size_t workspace_bytes);
+                                        const DLTensor* bias, const DLTensor* mean,
+                                        const DLTensor* rstd, DLTensor* dx, DLTensor* dweight,
+                                        DLTensor* dbias, void* workspace, size_t workspace_bytes);
 
 /* Group normalization with one channel per group, of x [N, C, spatial] with at least two values
  * per channel. mean, rstd [N, C] */
 MK_API mk_status mk_instance_norm_workspace(const DLTensor* x, size_t* bytes);
 
-MK_API mk_status mk_instance_norm_forward(double eps, const DLTensor* x, const DLTensor* weight,
-                                          const DLTensor* bias, DLTensor* y, DLTensor* mean,
-                                          DLTensor* rstd, void* workspace, size_t workspace_bytes);
+MK_API mk_status mk_instance_norm_forward(double eps, int32_t activation, const DLTensor* x,
+                                          const DLTensor* weight, const DLTensor* bias, DLTensor* y,
+                                          DLTensor* mean, DLTensor* rstd, void* workspace,
+                                          size_t workspace_bytes);
 
-MK_API mk_status mk_instance_norm_backward(const DLTensor* dy, const DLTensor* x,
-                                           const DLTensor* weight, const DLTensor* mean,
+MK_API mk_status mk_instance_norm_backward(int32_t activation, const DLTensor* dy,
+                                           const DLTensor* x, const DLTensor* weight,
+                                           const DLTensor* bias, const DLTensor* mean,
                                            const DLTensor* rstd, DLTensor* dx, DLTensor* dweight,
                                            DLTensor* dbias, void* workspace,
                                            size_t workspace_bytes);

@@ -55,7 +55,17 @@ typedef struct mk_recurrent_layer {
   const DLTensor* weight_hh[2];
   const DLTensor* bias_ih[2];
   const DLTensor* bias_hh[2];
+  const void* packed;  /* what mk_recurrent_pack wrote, instead of weights and biases, which are */
+  size_t packed_bytes; /* not read then; NULL and 0 if there is none. For the forward pass only */
 } mk_recurrent_layer;
+
+/* The weights and biases of a layer packed once for many forward passes. Of the layer only cell,
+ * directions, single_step, weights and biases are read. `packed` is memory of the caller's, aligned
+ * to 64 bytes; it keeps their sizes and dtype too, and serves the instruction set that was in use
+ * when it was packed. Results have the same bits as with the weights themselves. */
+MK_API mk_status mk_recurrent_packed_bytes(const mk_recurrent_layer* layer, size_t* bytes);
+MK_API mk_status mk_recurrent_pack(const mk_recurrent_layer* layer, void* packed,
+                                   size_t packed_bytes);
 
 /* The shapes of the results of mk_recurrent_forward. Each is overwritten with as many sizes as the
  * result has axes.

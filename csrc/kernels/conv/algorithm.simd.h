@@ -25,6 +25,7 @@ struct ConvAlgorithm {
 
 extern const ConvAlgorithm depthwise_algorithm;
 extern const ConvAlgorithm direct_algorithm;
+extern const ConvAlgorithm few_results_algorithm;
 extern const ConvAlgorithm winograd_algorithm;
 extern const ConvAlgorithm winograd_panels_algorithm;
 

@@ -15,9 +15,11 @@
 
 namespace medkern::MK_ISA {
 
-// Numbers 0 .. count - 1 in `parts` parts of `extent`, the last perhaps smaller.
+// Numbers 0 .. count - 1 in parts of `extent`, the last of them perhaps smaller, between two parts
+// of their own, those that read padding (perhaps empty).
 struct Cut {
   int64_t count, extent, parts;
+  int64_t before, after;
 };
 
 // Where the channels of what is read lie: side by side, or each in a plane of its own.
@@ -28,8 +30,10 @@ struct Boxes {
   int64_t in_step[3], in_tap_step[3], most_taps[3];  // of all classes
   Cut cut[4];                                        // along n, d, h, w
   int64_t source_step[4], result_step[4];            // from number to number, in elements
-  bool in_place;
-  bool joined;  // axes of one class that lie one behind the other are numbered as one, w
+  int64_t before, after;  // numbers along w that read padding at the beginning and end
+  bool readable;          // in place, where there is no padding
+  bool in_place;          // all of it
+  bool joined;            // axes of one class that lie one behind the other are numbered as one, w
   Order order;
   int64_t pixel;     // elements of a copy from pixel to pixel, if channels-last; else channels
   int64_t elements;  // of a box's copy
@@ -48,9 +52,51 @@ MK_INLINE CopyAxis copy_axis(int64_t in_step, int64_t in_tap_step, int64_t taps,
   return {span, in_step, in_tap_step, false};
 }
 
+// Whether all pixels of a channels-last image begin at whole vectors.
+template <class T>
+MK_INLINE bool is_aligned(const Image& x) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(x.data);
+  return address % (Vec<T>::kLanes * sizeof(T)) == 0 && x.c % Vec<T>::kLanes == 0;
+}
+
+MK_INLINE int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
+
+// Taps of the classes before this one: all taps of smaller classes of d, this d's of smaller
+// classes of h, this d's and h's of smaller ones of w.
+MK_INLINE int64_t taps_before(const Window& window, const AxisClass c[3]) {
+  const int64_t* kernel = window.kernel;
+  return (c[0].taps_before * kernel[1] + c[0].taps * c[1].taps_before) * kernel[2] +
+         c[0].taps * c[1].taps * c[2].taps_before;
+}
+
+// Where a tap has its place in packed weights: by class, then in the order in which the taps of a
+// class read the source.
+struct TapPlace {
+  int64_t before;  // taps of the classes before its own
+  int64_t taps;    // of its class
+  int64_t number;  // its own in the class
+};
+
+MK_INLINE TapPlace place_of_tap(const ConvArgs& a, int64_t tap) {
+  const int64_t* kernel = a.window.kernel;
+  const int64_t taps[3] = {tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1],
+                           tap % kernel[2]};
+  AxisClass c[3];
+  TapPlace place{0, 1, 0};
+  for (int i = 0; i < 3; ++i) {
+    c[i] = class_of_tap(a, i, taps[i]);
+    const int64_t number = c[i].tap_step == 0 ? 0 : (taps[i] - c[i].tap_first) / c[i].tap_step;
+    place.number = place.number * c[i].taps + number;
+    place.taps *= c[i].taps;
+  }
+  place.before = taps_before(a.window, c);
+  return place;
+}
+
 // Describes the boxes of a convolution, not cut yet. A kernel that takes channels in planes may
-// get them so; one that doesn't gets them side by side, `pixel` elements per pixel.
-MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
+// get them so; one that doesn't gets them side by side, `pixel` elements per pixel, in any case as
+// a copy if `copies`.
+MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel, bool copies) {
   const Image &x = a.source, &y = a.result;
   Boxes b{};
   b.cut[0].count = y.n;
@@ -70,6 +116,10 @@ MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
       const AxisClass c = class_of_tap(a, i, tap);
       b.in_tap_step[i] = c.in_tap_step;
       b.most_taps[i] = larger(b.most_taps[i], c.taps);
+      if (i < 2) continue;
+      const int64_t end = c.in_first + (c.taps - 1) * c.in_tap_step + (first.count - 1) * c.in_step;
+      b.before = larger(b.before, divide_up(larger(-c.in_first, 0), c.in_step));
+      b.after = larger(b.after, divide_up(larger(end + 1 - x.size[2], 0), c.in_step));
     }
     b.source_step[i + 1] = b.in_step[i] * x.stride[i];
     b.result_step[i + 1] = first.out_step * y.stride[i];
@@ -78,7 +128,8 @@ MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
   const bool planes = takes_planes && !last && (x.size[2] == 1 || x.stride[2] == 1);
   b.order = planes ? Order::planes : Order::channels_last;
   b.pixel = planes ? x.c : pixel;
-  b.in_place = is_inside(x, a.region) && (planes || (last && pixel == x.c));
+  b.readable = planes || (last && pixel == x.c && !copies);
+  b.in_place = b.readable && is_inside(x, a.region);
   if (!b.in_place || !single) return b;
   for (int i = 2; i >= 0; --i) {
     const int64_t inner = b.cut[3].count, outer = b.cut[i].count;
@@ -97,6 +148,11 @@ MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel) {
   return b;
 }
 
+// Pixels that are numbered, in all boxes.
+MK_INLINE int64_t all_pixels(const Boxes& b) {
+  return b.cut[0].count * b.cut[1].count * b.cut[2].count * b.cut[3].count;
+}
+
 MK_INLINE int64_t box_pixels(const Boxes& b) {
   return b.cut[0].extent * b.cut[1].extent * b.cut[2].extent * b.cut[3].extent;
 }
@@ -110,26 +166,94 @@ MK_INLINE int64_t box_elements(const Boxes& b) {
   return elements;
 }
 
-// Cuts into boxes of at most so many pixels that read at most so many elements (but `few_pixels` of
-// a row may stay together whatever they read), as even as can be.
-MK_INLINE void cut_boxes(Boxes& b, int64_t most_pixels, int64_t most_elements, int64_t few_pixels) {
+// What the boxes may be.
+struct BoxLimits {
+  int64_t most_pixels, most_elements;  // of a box, and of what it reads
+  int64_t few_pixels;                  // of a row may stay together whatever they read
+  // Least pixels of a part of a row for those that read padding, so that the others needn't be
+  // copied. 0 where copying doesn't matter.
+  int64_t border;
+};
+
+// Cuts, as even as can be, with parts along h and w of at most so many.
+MK_INLINE void cut_within(Boxes& b, const BoxLimits& limits, int64_t most_h, int64_t most_w) {
   for (Cut& cut : b.cut) cut.extent = 1;
   bool whole = true;  // the axes inside this one are not cut
   b.number = 1;
   for (int i = 3; i >= 0; --i) {
     Cut& cut = b.cut[i];
-    int64_t fitting = 1, beyond = whole ? cut.count + 1 : 2;
+    const int64_t most = i == 3 ? most_w : i == 2 ? most_h : cut.count;
+    int64_t fitting = 1, beyond = whole ? smaller(cut.count, most) + 1 : 2;
     while (beyond - fitting > 1) {
       cut.extent = fitting + (beyond - fitting) / 2;
-      const bool fits = box_pixels(b) <= most_pixels && box_elements(b) <= most_elements;
-      (fits || (i == 3 && cut.extent <= few_pixels) ? fitting : beyond) = cut.extent;
+      const bool fits =
+          box_pixels(b) <= limits.most_pixels && box_elements(b) <= limits.most_elements;
+      (fits || (i == 3 && cut.extent <= limits.few_pixels) ? fitting : beyond) = cut.extent;
     }
-    cut.extent = larger(divide_up(cut.count, larger(divide_up(cut.count, fitting), 1)), 1);
-    cut.parts = larger(divide_up(cut.count, cut.extent), 1);
-    whole &= cut.parts <= 1;
+    // A part that was cut to read less leaves room for more along the outer axes.
+    whole &= fitting >= smaller(cut.count, most);
+    const int64_t inner = cut.count - cut.before - cut.after;
+    cut.extent = larger(divide_up(inner, larger(divide_up(inner, fitting), 1)), 1);
+    cut.parts = larger(divide_up(inner, cut.extent), 1) + (cut.before > 0) + (cut.after > 0);
     b.number *= cut.parts;
   }
+}
+
+// Elements that a box reads for each that a pixel alone would.
+MK_INLINE double elements_per_pixel(const Boxes& b) {
+  const double steps = static_cast<double>(b.in_step[0] * b.in_step[1] * b.in_step[2] * b.pixel);
+  return static_cast<double>(box_elements(b)) / (static_cast<double>(box_pixels(b)) * steps);
+}
+
+MK_INLINE void cut_boxes(Boxes& b, const BoxLimits& limits) {
+  Cut& w = b.cut[3];
+  w.before = w.after = 0;
+  if (limits.border > 0 && b.readable && !b.in_place) {
+    const int64_t before = b.before > 0 ? larger(b.before, limits.border) : 0;
+    const int64_t after = b.after > 0 ? larger(b.after, limits.border) : 0;
+    if (2 * (before + after) <= w.count) w.before = before, w.after = after;
+  }
+  cut_within(b, limits, b.cut[2].count, w.count);
+  // Shorter rows may let a box have more of them, so that less is read twice.
+  if (limits.border > 0 && elements_per_pixel(b) > 1.5) {
+    Boxes best = b;
+    for (int64_t most_w = w.count; most_w >= limits.few_pixels; most_w /= 2) {
+      for (int64_t most_h = b.cut[2].count; most_h >= 4; most_h /= 2) {
+        cut_within(b, limits, most_h, most_w);
+        if (elements_per_pixel(b) < 0.9 * elements_per_pixel(best)) best = b;
+      }
+    }
+    b = best;
+  }
+  const int64_t inner = w.extent;
+  w.extent = larger(inner, larger(w.before, w.after));
   b.elements = b.in_place ? 0 : (box_elements(b) + 15) / 16 * 16;
+  w.extent = inner;
+}
+
+// The numbers of a box along n, d, h, w.
+struct BoxRange {
+  int64_t begin[4], end[4];
+};
+
+MK_INLINE BoxRange box_range(const Boxes& b, int64_t i) {
+  BoxRange r;
+  for (int k = 3; k >= 0; --k) {
+    const Cut& cut = b.cut[k];
+    const int64_t part = i % cut.parts;
+    i /= cut.parts;
+    if (cut.before > 0 && part == 0) {
+      r.begin[k] = 0;
+      r.end[k] = cut.before;
+    } else if (cut.after > 0 && part == cut.parts - 1) {
+      r.begin[k] = cut.count - cut.after;
+      r.end[k] = cut.count;
+    } else {
+      r.begin[k] = cut.before + (part - (cut.before > 0)) * cut.extent;
+      r.end[k] = smaller(r.begin[k] + cut.extent, cut.count - cut.after);
+    }
+  }
+  return r;
 }
 
 // What a box reads and writes for one class.
@@ -144,49 +268,47 @@ struct Box {
   int64_t taps_before;  // of the classes before this one
 };
 
-// Copies one row of a box: `count` positions from `first` on, `step` apart. `from` is position 0 of
-// the row in x, or nullptr if the row is padding.
+// Copies one row of a box: `count` positions from `first` on, `step` apart, of one channel or of
+// all. `from` is position 0 of the row in x, or nullptr if the row is padding.
 template <class T>
-MK_INLINE void copy_row(const Image& x, const T* from, int64_t first, int64_t step, int64_t count,
-                        int64_t pixel, T* to) {
+MK_INLINE void copy_row(const Image& x, Order order, const T* from, int64_t first, int64_t step,
+                        int64_t count, int64_t pixel, T* to) {
+  const auto copy_some = [&](int64_t position, int64_t number, T* at) {
+    order == Order::planes ? copy(from + position, at, number)
+                           : copy_pixels(x, from + position * x.stride[2], number, 1, pixel, at);
+  };
   if (step == 1) {
     int64_t begin = smaller(larger(-first, 0), count);
     int64_t end = larger(smaller(x.size[2] - first, count), begin);
     if (from == nullptr) begin = end = 0;
     zero(to, begin * pixel);
-    if (begin < end) {
-      copy_pixels(x, from + (first + begin) * x.stride[2], end - begin, 1, pixel,
-                  to + begin * pixel);
-    }
+    if (begin < end) copy_some(first + begin, end - begin, to + begin * pixel);
     zero(to + end * pixel, (count - end) * pixel);
   } else {
     for (int64_t i = 0; i < count; ++i) {
       const int64_t at = first + i * step;
-      if (from == nullptr || at < 0 || at >= x.size[2]) {
-        zero(to + i * pixel, pixel);
-      } else {
-        copy_pixels(x, from + at * x.stride[2], 1, 1, pixel, to + i * pixel);
-      }
+      const bool inside = from != nullptr && at >= 0 && at < x.size[2];
+      inside ? copy_some(at, 1, to + i * pixel) : zero(to + i * pixel, pixel);
     }
   }
 }
 
-// Copies what the class c reads for a box whose first numbers are `first`.
+// Copies what the class c reads for `count` numbers from `first` on.
 template <class T>
 MK_INLINE void copy_box(const Image& x, const Boxes& b, const AxisClass c[3],
-                        const CopyAxis axis[3], const int64_t first[4], int64_t images, T* to) {
+                        const CopyAxis axis[3], const int64_t first[4], const int64_t count[4],
+                        T* to) {
   // Source position of number `i` of the copy along an axis.
   const auto position = [&](int k, int64_t i) {
     const int64_t start = c[k].in_first + first[k + 1] * c[k].in_step;
     if (!axis[k].by_tap) return start + i;
-    const int64_t extent = b.cut[k + 1].extent;
-    return start + i % extent * c[k].in_step + i / extent * c[k].in_tap_step;
+    return start + i % count[k + 1] * c[k].in_step + i / count[k + 1] * c[k].in_tap_step;
   };
   const bool planes = b.order == Order::planes;
   const int64_t pixel = planes ? 1 : b.pixel;
   const int64_t pieces = axis[2].by_tap ? c[2].taps : 1;
   const int64_t piece = axis[2].size / pieces, step = axis[2].by_tap ? c[2].in_step : 1;
-  for (int64_t n = 0; n < images; ++n)
+  for (int64_t n = 0; n < count[0]; ++n)
     for (int64_t channel = 0; channel < (planes ? x.c : 1); ++channel)
       for (int64_t d = 0; d < axis[0].size; ++d)
         for (int64_t h = 0; h < axis[1].size; ++h) {
@@ -197,29 +319,22 @@ MK_INLINE void copy_box(const Image& x, const Boxes& b, const AxisClass c[3],
                    channel * x.stride_c + at_d * x.stride[0] + at_h * x.stride[1];
           }
           for (int64_t i = 0; i < pieces; ++i, to += piece * pixel) {
-            copy_row(x, from, position(2, i * piece), step, piece, pixel, to);
+            copy_row(x, b.order, from, position(2, i * piece), step, piece, pixel, to);
           }
         }
 }
 
-// Taps of the classes before this one: all taps of smaller classes of d, this d's of smaller
-// classes of h, this d's and h's of smaller ones of w.
-MK_INLINE int64_t taps_before(const Window& window, const AxisClass c[3]) {
-  const int64_t* kernel = window.kernel;
-  return (c[0].taps_before * kernel[1] + c[0].taps * c[1].taps_before) * kernel[2] +
-         c[0].taps * c[1].taps * c[2].taps_before;
-}
-
-// Calls visit(Box) for each class of a box whose first numbers are `first`. `copy` has room for
-// b.elements.
+// Calls visit(Box) for each class of a box. `copy` has room for b.elements.
 template <class T, class Visit>
-MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const int64_t first[4], T* copy,
+MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const BoxRange& range, T* copy,
                               Visit visit) {
+  const Image& x = a.source;
+  const int64_t* first = range.begin;
   AxisClass c[3];
   Box<T> box;
   const auto count = [&](int i) {
-    return smaller(b.cut[i].extent,
-                   (i == 0 || b.joined ? b.cut[i].count : c[i - 1].count) - first[i]);
+    const int64_t end = i == 0 || b.joined ? b.cut[i].count : c[i - 1].count;
+    return smaller(range.end[i], end) - first[i];
   };
   box.count[0] = count(0);
   for (int64_t kd = 0; kd < b.classes[0]; ++kd) {
@@ -235,19 +350,24 @@ MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const int64_t f
         box.taps_before = taps_before(a.window, c);
         const bool any = c[0].taps * c[1].taps * c[2].taps > 0;
         box.result = static_cast<T*>(a.result.data) + first[0] * b.result_step[0];
-        const T* source = static_cast<const T*>(a.source.data) + first[0] * b.source_step[0];
+        const T* source = static_cast<const T*>(x.data) + first[0] * b.source_step[0];
         CopyAxis axis[3];
+        bool in_place = b.readable;
         for (int i = 0; i < 3; ++i) {
           box.taps[i] = any ? c[i].taps : 0;
           box.result += c[i].out_first * a.result.stride[i] + first[i + 1] * b.result_step[i + 1];
-          source += c[i].in_first * a.source.stride[i] + first[i + 1] * b.source_step[i + 1];
-          axis[i] = copy_axis(c[i].in_step, c[i].in_tap_step, c[i].taps, b.cut[i + 1].extent);
+          source += c[i].in_first * x.stride[i] + first[i + 1] * b.source_step[i + 1];
+          axis[i] = copy_axis(c[i].in_step, c[i].in_tap_step, c[i].taps, box.count[i + 1]);
+          const int64_t from = c[i].in_first + first[i + 1] * c[i].in_step;
+          const int64_t to =
+              from + (box.count[i + 1] - 1) * c[i].in_step + (c[i].taps - 1) * c[i].in_tap_step;
+          in_place &= from >= 0 && to < x.size[i];
         }
-        if (b.in_place) {
+        if (b.in_place || in_place) {
           box.source = source;
           for (int i = 0; i < 4; ++i) box.step[i] = b.source_step[i];
-          for (int i = 0; i < 3; ++i) box.tap_step[i] = c[i].in_tap_step * a.source.stride[i];
-          box.channel_step = b.order == Order::planes ? a.source.stride_c : 1;
+          for (int i = 0; i < 3; ++i) box.tap_step[i] = c[i].in_tap_step * x.stride[i];
+          box.channel_step = b.order == Order::planes ? x.stride_c : 1;
         } else {
           int64_t stride = b.order == Order::planes ? 1 : b.pixel;
           for (int i = 2; i >= 0; --i) {
@@ -256,9 +376,9 @@ MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const int64_t f
             stride *= axis[i].size;
           }
           box.channel_step = b.order == Order::planes ? stride : 1;
-          box.step[0] = b.order == Order::planes ? stride * a.source.c : stride;
+          box.step[0] = b.order == Order::planes ? stride * x.c : stride;
           box.source = copy;
-          if (any) copy_box(a.source, b, c, axis, first, box.count[0], copy);
+          if (any) copy_box(x, b, c, axis, first, box.count, copy);
         }
         visit(box);
       }
@@ -266,12 +386,15 @@ MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const int64_t f
   }
 }
 
-// The first numbers of box `i`.
-MK_INLINE void box_first(const Boxes& b, int64_t i, int64_t first[4]) {
-  for (int k = 3; k >= 0; --k) {
-    first[k] = i % b.cut[k].parts * b.cut[k].extent;
-    i /= b.cut[k].parts;
-  }
+// Lists where the taps of a box lie, and gives their number.
+template <class T>
+MK_INLINE int64_t list_taps(const Box<T>& box, int64_t* offsets) {
+  int64_t taps = 0;
+  for (int64_t d = 0; d < box.taps[0]; ++d)
+    for (int64_t h = 0; h < box.taps[1]; ++h)
+      for (int64_t w = 0; w < box.taps[2]; ++w)
+        offsets[taps++] = d * box.tap_step[0] + h * box.tap_step[1] + w * box.tap_step[2];
+  return taps;
 }
 
 }  // namespace medkern::MK_ISA

@@ -212,7 +212,7 @@ void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const
   expect_same_dtype(op, y, x);
   expect_same_device(op, y, x);
   expect_shape(op, y, desc->spatial_rank + 2, shape.shape);
-  expect_dense(op, y);
+  expect_image_layout(op, y);
   expect_no_overlap(op, y, x);
   if (weight.data != nullptr) expect_no_overlap(op, y, weight);
   const ConvKernels& kernels = *kernels_for(x.device).conv;

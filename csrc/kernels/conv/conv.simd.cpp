@@ -14,6 +14,7 @@ constexpr const ConvAlgorithm* kAlgorithms[] = {
     &winograd_algorithm,
     &winograd_panels_algorithm,
     &depthwise_algorithm,
+    &few_results_algorithm,
     &direct_algorithm,
 };
 

@@ -21,30 +21,18 @@ constexpr int64_t kBoxBytes = 384 << 10;
 constexpr int64_t kFewTasks = 16, kFewPixels = 16;
 constexpr int kPixels = 8;
 
-int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
-
 bool is_depthwise(const ConvArgs& a) {
   return a.groups > 1 && a.groups == a.source.c && a.groups == a.result.c;
 }
 
-// The taps of a class along an axis come in the order in which they read the source: backward from
-// the last to the first.
 template <class T>
 void pack_of(const ConvArgs& a, T* packed) {
-  const int64_t* kernel = a.window.kernel;
   const int64_t taps = taps_of(a.window);
-  const auto number = [](const AxisClass& c, int64_t tap) {
-    return c.tap_step == 0 ? 0 : (tap - c.tap_first) / c.tap_step;
-  };
   const T* weight = static_cast<const T*>(a.weight);
   for (int64_t t = 0; t < taps; ++t) {
-    const int64_t tap[3] = {t / kernel[2] / kernel[1], t / kernel[2] % kernel[1], t % kernel[2]};
-    AxisClass c[3];
-    for (int i = 0; i < 3; ++i) c[i] = class_of_tap(a, i, tap[i]);
-    const int64_t place = taps_before(a.window, c) +
-                          (number(c[0], tap[0]) * c[1].taps + number(c[1], tap[1])) * c[2].taps +
-                          number(c[2], tap[2]);
-    for (int64_t i = 0; i < a.groups; ++i) packed[place * a.groups + i] = weight[i * taps + t];
+    const TapPlace place = place_of_tap(a, t);
+    T* to = packed + (place.before + place.number) * a.groups;
+    for (int64_t c = 0; c < a.groups; ++c) to[c] = weight[c * taps + t];
   }
 }
 
@@ -59,11 +47,17 @@ struct Plan {
 template <class T>
 Plan<T> plan_of(const ConvArgs& a) {
   Plan<T> p{};
-  p.boxes = boxes_of(a, false, a.source.c);
-  const int64_t pixels =
-      p.boxes.cut[0].count * p.boxes.cut[1].count * p.boxes.cut[2].count * p.boxes.cut[3].count;
-  cut_boxes(p.boxes, larger(divide_up(pixels, kFewTasks), kFewPixels),
-            kBoxBytes / static_cast<int64_t>(sizeof(T)), kFewPixels);
+  // Every tap loads whole vectors of the source: better once than often across lines of the cache.
+  const bool aligned = is_aligned<T>(a.source);
+  const int64_t pixel = divide_up(a.groups, Vec<T>::kLanes) * Vec<T>::kLanes;
+  p.boxes = boxes_of(a, false, aligned ? a.groups : pixel, !aligned);
+  cut_boxes(p.boxes,
+            {
+                .most_pixels = larger(divide_up(all_pixels(p.boxes), kFewTasks), kFewPixels),
+                .most_elements = kBoxBytes / static_cast<int64_t>(sizeof(T)),
+                .few_pixels = kFewPixels,
+                .border = kPixels,
+            });
   Pieces pieces{a.workspace};
   p.copies = pieces.take<T>(p.boxes.elements * max_workers());
   p.all_offsets = pieces.take<int64_t>(taps_of(a.window) * max_workers());
@@ -151,16 +145,11 @@ void run_of(const ConvArgs& a) {
   const int64_t work = 2 * a.result.n * a.result.size[0] * a.result.size[1] * a.result.size[2] *
                        a.result.c * taps_of(a.window);
   parallel_for(boxes.number, work, [&](int64_t task, int worker) {
-    int64_t first[4];
-    box_first(boxes, task, first);
     int64_t* offsets = p.all_offsets + worker * taps_of(a.window);
     T* copy = p.copies + worker * boxes.elements;
-    for_each_class<T>(a, boxes, first, copy, [&](const Box<T>& box) {
+    for_each_class<T>(a, boxes, box_range(boxes, task), copy, [&](const Box<T>& box) {
       Row<T> row{};
-      for (int64_t d = 0; d < box.taps[0]; ++d)
-        for (int64_t h = 0; h < box.taps[1]; ++h)
-          for (int64_t w = 0; w < box.taps[2]; ++w)
-            offsets[row.taps++] = d * box.tap_step[0] + h * box.tap_step[1] + w * box.tap_step[2];
+      row.taps = list_taps(box, offsets);
       row.offsets = offsets;
       row.step = box.step[3];
       row.result_step = boxes.result_step[3];
@@ -181,9 +170,7 @@ void run_of(const ConvArgs& a) {
   });
 }
 
-size_t packed_bytes(const ConvArgs& a) {
-  return taps_of(a.window) * a.groups * (a.dtype == Dtype::f32 ? sizeof(float) : sizeof(double));
-}
+size_t packed_bytes(const ConvArgs& a) { return taps_of(a.window) * a.groups * size_of(a.dtype); }
 
 void pack(const ConvArgs& a, void* packed) {
   a.dtype == Dtype::f32 ? pack_of(a, static_cast<float*>(packed))

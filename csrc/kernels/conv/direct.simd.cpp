@@ -29,23 +29,16 @@ constexpr int64_t kBlockSteps = 2304;
 constexpr int64_t kBoxBytes = 256 << 10;
 constexpr int64_t kMostPixels = 4096, kFewPixels = 4 * kTileRows;
 constexpr int64_t kFewTasks = 24;
+// With more result channels than this, copying the source costs little beside the sums.
+constexpr int64_t kCopyResults = 16;
 constexpr int64_t kPackedChannels = 16;
 // Up to so many channels of a group, and steps in all, are read with an offset each.
 constexpr int64_t kScatteredChannels = 8, kScatteredSteps = 2048;
-
-int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
 
 bool is_scattered(const ConvArgs& a) {
   const int64_t channels = a.source.c / a.groups;
   return channels <= kScatteredChannels && channels * taps_of(a.window) <= kScatteredSteps;
 }
-
-// Where the packed weights of a tap lie.
-struct TapPlace {
-  int64_t before;  // taps of the classes before its own
-  int64_t taps;    // of its class
-  int64_t number;  // its own in the class
-};
 
 // Packed weights: the weights, then the places of the taps.
 template <class T>
@@ -66,30 +59,12 @@ Packed<T> packed_of(const ConvArgs& a, const void* base) {
   return p;
 }
 
-void place_taps(const ConvArgs& a, TapPlace* places) {
-  const int64_t* kernel = a.window.kernel;
-  const auto number = [](const AxisClass& c, int64_t tap) {
-    return c.tap_step == 0 ? 0 : (tap - c.tap_first) / c.tap_step;
-  };
-  for (int64_t d = 0; d < kernel[0]; ++d)
-    for (int64_t h = 0; h < kernel[1]; ++h)
-      for (int64_t w = 0; w < kernel[2]; ++w) {
-        const AxisClass c[3] = {class_of_tap(a, 0, d), class_of_tap(a, 1, h),
-                                class_of_tap(a, 2, w)};
-        places[(d * kernel[1] + h) * kernel[2] + w] = {
-            .before = taps_before(a.window, c),
-            .taps = c[0].taps * c[1].taps * c[2].taps,
-            .number = (number(c[0], d) * c[1].taps + number(c[1], h)) * c[2].taps + number(c[2], w),
-        };
-      }
-}
-
 // Packs all weights: by class, group, panel; in a panel [tap][channel][result channel].
 template <class T>
 void pack_of(const ConvArgs& a, void* base) {
   constexpr int64_t kLanes = Vec<T>::kLanes;
   const Packed<T> packed = packed_of<T>(a, base);
-  place_taps(a, packed.places);
+  for (int64_t t = 0; t < taps_of(a.window); ++t) packed.places[t] = place_of_tap(a, t);
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
   const int64_t taps = taps_of(a.window), padded = padded_columns<T>(results);
   const int64_t work = a.groups * padded * channels * taps;
@@ -244,13 +219,16 @@ Plan<T> plan_of(const ConvArgs& a) {
   Plan<T> p{};
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
   p.scattered = is_scattered(a);
-  p.boxes = boxes_of(a, p.scattered, a.source.c);
+  p.boxes = boxes_of(a, p.scattered, a.source.c, false);
   p.panels = panels_in<T>(results);
   p.panel_blocks = 1;
-  const int64_t pixels =
-      p.boxes.cut[0].count * p.boxes.cut[1].count * p.boxes.cut[2].count * p.boxes.cut[3].count;
-  const int64_t most_elements = kBoxBytes / static_cast<int64_t>(sizeof(T));
-  cut_boxes(p.boxes, kMostPixels, most_elements, kFewPixels);
+  BoxLimits limits{
+      .most_pixels = kMostPixels,
+      .most_elements = kBoxBytes / static_cast<int64_t>(sizeof(T)),
+      .few_pixels = kFewPixels,
+      .border = results <= kCopyResults && channels > results ? kTileRows : 0,
+  };
+  cut_boxes(p.boxes, limits);
   // If these are few tasks, what is smaller is read more often: weights or source.
   const int64_t weights = taps_of(a.window) * channels * results;
   const int64_t source =
@@ -261,7 +239,8 @@ Plan<T> plan_of(const ConvArgs& a) {
   if (weights > source) cut_panels();
   const int64_t boxes = divide_up(kFewTasks, larger(p.panel_blocks * a.groups, 1));
   if (p.boxes.number < boxes) {
-    cut_boxes(p.boxes, larger(divide_up(pixels, boxes), kFewPixels), most_elements, kFewPixels);
+    limits.most_pixels = larger(divide_up(all_pixels(p.boxes), boxes), kFewPixels);
+    cut_boxes(p.boxes, limits);
     cut_panels();
   }
   p.offsets = taps_of(a.window) * (p.scattered ? channels : 1);
@@ -304,11 +283,10 @@ void run_of(const ConvArgs& a) {
                        a.result.c * larger(channels * taps_of(a.window), 1);
   parallel_for(boxes.number * a.groups * p.panel_blocks, work, [&](int64_t task, int worker) {
     const int64_t block = task % p.panel_blocks, group = task / p.panel_blocks % a.groups;
-    int64_t first[4];
-    box_first(boxes, task / p.panel_blocks / a.groups, first);
+    const BoxRange range = box_range(boxes, task / p.panel_blocks / a.groups);
     T* copy = p.copies + worker * boxes.elements;
     int64_t* offsets = p.all_offsets + worker * p.offsets;
-    for_each_class<T>(a, boxes, first, copy, [&](const Box<T>& box) {
+    for_each_class<T>(a, boxes, range, copy, [&](const Box<T>& box) {
       Part<T> whole{};
       list_runs(a, p, box, offsets, whole);
       whole.weights = weights + box.taps_before * a.groups * channels * padded +

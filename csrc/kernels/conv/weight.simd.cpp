@@ -6,8 +6,8 @@
 // the rows of matrix a are channels of x, one step of k is one pixel, and b is dy as it lies:
 // nothing is packed.
 //
-// Loops: tasks of a chunk of pixels, a tap and some panels of output channels; in a task units of
-// rows of pixels whose part of x stays in the L2 cache, panels, tiles of channels.
+// Loops: tasks of a chunk of pixels, some panels of output channels and runs of taps; in a task
+// units of rows of pixels whose part of x stays in the L2 cache, panels, runs, tiles of channels.
 // Work 2 pixels taps channels output-channels flops. Memory: x and dy read once per tap, from
 // caches. Numerics: pixels are summed in registers over a unit, units of a chunk one after the
 // other, then chunks one after the other. Units and chunks depend on the shapes only.
@@ -24,10 +24,16 @@ namespace {
 // Bytes of x, and pixels, of a unit.
 constexpr int64_t kUnitBytes = 256 << 10;
 constexpr int64_t kFewestUnitPixels = 128, kMostUnitPixels = 512;
+// From so many channels of dy on, lines of a panel fall on few sets of the L1 cache and push each
+// other out of it: a panel of a unit is copied, and the unit shorter, so that it fits.
+constexpr int64_t kPackedOutputs = 256, kPackedRows = 256, kPackedPixels = 256;
 // Chunks: pixels at least, number and bytes of all partial sums at most.
-constexpr int64_t kChunkPixels = 4096, kMostChunks = 16;
-constexpr int64_t kPartialBytes = 64 << 20;
+constexpr int64_t kChunkPixels = 1024, kMostChunks = 16;
+constexpr int64_t kPartialBytes = 8 << 20;
 constexpr int64_t kFewTasks = 16;
+// From so many panels on, and with no more of x than the L3 cache holds for all of them, there is
+// one chunk, each panel is a task, and merges its sums itself.
+constexpr int64_t kFusedPanels = 8, kFusedBytes = 8 << 20;
 
 // How the work is cut.
 template <class T>
@@ -36,9 +42,11 @@ struct WeightPlan {
   int64_t taps, k, runs;              // taps in all; rows of a per run of taps, and their number
   bool x_in_place, dy_in_place;
   int64_t dy_pixel;      // elements from pixel to pixel of dy
+  bool pack;             // panels of dy
   int64_t rows, pixels;  // rows of pixels, and pixels in each
   int64_t segments;      // of a row, if it alone is longer than a unit
   int64_t unit_rows, units, chunks;
+  bool fused;           // sums of a panel are merged where they are made
   T *x, *dy, *partial;  // copies, and sums [chunk][group][tap][channel][padded]
   int64_t *row_offsets, *run_offsets;
   size_t bytes;
@@ -72,68 +80,125 @@ WeightPlan<T> plan_of(const ConvWeightArgs& a) {
     p.pixels *= p.rows;
     p.rows = 1;
   }
+  p.pack = p.dy_pixel >= kPackedOutputs && p.taps * p.channels >= kPackedRows;
   int64_t unit_pixels = kUnitBytes / (larger(a.x.c, 1) * static_cast<int64_t>(sizeof(T)));
-  unit_pixels = larger(smaller(unit_pixels, kMostUnitPixels), kFewestUnitPixels);
+  unit_pixels = smaller(unit_pixels, p.pack ? kPackedPixels : kMostUnitPixels);
+  unit_pixels = larger(unit_pixels, kFewestUnitPixels);
   p.segments = larger(divide_up(p.pixels, unit_pixels), 1);
   p.unit_rows = larger(unit_pixels / larger(p.pixels, 1), 1);
   p.units = p.segments > 1 ? p.rows * p.segments : divide_up(p.rows, p.unit_rows);
   const int64_t partial = a.groups * p.taps * p.channels * p.padded;
+  const int64_t x_bytes =
+      a.x.n * a.x.c * a.x.size[0] * a.x.size[1] * a.x.size[2] * static_cast<int64_t>(sizeof(T));
   p.chunks = smaller(p.rows * p.pixels / kChunkPixels, kMostChunks);
   p.chunks = smaller(p.chunks, kPartialBytes / larger(partial * sizeof(T), 1));
-  p.chunks = larger(smaller(p.chunks, p.units), 1);
+  p.fused = a.groups * panels_in<T>(p.outputs) >= kFusedPanels && x_bytes <= kFusedBytes;
+  p.chunks = p.fused ? 1 : larger(smaller(p.chunks, p.units), 1);
 
   Pieces pieces{a.workspace};
   p.x = pieces.take<T>(p.x_in_place ? 0 : copied_elements(a.x, a.region, a.x.c));
   p.dy = pieces.take<T>(p.dy_in_place ? 0 : copied_elements(a.dy, whole(a.dy), p.dy_pixel));
-  p.partial = pieces.take<T>(p.chunks * partial);
+  p.partial = pieces.take<T>(p.fused ? max_workers() * p.taps * p.channels * kPanel<T>
+                                     : p.chunks * partial);
   p.row_offsets = pieces.take<int64_t>(p.rows);
   p.run_offsets = pieces.take<int64_t>(p.runs);
   p.bytes = pieces.used;
   return p;
 }
 
-// The sum of all units of a chunk for one run of taps and panels [first_panel, last_panel).
+// A part of the work: a chunk of pixels, some runs of taps and panels of outputs.
+struct Part {
+  int64_t chunk, group;
+  int64_t first_run, last_run, first_panel, last_panel;
+};
+
+// Where a unit is: `steps` rows of `k` pixels from (row, pixel) on.
+struct Unit {
+  int64_t row, pixel, steps, k;
+};
+
 template <class T>
-void sum_chunk(const WeightPlan<T>& p, const T* x, int64_t x_pixel, const T* dy, int64_t chunk,
-               int64_t first_panel, int64_t last_panel, T* partial) {
-  const int64_t first_unit = tile_start(chunk, p.chunks, p.units);
-  const int64_t last_unit = tile_start(chunk + 1, p.chunks, p.units);
-  const int64_t tiles = tiles_in(p.k);
+MK_INLINE Unit unit_of(const WeightPlan<T>& p, int64_t unit) {
+  if (p.segments > 1) {
+    const int64_t i = unit % p.segments, pixel = tile_start(i, p.segments, p.pixels);
+    return {unit / p.segments, pixel, 1, tile_start(i + 1, p.segments, p.pixels) - pixel};
+  }
+  const int64_t row = unit * p.unit_rows;  // without any pixels there are 0 steps
+  return {row, 0, larger(smaller(p.rows - row, p.unit_rows), 0), p.pixels};
+}
+
+// The sums over all units of a chunk, [run][k][columns from the first panel on]. x is that of the
+// group's first tap, dy the group's.
+template <class T>
+void sum_chunk(const WeightPlan<T>& p, const Part& part, const T* x, int64_t x_pixel, const T* dy,
+               T* sums, int64_t sums_row) {
+  const int64_t first_unit = tile_start(part.chunk, p.chunks, p.units);
+  const int64_t last_unit = tile_start(part.chunk + 1, p.chunks, p.units);
+  const int64_t tiles = tiles_in(p.k), first_column = part.first_panel * kPanel<T>;
+  alignas(64) T packed[kPackedPixels * kPanel<T>];
+  Tile<T> tile{};
+  tile.a_row = 1;
+  tile.a_col = x_pixel;
+  tile.b_row = p.dy_pixel;
+  tile.c_row = sums_row;
   for (int64_t unit = first_unit; unit < last_unit || unit == first_unit; ++unit) {
-    Tile<T> tile{};
-    int64_t first_pixel = 0, row = 0;
-    if (p.segments > 1) {
-      row = unit / p.segments;
-      first_pixel = tile_start(unit % p.segments, p.segments, p.pixels);
-      tile.k = tile_start(unit % p.segments + 1, p.segments, p.pixels) - first_pixel;
-      tile.steps = 1;
-    } else {
-      row = unit * p.unit_rows;
-      tile.k = p.pixels;
-      tile.steps = larger(smaller(p.rows - row, p.unit_rows), 0);  // 0: there are no pixels at all
-    }
-    tile.a_offset = p.row_offsets + row;
-    tile.a_row = 1;
-    tile.a_col = x_pixel;
-    tile.b_row = p.dy_pixel;
-    tile.c_row = p.padded;
+    const Unit now = unit_of(p, unit);
+    tile.k = now.k;
+    tile.steps = now.steps;
+    tile.a_offset = p.row_offsets + now.row;
     tile.accumulate = unit > first_unit;
-    for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+    for (int64_t panel = part.first_panel; panel < part.last_panel; ++panel) {
       const int64_t column = panel * kPanel<T>;
-      tile.b = dy + (row * p.pixels + first_pixel) * p.dy_pixel + column;
+      tile.b = dy + (now.row * p.pixels + now.pixel) * p.dy_pixel + column;
       tile.columns = smaller(p.padded - column, kPanel<T>);
-      for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t first = tile_start(i, tiles, p.k);
-        tile.a = x + first_pixel * x_pixel + first;
-        tile.c = partial + first * p.padded + column;
-        tile.rows = tile_start(i + 1, tiles, p.k) - first;
-        run_tile(tile);
+      if (p.pack) {
+        tile.b_row = panel_width<T>(tile.columns);
+        pack_panel(tile.b, p.dy_pixel, 1, now.steps * now.k, tile.columns, packed);
+        tile.b = packed;
+      }
+      for (int64_t run = part.first_run; run < part.last_run; ++run) {
+        for (int64_t i = 0; i < tiles; ++i) {
+          const int64_t first = tile_start(i, tiles, p.k);
+          tile.a = x + p.run_offsets[run] + now.pixel * x_pixel + first;
+          tile.c = sums + (run * p.k + first) * sums_row + column - first_column;
+          tile.rows = tile_start(i + 1, tiles, p.k) - first;
+          run_tile(tile);
+        }
       }
     }
   }
 }
 
-// dweight[o, c, t] = sum of the chunks' [t, c, o].
+// dweight[o, c, t] of up to kLanes outputs and [first, last) of (c, t), from the sums [t, c, o] of
+// all chunks.
+template <class T>
+void merge_columns(const WeightPlan<T>& p, const T* sums, int64_t row, int64_t chunk_step,
+                   int64_t outputs, int64_t first, int64_t last, T* dweight) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  const int64_t columns = p.channels * p.taps;
+  int64_t c = first / p.taps, t = first % p.taps;
+  for (int64_t i = first; i < last; i += kLanes) {
+    const int64_t count = smaller(last - i, kLanes);
+    Vec<T> block[kLanes];
+    for (int64_t j = 0; j < kLanes; ++j) {
+      block[j] = Vec<T>::zero();
+      if (j >= count) continue;
+      const T* from = sums + (t * p.channels + c) * row;
+      block[j] = Vec<T>::load(from);
+      for (int64_t chunk = 1; chunk < p.chunks; ++chunk) {
+        block[j] += Vec<T>::load(from + chunk * chunk_step);
+      }
+      if (++t == p.taps) {
+        t = 0;
+        ++c;
+      }
+    }
+    transpose(block);
+    for (int64_t j = 0; j < outputs; ++j) block[j].store(dweight + j * columns + i, count);
+  }
+}
+
+// The same of all outputs.
 template <class T>
 void merge(const ConvWeightArgs& a, const WeightPlan<T>& p) {
   constexpr int64_t kLanes = Vec<T>::kLanes, kBlock = 16 * kLanes;
@@ -143,24 +208,9 @@ void merge(const ConvWeightArgs& a, const WeightPlan<T>& p) {
       a.groups * vectors * blocks, a.groups * group_size * p.chunks, [&](int64_t task, int) {
         const int64_t first = task % blocks * kBlock, last = smaller(first + kBlock, columns);
         const int64_t output = task / blocks % vectors * kLanes, group = task / blocks / vectors;
-        const int64_t outputs = smaller(p.outputs - output, kLanes);
-        const T* from = p.partial + group * group_size + output;
-        T* to = static_cast<T*>(a.dweight) + (group * p.outputs + output) * columns;
-        for (int64_t i = first; i < last; i += kLanes) {
-          const int64_t count = smaller(last - i, kLanes);
-          Vec<T> block[kLanes];
-          for (int64_t j = 0; j < kLanes; ++j) {
-            block[j] = Vec<T>::zero();
-            if (j >= count) continue;
-            const int64_t c = (i + j) / p.taps, t = (i + j) % p.taps;
-            for (int64_t chunk = 0; chunk < p.chunks; ++chunk) {
-              block[j] += Vec<T>::load(from + chunk * a.groups * group_size +
-                                       (t * p.channels + c) * p.padded);
-            }
-          }
-          transpose(block);
-          for (int64_t j = 0; j < outputs; ++j) block[j].store(to + j * columns + i, count);
-        }
+        merge_columns(p, p.partial + group * group_size + output, p.padded, a.groups * group_size,
+                      smaller(p.outputs - output, kLanes), first, last,
+                      static_cast<T*>(a.dweight) + (group * p.outputs + output) * columns);
       });
 }
 
@@ -190,21 +240,81 @@ void backward_weight_of(const ConvWeightArgs& a) {
                          kw * w.dilation[2] * x.stride[2];
   }
 
-  const int64_t panels = panels_in<T>(p.outputs);
-  const int64_t parts = p.chunks * a.groups * p.runs;
-  const int64_t panel_blocks = larger(smaller(panels, divide_up(kFewTasks, larger(parts, 1))), 1);
-  const int64_t work = 2 * p.rows * p.pixels * p.taps * a.groups * p.channels * p.padded;
-  parallel_for(parts * panel_blocks, work, [&](int64_t task, int) {
-    const int64_t block = task % panel_blocks, run = task / panel_blocks % p.runs;
-    const int64_t group = task / panel_blocks / p.runs % a.groups;
-    const int64_t chunk = task / panel_blocks / p.runs / a.groups;
-    sum_chunk<T>(p, first + p.run_offsets[run] + group * p.channels, pixel_step[2],
-                 dy + group * (p.dy_in_place ? p.outputs : p.padded), chunk,
-                 tile_start(block, panel_blocks, panels),
-                 tile_start(block + 1, panel_blocks, panels),
-                 p.partial + ((chunk * a.groups + group) * p.runs + run) * p.k * p.padded);
+  const int64_t panels = panels_in<T>(p.outputs), parts = p.chunks * a.groups;
+  const int64_t few = p.fused ? panels : divide_up(kFewTasks, larger(parts, 1));
+  const int64_t panel_blocks = larger(smaller(panels, few), 1);
+  const int64_t run_blocks =
+      p.fused ? 1 : smaller(p.runs, divide_up(kFewTasks, larger(parts * panel_blocks, 1)));
+  const int64_t columns = p.runs * p.k;
+  const int64_t work = 2 * p.rows * p.pixels * a.groups * columns * p.padded;
+  parallel_for(parts * panel_blocks * run_blocks, work, [&](int64_t task, int worker) {
+    const int64_t run = task % run_blocks, panel = task / run_blocks % panel_blocks;
+    const int64_t index = task / run_blocks / panel_blocks;
+    const Part part{.chunk = index / a.groups,
+                    .group = index % a.groups,
+                    .first_run = tile_start(run, run_blocks, p.runs),
+                    .last_run = tile_start(run + 1, run_blocks, p.runs),
+                    .first_panel = tile_start(panel, panel_blocks, panels),
+                    .last_panel = tile_start(panel + 1, panel_blocks, panels)};
+    const int64_t column = part.first_panel * kPanel<T>;
+    T* sums = p.fused ? p.partial + worker * columns * kPanel<T>
+                      : p.partial + index * columns * p.padded + column;
+    const int64_t sums_row = p.fused ? kPanel<T> : p.padded;
+    sum_chunk<T>(p, part, first + part.group * p.channels, pixel_step[2],
+                 dy + part.group * (p.dy_in_place ? p.outputs : p.padded), sums, sums_row);
+    if (!p.fused) return;
+    for (int64_t i = 0; i < smaller(p.outputs - column, kPanel<T>); i += Vec<T>::kLanes) {
+      const int64_t output = part.group * p.outputs + column + i;
+      merge_columns<T>(p, sums + i, sums_row, 0, smaller(p.outputs - column - i, Vec<T>::kLanes), 0,
+                       columns, static_cast<T*>(a.dweight) + output * columns);
+    }
   });
-  merge<T>(a, p);
+  if (!p.fused) merge<T>(a, p);
+}
+
+// A 1x1 kernel whose few outputs would leave most lanes empty: x and dy change places, and the
+// result is transposed.
+template <class T>
+bool changes_places(const ConvWeightArgs& a) {
+  bool pointwise = a.groups == 1;
+  for (int i = 0; i < 3; ++i) {
+    pointwise &= a.window.kernel[i] == 1 && a.window.stride[i] == 1 && a.region.first[i] == 0 &&
+                 a.x.size[i] == a.dy.size[i];
+  }
+  return pointwise && a.dy.c < Vec<T>::kLanes && a.dy.c < a.x.c;
+}
+
+template <class T>
+ConvWeightArgs with_places_changed(const ConvWeightArgs& a) {
+  ConvWeightArgs changed = a;
+  changed.x = a.dy;
+  changed.dy = a.x;
+  Pieces pieces{a.workspace};
+  changed.dweight = pieces.take<T>(a.x.c * a.dy.c);
+  changed.workspace = pieces.take<T>(0);
+  return changed;
+}
+
+template <class T>
+size_t workspace_of(const ConvWeightArgs& a) {
+  if (!changes_places<T>(a)) return plan_of<T>(a).bytes;
+  ConvWeightArgs from_zero = a;
+  from_zero.workspace = nullptr;
+  const ConvWeightArgs changed = with_places_changed<T>(from_zero);
+  return reinterpret_cast<uintptr_t>(changed.workspace) + plan_of<T>(changed).bytes;
+}
+
+template <class T>
+void run_direct(const ConvWeightArgs& a) {
+  if (!changes_places<T>(a)) return backward_weight_of<T>(a);
+  const ConvWeightArgs changed = with_places_changed<T>(a);
+  backward_weight_of<T>(changed);
+  const T* from = static_cast<const T*>(changed.dweight);
+  for (int64_t o = 0; o < a.dy.c; ++o) {
+    for (int64_t c = 0; c < a.x.c; ++c) {
+      static_cast<T*>(a.dweight)[o * a.x.c + c] = from[c * a.dy.c + o];
+    }
+  }
 }
 
 }  // namespace
@@ -212,13 +322,13 @@ void backward_weight_of(const ConvWeightArgs& a) {
 size_t conv_backward_weight_workspace(const ConvWeightArgs& a) {
   if (weight_takes_winograd(a)) return weight_winograd_workspace(a);
   if (weight_is_depthwise(a)) return weight_depthwise_workspace(a);
-  return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
+  return a.dtype == Dtype::f32 ? workspace_of<float>(a) : workspace_of<double>(a);
 }
 
 void conv_backward_weight(const ConvWeightArgs& a) {
   if (weight_takes_winograd(a)) return weight_winograd(a);
   if (weight_is_depthwise(a)) return weight_depthwise(a);
-  a.dtype == Dtype::f32 ? backward_weight_of<float>(a) : backward_weight_of<double>(a);
+  a.dtype == Dtype::f32 ? run_direct<float>(a) : run_direct<double>(a);
 }
 
 }  // namespace medkern::MK_ISA

@@ -19,7 +19,7 @@ namespace {
 // Taps of a block along each axis.
 constexpr int kBlock = 3;
 // Multiplications of a chunk at least, and chunks at most.
-constexpr int64_t kChunkWork = 1 << 16, kMostChunks = 32;
+constexpr int64_t kChunkWork = 1 << 16, kMostChunks = 16;
 
 template <class T>
 struct Plan {
@@ -120,68 +120,87 @@ MK_INLINE void inside(const ConvWeightArgs& a, int axis, int64_t tap, int64_t& f
   last = larger(smaller(room > 0 ? divide_up(room, stride) : 0, a.dy.size[axis]), first);
 }
 
+// Adds a row of dy under up to kBlock rows of taps, whose x and sums (of channel, column of taps
+// and pixel 0) `row` has, to the sums.
+template <class T>
+void add_rows(const ConvWeightArgs& a, const Plan<T>& p, Strip<T> row, int64_t rows) {
+  const int64_t kernel = a.window.kernel[2], pixels = a.dy.size[2];
+  Strip<T> s = row;
+  const auto add = [&](int64_t c, int64_t pixel, int64_t count, int64_t tap, int64_t taps) {
+    s.lanes = smaller(p.channels - c, Vec<T>::kLanes);
+    s.dy = row.dy + pixel * s.dy_step + c;
+    s.pixels = count;
+    for (int64_t r = 0; r < rows; ++r) {
+      s.x[r] = row.x[r] + tap * s.x_tap + pixel * s.x_step + c;
+      s.sums[r] = row.sums[r] + tap * s.sums_tap + c;
+    }
+    add_taps_of(s, rows, taps);
+  };
+  for (int64_t column = 0; column < kernel; column += kBlock) {
+    const int64_t end = smaller(column + kBlock, kernel);
+    // Pixels that have all these columns of taps inside x.
+    int64_t first = 0, last = pixels;
+    for (int64_t tap = column; tap < end; ++tap) {
+      int64_t tap_first, tap_last;
+      inside(a, 2, tap, tap_first, tap_last);
+      first = larger(first, tap_first);
+      last = smaller(last, tap_last);
+    }
+    if (first >= last) first = last = pixels;
+    if (first < last) {
+      for (int64_t c = 0; c < p.channels; c += Vec<T>::kLanes) {
+        add(c, first, last - first, column, end - column);
+      }
+    }
+    // The others one by one, with the columns they have.
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+      if (pixel == first) pixel = last;
+      if (pixel == pixels) break;
+      int64_t begin = end, past = column;
+      for (int64_t tap = column; tap < end; ++tap) {
+        int64_t tap_first, tap_last;
+        inside(a, 2, tap, tap_first, tap_last);
+        if (pixel < tap_first || pixel >= tap_last) continue;
+        begin = smaller(begin, tap);
+        past = tap + 1;
+      }
+      if (begin >= past) continue;
+      for (int64_t c = 0; c < p.channels; c += Vec<T>::kLanes)
+        add(c, pixel, 1, begin, past - begin);
+    }
+  }
+}
+
 // Adds row number `row` of dy to the sums [tap][channel].
 template <class T>
 void add_row(const ConvWeightArgs& a, const Plan<T>& p, const Source<T>& x, const Source<T>& dy,
              int64_t row, T* sums) {
   const Window& w = a.window;
   const int64_t h = row % a.dy.size[1], d = row / a.dy.size[1] % a.dy.size[0];
-  const int64_t n = row / a.dy.size[1] / a.dy.size[0];
-  const int64_t at[2] = {d, h};
-  const T* dy_row = dy.data + n * dy.stride_n + d * dy.stride[0] + h * dy.stride[1];
+  const int64_t n = row / a.dy.size[1] / a.dy.size[0], at[2] = {d, h};
   Strip<T> s{};
+  s.dy = dy.data + n * dy.stride_n + d * dy.stride[0] + h * dy.stride[1];
   s.dy_step = dy.stride[2];
   s.x_step = w.stride[2] * x.stride[2];
   s.x_tap = w.dilation[2] * x.stride[2];
   s.sums_tap = p.channels;
-  for (int64_t c = 0; c < p.channels; c += Vec<T>::kLanes) {
-    s.lanes = smaller(p.channels - c, Vec<T>::kLanes);
-    int64_t rows = 0;  // of taps, inside x
-    for (int64_t t = 0; t < w.kernel[0] * w.kernel[1]; ++t) {
-      const int64_t tap[2] = {t / w.kernel[1], t % w.kernel[1]};
-      const T* from = x.data + n * x.stride_n + c;
-      bool there = true;
-      for (int i = 0; i < 2; ++i) {
-        const int64_t position = at[i] * w.stride[i] + tap[i] * w.dilation[i] - w.pad_before[i];
-        there &= position >= 0 && position < a.x.size[i];
-        from += position * x.stride[i];
-      }
-      if (there) {
-        s.x[rows] = from - w.pad_before[2] * x.stride[2];
-        s.sums[rows] = sums + t * w.kernel[2] * p.channels + c;
-        ++rows;
-      }
-      if (rows < kBlock && (rows == 0 || t + 1 < w.kernel[0] * w.kernel[1])) continue;
-      const Strip<T> block = s;
-      for (int64_t column = 0; column < w.kernel[2]; column += kBlock) {
-        const int64_t columns = smaller(w.kernel[2] - column, kBlock);
-        const auto add = [&](int64_t first, int64_t last, int64_t tap, int64_t count) {
-          if (first >= last) return;
-          s.dy = dy_row + first * s.dy_step + c;
-          s.pixels = last - first;
-          for (int64_t r = 0; r < rows; ++r) {
-            s.x[r] = block.x[r] + tap * s.x_tap + first * s.x_step;
-            s.sums[r] = block.sums[r] + tap * s.sums_tap;
-          }
-          add_taps_of(s, rows, count);
-        };
-        // Pixels that all columns of taps have inside, and what single columns have beyond them.
-        int64_t first = 0, last = a.dy.size[2];
-        for (int64_t i = column; i < column + columns; ++i) {
-          int64_t begin, end;
-          inside(a, 2, i, begin, end);
-          first = larger(first, begin);
-          last = smaller(last, end);
-        }
-        last = larger(last, first);
-        add(first, last, column, columns);
-        for (int64_t i = column; i < column + columns; ++i) {
-          int64_t begin, end;
-          inside(a, 2, i, begin, end);
-          add(begin, smaller(first, end), i, 1);
-          add(larger(last, begin), end, i, 1);
-        }
-      }
+  int64_t rows = 0;  // of taps, inside x
+  const int64_t all = w.kernel[0] * w.kernel[1];
+  for (int64_t t = 0; t < all; ++t) {
+    const int64_t tap[2] = {t / w.kernel[1], t % w.kernel[1]};
+    const T* from = x.data + n * x.stride_n - w.pad_before[2] * x.stride[2];
+    bool there = true;
+    for (int i = 0; i < 2; ++i) {
+      const int64_t position = at[i] * w.stride[i] + tap[i] * w.dilation[i] - w.pad_before[i];
+      there &= position >= 0 && position < a.x.size[i];
+      from += position * x.stride[i];
+    }
+    if (there) {
+      s.x[rows] = from;
+      s.sums[rows++] = sums + t * w.kernel[2] * p.channels;
+    }
+    if (rows == kBlock || (rows > 0 && t == all - 1)) {
+      add_rows(a, p, s, rows);
       rows = 0;
     }
   }
@@ -203,8 +222,9 @@ void depthwise_of(const ConvWeightArgs& a) {
       add_row(a, p, x, dy, row, sums);
     }
   });
-  for (int64_t c = 0; c < p.channels; c += Vec<T>::kLanes) {
-    const int64_t lanes = smaller(p.channels - c, Vec<T>::kLanes);
+  const int64_t vectors = divide_up(p.channels, Vec<T>::kLanes);
+  parallel_for(vectors, p.chunks * size, [&](int64_t vector, int) {
+    const int64_t c = vector * Vec<T>::kLanes, lanes = smaller(p.channels - c, Vec<T>::kLanes);
     for (int64_t t = 0; t < p.taps; ++t) {
       const T* from = p.partial + t * p.channels + c;
       Vec<T> sum = Vec<T>::load(from, lanes);
@@ -214,7 +234,7 @@ void depthwise_of(const ConvWeightArgs& a) {
       T* to = static_cast<T*>(a.dweight) + c * p.taps + t;
       for (int64_t lane = 0; lane < lanes; ++lane) to[lane * p.taps] = sum[lane];
     }
-  }
+  });
 }
 
 }  // namespace

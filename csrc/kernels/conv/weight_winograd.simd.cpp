@@ -181,38 +181,6 @@ MK_INLINE void transform_dy_vector(const float* from, int64_t row, int64_t pixel
   }
 }
 
-// Transforms the tile of kSize x kSize positions from (h, w) on, all channels, rounded up to whole
-// vectors: plane i of channel c to to[i * plane + c]. What lies outside the image is 0. Meanwhile
-// fetches what the tile at `ahead` has that its neighbor to the left has not: tiles are too short a
-// run of each row for the processor to see where the next one is.
-template <int kSize, class Transform>
-MK_INLINE void transform_tile(const Slice& x, int64_t h, int64_t w, const float* ahead, float* to,
-                              int64_t plane, Transform transform) {
-  const bool inside = h >= 0 && w >= 0 && h + kSize <= x.height && w + kSize <= x.width;
-  const float* from = x.data + h * x.row + w * x.pixel;
-  for (int64_t c = 0; c < x.channels; c += V::kLanes) {
-    for (int64_t i = 0; i < kSize; ++i) {
-      for (int64_t j = kSize - kTileOut; j < kSize; ++j) {
-        __builtin_prefetch(ahead + i * x.row + j * x.pixel + c);
-      }
-    }
-    if (inside && c + V::kLanes <= x.channels) {
-      transform(from + c, x.row, x.pixel, to + c, plane);
-      continue;
-    }
-    const int64_t lanes = smaller(x.channels - c, V::kLanes);
-    alignas(64) float tile[kSize * kSize * V::kLanes];
-    for (int64_t i = 0; i < kSize; ++i) {
-      for (int64_t j = 0; j < kSize; ++j) {
-        const bool there = h + i >= 0 && h + i < x.height && w + j >= 0 && w + j < x.width;
-        const float* at = there ? from + i * x.row + j * x.pixel + c : tile;
-        V::load(at, there ? lanes : 0).store(tile + (i * kSize + j) * V::kLanes);
-      }
-    }
-    transform(tile, kSize * V::kLanes, V::kLanes, to + c, plane);
-  }
-}
-
 // Tiles [first, last) of a slice one after the other.
 template <int kSize, class Transform>
 void transform_tiles(const Slice& x, int64_t columns, const int64_t pad[2], int64_t first,

@@ -28,7 +28,7 @@
 
 #include <cstdint>
 
-#include "cpu/vec.h"
+#include "cpu/integers.h"
 
 namespace medkern::MK_ISA {
 
@@ -83,31 +83,37 @@ MK_INLINE void transform_input_vector(const float* from, int64_t row, int64_t pi
   }
 }
 
-// B^T d B of the 6x6 tile whose first position is (h, w): plane i of channel c to to[i * plane +
-// c]. What lies outside the image is 0. Channels are rounded up to whole vectors, those added are
-// 0.
-MK_INLINE void transform_input(const Slice& x, int64_t h, int64_t w, float* to, int64_t plane) {
-  constexpr int64_t kLanes = Vec<float>::kLanes;
-  const bool inside = h >= 0 && w >= 0 && h + 6 <= x.height && w + 6 <= x.width;
+// Transforms the tile of kSize x kSize positions from (h, w) on, all channels, rounded up to whole
+// vectors, by transform(from, row, pixel, to, plane) for each of them: plane i of channel c to
+// to[i * plane + c]. What lies outside the image is 0. Meanwhile fetches what the tile at `ahead`
+// has that its neighbor to the left has not: tiles are too short a run of each row for the
+// processor to see where the next one is.
+template <int kSize, class Transform>
+MK_INLINE void transform_tile(const Slice& x, int64_t h, int64_t w, const float* ahead, float* to,
+                              int64_t plane, Transform transform) {
+  using V = Vec<float>;
+  const bool inside = h >= 0 && w >= 0 && h + kSize <= x.height && w + kSize <= x.width;
   const float* from = x.data + h * x.row + w * x.pixel;
-  int64_t c = 0;
-  if (inside) {
-    for (; c + kLanes <= x.channels; c += kLanes) {
-      transform_input_vector(from + c, x.row, x.pixel, to + c, plane);
-    }
-    if (c == x.channels) return;
-  }
-  alignas(64) float tile[kTilePlanes * kLanes];
-  for (; c < x.channels; c += kLanes) {
-    const int64_t lanes = x.channels - c < kLanes ? x.channels - c : kLanes;
-    for (int64_t i = 0; i < 6; ++i) {
-      for (int64_t j = 0; j < 6; ++j) {
-        const bool there = h + i >= 0 && h + i < x.height && w + j >= 0 && w + j < x.width;
-        const float* at = there ? from + i * x.row + j * x.pixel + c : tile;
-        Vec<float>::load(at, there ? lanes : 0).store(tile + (i * 6 + j) * kLanes);
+  for (int64_t c = 0; c < x.channels; c += V::kLanes) {
+    for (int64_t i = 0; i < kSize; ++i) {
+      for (int64_t j = kSize - kTileOut; j < kSize; ++j) {
+        __builtin_prefetch(ahead + i * x.row + j * x.pixel + c);
       }
     }
-    transform_input_vector(tile, 6 * kLanes, kLanes, to + c, plane);
+    if (inside && c + V::kLanes <= x.channels) {
+      transform(from + c, x.row, x.pixel, to + c, plane);
+      continue;
+    }
+    const int64_t lanes = smaller(x.channels - c, V::kLanes);
+    alignas(64) float tile[kSize * kSize * V::kLanes];
+    for (int64_t i = 0; i < kSize; ++i) {
+      for (int64_t j = 0; j < kSize; ++j) {
+        const bool there = h + i >= 0 && h + i < x.height && w + j >= 0 && w + j < x.width;
+        const float* at = there ? from + i * x.row + j * x.pixel + c : tile;
+        V::load(at, there ? lanes : 0).store(tile + (i * kSize + j) * V::kLanes);
+      }
+    }
+    transform(tile, kSize * V::kLanes, V::kLanes, to + c, plane);
   }
 }
 

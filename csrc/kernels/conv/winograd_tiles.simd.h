@@ -74,6 +74,9 @@ MK_INLINE Tiling tiling_of(const ConvArgs& a) {
   return t;
 }
 
+// How far ahead memory is asked for: the time of four vectors' transforms.
+MK_INLINE int64_t tiles_ahead(int64_t channels) { return divide_up(64, larger(channels, 1)); }
+
 // Transforms channels [first, first + channels) of what tile `tile` of the result needs of slice d
 // of item n of the source; zeros where there is no such slice.
 MK_INLINE void transform_source_tile(const ConvArgs& a, const Source<float>& x, const Tiling& t,
@@ -89,8 +92,12 @@ MK_INLINE void transform_source_tile(const ConvArgs& a, const Source<float>& x, 
                     channels,
                     x.stride[1],
                     x.stride[2]};
-  transform_input(slice, tile / t.columns * kTileOut - t.lead[1],
-                  tile % t.columns * kTileOut - t.lead[2], to, plane);
+  const int64_t next = tile + tiles_ahead(channels);
+  const float* ahead = slice.data + (next / t.columns * kTileOut - t.lead[1]) * slice.row +
+                       (next % t.columns * kTileOut - t.lead[2]) * slice.pixel;
+  transform_tile<6>(slice, tile / t.columns * kTileOut - t.lead[1],
+                    tile % t.columns * kTileOut - t.lead[2], ahead, to, plane,
+                    [](auto... arguments) { transform_input_vector(arguments...); });
 }
 
 // Writes 16 positions of up to kLanes channels, whose memory is not contiguous, to `rows` rows of
@@ -153,6 +160,14 @@ static void transform_result_tile(const ConvArgs& a, const Tiling& t, int64_t n,
     if (y.c > 1 && y.stride_c != 1) {
       store_transposed(out[0], y, rows, columns, lanes, to + c * y.stride_c);
       continue;
+    }
+    const int64_t ahead = tiles_ahead(channels) * kTileOut * y.stride[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        __builtin_prefetch(to + i * y.stride[1] + j * y.stride[2] + c + ahead, 1);
+      }
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {

@@ -3,12 +3,14 @@
 //   y[i] = x[i], over any strides and between any types.
 //
 // Runs that are contiguous on both sides are moved as they are. Where y runs along one dimension
-// and x along another (contiguous to channels-last, a transpose), blocks of both are moved so that
-// every cache line is used whole. Everything else goes element by element along y. Memory  x read
-// once, y written once.
+// and x along another (contiguous to channels-last, a transpose), tiles of kLanes x kLanes elements
+// are turned in registers, so that every cache line is read and written whole; blocks of tiles are
+// tasks, and tiles follow each other along the side that takes small steps. Everything else goes
+// element by element along y. Memory  x read once, y written once.
 #include "kernels/copy/copy.h"
 
 #include "core/parallel.h"
+#include "cpu/shuffle.h"
 #include "kernels/loops.simd.h"
 
 namespace medkern::MK_ISA {
@@ -53,36 +55,92 @@ int transposed_dimension(const Loops& loops) {
   return -1;
 }
 
-constexpr int64_t kBlock = 16;  // a cache line of floats
+// Numbers that are moved as bits: vectors of floats load, shuffle and store them as they are.
+template <class T>
+struct Carrier;
+template <>
+struct Carrier<uint32_t> {
+  using Type = float;
+};
+template <>
+struct Carrier<uint64_t> {
+  using Type = double;
+};
 
-// y runs along the inner dimension, x along dimension `other`: one task per kBlock x kBlock column
-// of blocks.
+// kLanes rows of x, `x_step` apart, become kLanes rows of y, `y_step` apart. Interleaving the upper
+// half of the rows with the lower, as often as it takes to halve their number, transposes them.
+template <class T>
+MK_INLINE void move_tile(const T* x, int64_t x_step, T* y, int64_t y_step) {
+  constexpr int kLanes = Vec<T>::kLanes;
+  Vec<T> rows[kLanes], turned[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = Vec<T>::load(x + i * x_step);
+#pragma GCC unroll 4
+  for (int left = kLanes; left > 1; left /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      const Interleaved<T> pair = interleave<T>(rows[i], rows[i + kLanes / 2]);
+      turned[2 * i] = pair.low;
+      turned[2 * i + 1] = pair.high;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = turned[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i].store(y + i * y_step);
+}
+
+constexpr int64_t kBlock = 128;  // elements of a side of a task's block
+
+// y[j y_step + i] = x[j + i x_step] for a block of i and j.
+template <class T>
+void move_block(const T* x, int64_t x_step, T* y, int64_t y_step, int64_t i_count,
+                int64_t j_count) {
+  constexpr int64_t kTile = Vec<T>::kLanes;
+  const int64_t i_whole = i_count / kTile * kTile, j_whole = j_count / kTile * kTile;
+  const auto tile = [&](int64_t i, int64_t j) {
+    move_tile(x + i * x_step + j, x_step, y + j * y_step + i, y_step);
+  };
+  if (x_step > y_step) {
+    for (int64_t i = 0; i < i_whole; i += kTile)
+      for (int64_t j = 0; j < j_whole; j += kTile) tile(i, j);
+  } else {
+    for (int64_t j = 0; j < j_whole; j += kTile)
+      for (int64_t i = 0; i < i_whole; i += kTile) tile(i, j);
+  }
+  const auto rest = [&](int64_t i_begin, int64_t i_end, int64_t j_begin, int64_t j_end) {
+    for (int64_t j = j_begin; j < j_end; ++j) {
+      for (int64_t i = i_begin; i < i_end; ++i) y[j * y_step + i] = x[i * x_step + j];
+    }
+  };
+  rest(i_whole, i_count, 0, j_whole);
+  rest(0, i_count, j_whole, j_count);
+}
+
+// y runs along the inner dimension, x along dimension `other`.
 template <class T>
 void copy_transposed(const CopyArgs& a, int other) {
   const Loops& l = a.loops;
   const int inner = l.rank - 1;
-  const int64_t inner_size = l.size[inner], other_size = l.size[other];
   const int64_t x_step = l.stride[1][inner], y_step = l.stride[0][other];
   int64_t outer = 1;
   for (int i = 0; i < inner; ++i) outer *= i == other ? 1 : l.size[i];
-  const int64_t strips = (other_size + kBlock - 1) / kBlock;
-  parallel_for(outer * strips, outer * inner_size * other_size, [&](int64_t task, int) {
-    const int64_t begin = task % strips * kBlock;
-    const int64_t end = begin + kBlock < other_size ? begin + kBlock : other_size;
-    const T* x = static_cast<const T*>(a.x);
-    T* y = static_cast<T*>(a.y);
-    for (int64_t i = inner - 1, rest = task / strips; i >= 0; --i) {
+  const int64_t i_blocks = (l.size[inner] + kBlock - 1) / kBlock;
+  const int64_t j_blocks = (l.size[other] + kBlock - 1) / kBlock;
+  const int64_t tasks = outer * i_blocks * j_blocks;
+  parallel_for(tasks, outer * l.size[inner] * l.size[other], [&](int64_t task, int) {
+    const int64_t first_i = task % i_blocks * kBlock;
+    const int64_t first_j = task / i_blocks % j_blocks * kBlock;
+    const T* x = static_cast<const T*>(a.x) + first_i * x_step + first_j;
+    T* y = static_cast<T*>(a.y) + first_j * y_step + first_i;
+    for (int64_t i = inner - 1, rest = task / i_blocks / j_blocks; i >= 0; --i) {
       if (i == other) continue;
       x += rest % l.size[i] * l.stride[1][i];
       y += rest % l.size[i] * l.stride[0][i];
       rest /= l.size[i];
     }
-    for (int64_t first = 0; first < inner_size; first += kBlock) {
-      const int64_t last = first + kBlock < inner_size ? first + kBlock : inner_size;
-      for (int64_t j = begin; j < end; ++j) {
-        for (int64_t i = first; i < last; ++i) y[j * y_step + i] = x[j + i * x_step];
-      }
-    }
+    move_block(x, x_step, y, y_step, smaller(kBlock, l.size[inner] - first_i),
+               smaller(kBlock, l.size[other] - first_j));
   });
 }
 
@@ -120,8 +178,12 @@ void copy_to(const CopyArgs& a) {
 // Elements of one size are moved as integers: bits, NaN and denormals stay as they are.
 template <class T>
 void move(const CopyArgs& a) {
-  const int other = transposed_dimension(a.loops);
-  if (other >= 0 && a.loops.stride[0][a.loops.rank - 1] == 1) return copy_transposed<T>(a, other);
+  if constexpr (sizeof(T) > 1) {
+    const int other = transposed_dimension(a.loops);
+    if (other >= 0 && a.loops.stride[0][a.loops.rank - 1] == 1) {
+      return copy_transposed<typename Carrier<T>::Type>(a, other);
+    }
+  }
   const int64_t y_step = a.loops.stride[0][a.loops.rank - 1];
   const int64_t x_step = a.loops.stride[1][a.loops.rank - 1];
   for_each_run<2>(a.loops, 1, [&](const int64_t offset[2], int64_t n) {

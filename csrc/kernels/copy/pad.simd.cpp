@@ -2,11 +2,13 @@
 //
 //   y[i] = x[source(i)], or the value where source(i) lies outside of x
 //
-// with source(i) per dimension. Rows of y (its last dimension) are tasks. Backward is cut along the
-// leading dimensions that aren't padded, so that all places an element was copied to belong to one
-// task, and sums in row-major order. Exact forward; backward one addition per element of dy.
+// with source(i) per dimension. Rows of y along the dimension that is contiguous in memory (the
+// last of a contiguous tensor, the channels of a channels-last one) are copied as they are where
+// they come from the inside of x; tasks are several of them. Backward is cut along the leading
+// dimensions that aren't padded, so that all places an element was copied to belong to one task,
+// and sums in row-major order. Exact forward; backward one addition per element of dy.
 #include "core/parallel.h"
-#include "cpu/vec.h"
+#include "cpu/lanes.h"
 #include "kernels/copy/copy.h"
 
 namespace medkern::MK_ISA {
@@ -44,24 +46,64 @@ MK_INLINE int64_t source_row(const PadArgs& a, int64_t row, int64_t* y_offset) {
   return inside ? x_offset : -1;
 }
 
+// The dimensions in the order of y's memory: the last is the one with the smallest step.
+PadArgs in_memory_order(const PadArgs& a) {
+  PadArgs sorted = a;
+  for (int i = 1; i < a.rank; ++i) {
+    for (int j = i; j > 0 && sorted.y_stride[j] > sorted.y_stride[j - 1]; --j) {
+      for (int64_t* of :
+           {sorted.before, sorted.x_size, sorted.x_stride, sorted.y_size, sorted.y_stride}) {
+        const int64_t kept = of[j];
+        of[j] = of[j - 1];
+        of[j - 1] = kept;
+      }
+    }
+  }
+  return sorted;
+}
+
 template <class T>
-void pad_of(const PadArgs& a) {
-  const int last = a.rank - 1;
-  const int64_t columns = a.rank > 0 ? a.y_size[last] : 1;
-  int64_t rows = 1;
-  for (int i = 0; i < last; ++i) rows *= a.y_size[i];
-  if (a.rank == 0) {
-    *static_cast<T*>(a.y) = *static_cast<const T*>(a.x);
+void pad_of(const PadArgs& given) {
+  if (given.rank == 0) {
+    *static_cast<T*>(given.y) = *static_cast<const T*>(given.x);
     return;
   }
-  parallel_for(rows, rows * columns, [&](int64_t row, int) {
-    int64_t y_offset;
-    const int64_t x_offset = source_row(a, row, &y_offset);
-    T* y = static_cast<T*>(a.y) + y_offset;
-    const T* x = static_cast<const T*>(a.x) + x_offset;
-    for (int64_t j = 0; j < columns; ++j) {
-      const int64_t from = x_offset < 0 ? -1 : source(a.mode, j, a.before[last], a.x_size[last]);
-      y[j * a.y_stride[last]] = from < 0 ? static_cast<T>(a.value) : x[from * a.x_stride[last]];
+  const PadArgs a = in_memory_order(given);
+  const int last = a.rank - 1;
+  const int64_t columns = a.y_size[last], before = a.before[last];
+  const int64_t x_step = a.x_stride[last], y_step = a.y_stride[last];
+  // Columns [inner, inner_end) of y come from inside of x.
+  const int64_t inner = before > 0 ? before : 0;
+  const int64_t most = before + a.x_size[last];
+  const int64_t inner_end = most < columns ? (most > inner ? most : inner) : columns;
+  int64_t rows = 1;
+  for (int i = 0; i < last; ++i) rows *= a.y_size[i];
+  constexpr int64_t kTaskElements = 16384;
+  const int64_t each = columns < kTaskElements ? kTaskElements / columns : 1;
+  parallel_for((rows + each - 1) / each, rows * columns, [&](int64_t task, int) {
+    const int64_t end = (task + 1) * each < rows ? (task + 1) * each : rows;
+    for (int64_t row = task * each; row < end; ++row) {
+      int64_t y_offset;
+      const int64_t x_offset = source_row(a, row, &y_offset);
+      T* y = static_cast<T*>(a.y) + y_offset;
+      const T* x = static_cast<const T*>(a.x) + x_offset;
+      const auto edge = [&](int64_t j) {
+        const int64_t from = x_offset < 0 ? -1 : source(a.mode, j, before, a.x_size[last]);
+        y[j * y_step] = from < 0 ? static_cast<T>(a.value) : x[from * x_step];
+      };
+      if (x_offset < 0) {
+        for (int64_t j = 0; j < columns; ++j) y[j * y_step] = static_cast<T>(a.value);
+        continue;
+      }
+      for (int64_t j = 0; j < smaller(inner, columns); ++j) edge(j);
+      if (x_step == 1 && y_step == 1) {
+        for_each_vector<T>(inner_end - inner, [&](int64_t j, int64_t lanes) {
+          store_lanes(load_lanes(x + inner - before + j, lanes), y + inner + j, lanes);
+        });
+      } else {
+        for (int64_t j = inner; j < inner_end; ++j) y[j * y_step] = x[(j - before) * x_step];
+      }
+      for (int64_t j = inner_end; j < columns; ++j) edge(j);
     }
   });
 }

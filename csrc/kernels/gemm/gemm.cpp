@@ -133,6 +133,51 @@ void check_linear_weight(const char* op, const TensorView& dy, const TensorView&
           shape_text(x));
 }
 
+// What stands before a packed weight: how it came to be.
+struct PackedHeader {
+  uint64_t mark;  // the bytes are a PackedHeader
+  size_t bytes;   // with the weight
+  const GemmKernels* kernels;
+  TensorView weight;  // without data
+};
+constexpr uint64_t kPackedMark = 0x6d6b5f6c696e6561;  // "mk_linea"
+constexpr size_t kHeaderBytes = (sizeof(PackedHeader) + 63) / 64 * 64;
+
+// Bytes of a packed weight, its header included.
+size_t packed_bytes_of(const char* op, const TensorView& weight) {
+  expect_rank(op, weight, 2);
+  expect_float(op, weight);
+  expect_gemm_sizes(op, 0, weight.shape[0], weight.shape[1]);
+  const GemmKernels& kernels = *kernels_for(weight.device).gemm;
+  return kHeaderBytes + kernels.packed_b_bytes(weight.dtype, weight.shape[1], weight.shape[0]);
+}
+
+void expect_aligned(const char* op, const void* packed) {
+  require(reinterpret_cast<uintptr_t>(packed) % 64 == 0, op,
+          ": packed must be aligned to 64 bytes");
+}
+
+const PackedHeader& packed_header(const char* op, const void* packed, size_t bytes) {
+  require(packed != nullptr && bytes >= kHeaderBytes, op, ": a packed weight needs at least ",
+          kHeaderBytes, " bytes, got ", packed != nullptr ? bytes : 0);
+  expect_aligned(op, packed);
+  const auto& header = *static_cast<const PackedHeader*>(packed);
+  require(header.mark == kPackedMark && header.bytes == bytes, op,
+          ": packed must be what mk_linear_pack wrote");
+  require(header.kernels == kernels_for(header.weight.device).gemm, op,
+          ": the weight was packed for another instruction set");
+  return header;
+}
+
+// The product of x with a packed weight, without result, bias and activation.
+GemmArgs packed_product(const char* op, const PackedHeader& header, const TensorView& x) {
+  check_linear(op, x, header.weight, 1);
+  GemmArgs args = product(op, x.dtype, rows_of(x), matrix_of(header.weight, true));
+  args.b = reinterpret_cast<const char*>(&header) + kHeaderBytes;
+  args.b_packed = true;
+  return args;
+}
+
 // Shape of `x` with another last size.
 struct Leading {
   int64_t shape[MK_MAX_RANK];
@@ -222,6 +267,71 @@ extern "C" mk_status mk_linear_forward(const DLTensor* x, const DLTensor* weight
     args.activation = activation_of(op, activation);
     expect_bias(op, biasv, args.n, xv);
     expect_result(op, yv, xv.rank, Leading(xv, args.n).shape, {&xv, &wv, &biasv});
+    args.bias = biasv.data;
+    args.c = yv.data;
+    if (yv.count > 0) run(op, xv.device, args, workspace, workspace_bytes);
+  });
+}
+
+extern "C" mk_status mk_linear_packed_bytes(const DLTensor* weight, size_t* bytes) {
+  return guarded([&] {
+    const char* op = "linear_plan";
+    give_bytes(op, bytes, packed_bytes_of(op, view(op, "weight", weight)));
+  });
+}
+
+extern "C" mk_status mk_linear_pack(const DLTensor* weight, void* packed, size_t packed_bytes) {
+  return guarded([&] {
+    const char* op = "linear_plan";
+    const TensorView wv = view(op, "weight", weight);
+    const size_t needed = packed_bytes_of(op, wv);
+    require(packed != nullptr && packed_bytes == needed, op, ": packed must have ", needed,
+            " bytes, got ", packed != nullptr ? packed_bytes : 0);
+    expect_aligned(op, packed);
+    const GemmKernels& kernels = *kernels_for(wv.device).gemm;
+    auto& header = *static_cast<PackedHeader*>(packed);
+    header = {kPackedMark, needed, &kernels, wv};
+    header.weight.data = nullptr;
+    const Matrix b = matrix_of(wv, true);
+    kernels.pack_b(wv.dtype, b.rows, b.columns, b.data, b.row_stride, b.column_stride,
+                   static_cast<char*>(packed) + kHeaderBytes);
+  });
+}
+
+extern "C" mk_status mk_linear_packed_output_shape(const void* packed, size_t packed_bytes,
+                                                   const DLTensor* x, int64_t* shape) {
+  return guarded([&] {
+    const char* op = "linear";
+    const PackedHeader& header = packed_header(op, packed, packed_bytes);
+    const TensorView xv = view(op, "x", x);
+    const GemmArgs args = packed_product(op, header, xv);
+    give_shape(op, shape, xv.rank, Leading(xv, args.n).shape);
+  });
+}
+
+extern "C" mk_status mk_linear_packed_workspace(const void* packed, size_t packed_bytes,
+                                                const DLTensor* x, size_t* bytes) {
+  return guarded([&] {
+    const char* op = "linear";
+    const PackedHeader& header = packed_header(op, packed, packed_bytes);
+    const GemmArgs args = packed_product(op, header, view(op, "x", x));
+    give_bytes(op, bytes, header.kernels->workspace(args));
+  });
+}
+
+extern "C" mk_status mk_linear_packed_forward(const void* packed, size_t packed_bytes,
+                                              const DLTensor* x, const DLTensor* bias,
+                                              int32_t activation, DLTensor* y, void* workspace,
+                                              size_t workspace_bytes) {
+  return guarded([&] {
+    const char* op = "linear";
+    const PackedHeader& header = packed_header(op, packed, packed_bytes);
+    const TensorView xv = view(op, "x", x), yv = view(op, "y", y);
+    const TensorView biasv = optional_view(op, "bias", bias);
+    GemmArgs args = packed_product(op, header, xv);
+    args.activation = activation_of(op, activation);
+    expect_bias(op, biasv, args.n, xv);
+    expect_result(op, yv, xv.rank, Leading(xv, args.n).shape, {&xv, &biasv});
     args.bias = biasv.data;
     args.c = yv.data;
     if (yv.count > 0) run(op, xv.device, args, workspace, workspace_bytes);

@@ -41,6 +41,10 @@ struct BiasBackwardArgs {
 struct GemmKernels {
   size_t (*workspace)(const GemmArgs&);
   void (*run)(const GemmArgs&);
+  // b[k, n] packed once for many products: bytes, and packing.
+  size_t (*packed_b_bytes)(Dtype, int64_t k, int64_t n);
+  void (*pack_b)(Dtype, int64_t k, int64_t n, const void* b, int64_t b_row, int64_t b_col,
+                 void* packed);
   size_t (*bias_backward_workspace)(const BiasBackwardArgs&);
   void (*bias_backward)(const BiasBackwardArgs&);
 };

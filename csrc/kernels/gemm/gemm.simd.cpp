@@ -1,15 +1,16 @@
 // Matrix product on the CPU: c[m, n] = a[m, k] b[k, n].
 //
-// Loops: tasks of (kGemmBlockRows x kGemmBlockPanels) of c; in a task blocks of kGemmBlockK of k,
+// Loops: tasks of (kGemmBlockTiles x kGemmBlockPanels) of c; in a task blocks of kGemmBlockK of k,
 // in those panels of b, in those tiles of rows of a. b is packed into panels: all of it beforehand,
-// or, where one task covers all rows, block by block in the task's own cache. a is read where it
-// lies if its rows are contiguous, else packed too.
+// or, where one task covers all rows, block by block in the task's own cache; a row-major b that
+// one tile uses up is read where it lies. a is read where it lies if its rows are contiguous, else
+// packed too.
 //
-// Work 2 m n k flops. Memory: a read n / (kGemmBlockPanels panels) times, b m / kGemmBlockRows
-// times, mostly from caches; c read and written once per block of k. Numerics: for each element,
-// chains of fma over kGemmBlockK of k, added one after the other. Sizes m and n and the number of
-// threads have no part in it. After Goto and van de Geijn, "Anatomy of high-performance matrix
-// multiplication" (2008), without its outermost loop.
+// Work 2 m n k flops. Memory: a read n / (kGemmBlockPanels panels) times, b m / (kGemmBlockTiles
+// tiles) times, mostly from caches; c read and written once per block of k. Numerics: for each
+// element, chains of fma over kGemmBlockK of k, added one after the other. Sizes m and n and the
+// number of threads have no part in it. After Goto and van de Geijn, "Anatomy of high-performance
+// matrix multiplication" (2008), without its outermost loop.
 #include "kernels/gemm/gemm.simd.h"
 
 #include "core/parallel.h"
@@ -33,21 +34,37 @@ struct Plan {
   int64_t panel_blocks;  // blocks of panels
   int64_t panels_each;   // panels per block
   bool pack_a, pack_b;   // beforehand, into the workspace
+  bool rows_at_once;     // one tile holds all rows: b is used once and read where it lies
+  bool wide;             // so few rows that a tile takes two panels
   size_t a_bytes, b_bytes;
 };
 
-constexpr int64_t kFewTasks = 16;
+constexpr int64_t kFewTasks = 8;
+
+// Rows of one panel of b, a row being as many elements from the next.
+template <class T>
+struct PanelPart {
+  const T* data;
+  int64_t row;
+};
 
 template <class T>
 Plan plan_of(const GemmArgs& g) {
   Plan p{};
   p.row_tiles = tiles_in(g.m);
   p.panels = panels_in<T>(g.n);
-  p.tiles_each = smaller(kGemmBlockRows / kTileRows, larger(p.row_tiles, 1));
-  p.row_blocks = divide_up(p.row_tiles, p.tiles_each);
-  // With one block of rows each panel makes a task; otherwise blocks shrink until there are enough.
-  p.panels_each = p.row_blocks <= 1 ? 1 : kGemmBlockPanels;
-  while (p.panels_each > 1 && p.row_blocks * divide_up(p.panels, p.panels_each) < kFewTasks) {
+  // With one block of rows each panel of b is packed by the task that uses it, in its own cache.
+  const bool one_block =
+      p.row_tiles <= kGemmBlockTiles * 5 / 4 && (p.panels >= 4 || p.row_tiles <= 8);
+  p.row_blocks = one_block ? 1 : divide_up(p.row_tiles, kGemmBlockTiles);
+  if (!one_block && p.row_blocks == 1) p.row_blocks = 4;
+  p.tiles_each = larger(divide_up(p.row_tiles, p.row_blocks), 1);
+  p.rows_at_once = p.row_tiles <= 1;
+  p.wide = g.m <= kWideRows;
+  // As many panels per task as leave enough tasks.
+  p.panels_each = p.wide ? 2 : kGemmBlockPanels;
+  while (!p.wide && p.panels_each > 1 &&
+         p.row_blocks * divide_up(p.panels, p.panels_each) < kFewTasks) {
     p.panels_each /= 2;
   }
   p.panel_blocks = divide_up(p.panels, p.panels_each);
@@ -79,7 +96,13 @@ void pack_a(const GemmArgs& g, const Plan& p, T* packed) {
     const int64_t rows = tile_start(tile + 1, p.row_tiles, g.m) - first;
     const T* from = static_cast<const T*>(g.a) + first * g.a_row;
     T* to = packed + first * g.k;
-    for (int64_t k = 0; k < g.k; ++k) {
+    for (int64_t k = 0; k < g.k && g.a_row == 1; ++k) {
+      for (int64_t i = 0; i < rows; i += Vec<T>::kLanes) {
+        const int64_t lanes = smaller(rows - i, Vec<T>::kLanes);
+        Vec<T>::load(from + k * g.a_col + i, lanes).store(to + k * rows + i, lanes);
+      }
+    }
+    for (int64_t k = 0; k < g.k && g.a_row != 1; ++k) {
       for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = from[i * g.a_row + k * g.a_col];
     }
   });
@@ -95,11 +118,10 @@ void gemm_of(const GemmArgs& g) {
     pack_b_of<T>(g.k, g.n, static_cast<const T*>(g.b), g.b_row, g.b_col, b_packed);
   }
   const T* panels = p.pack_b ? b_packed : static_cast<const T*>(g.b);
-  const bool pack_block = !p.pack_b && !g.b_packed;
 
   parallel_for(
       p.row_blocks * p.panel_blocks, 2 * g.m * g.n * larger(g.k, 1), [&](int64_t task, int) {
-        alignas(64) T block[kGemmBlockK * kPanel<T>];
+        alignas(64) T packed[2][kGemmBlockK * kPanel<T>];
         const int64_t first_tile = task % p.row_blocks * p.tiles_each;
         const int64_t last_tile = smaller(first_tile + p.tiles_each, p.row_tiles);
         const int64_t first_panel = task / p.row_blocks * p.panels_each;
@@ -107,15 +129,23 @@ void gemm_of(const GemmArgs& g) {
         const int64_t blocks = larger(divide_up(g.k, kGemmBlockK), 1);
         for (int64_t kb = 0; kb < blocks; ++kb) {
           const int64_t k = kb * kGemmBlockK, steps = smaller(g.k - k, kGemmBlockK);
-          for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+          // Where a panel's part of b is to be read; packed into `to` if it isn't yet.
+          const auto panel_of_b = [&](int64_t panel, T* to) -> PanelPart<T> {
             const int64_t column = panel * kPanel<T>, columns = smaller(g.n - column, kPanel<T>);
             const int64_t width = panel_width<T>(columns);
-            const T* b = panels + column * g.k + k * width;
-            if (pack_block) {
-              pack_panel(static_cast<const T*>(g.b) + k * g.b_row + column * g.b_col, g.b_row,
-                         g.b_col, steps, columns, block);
-              b = block;
-            }
+            if (g.b_packed || p.pack_b) return {panels + column * g.k + k * width, width};
+            const T* from = static_cast<const T*>(g.b) + k * g.b_row + column * g.b_col;
+            if (p.rows_at_once && g.b_col == 1 && columns == width) return {from, g.b_row};
+            pack_panel(from, g.b_row, g.b_col, steps, columns, to);
+            return {to, width};
+          };
+          const int64_t together = p.wide ? 2 : 1;
+          for (int64_t panel = first_panel; panel < last_panel; panel += together) {
+            const int64_t column = panel * kPanel<T>;
+            const int64_t columns = smaller(g.n - column, together * kPanel<T>);
+            const PanelPart<T> b = panel_of_b(panel, packed[0]);
+            PanelPart<T> next{};
+            if (columns > kPanel<T>) next = panel_of_b(panel + 1, packed[1]);
             for (int64_t i = first_tile; i < last_tile; ++i) {
               const int64_t row = tile_start(i, p.row_tiles, g.m);
               const int64_t rows = tile_start(i + 1, p.row_tiles, g.m) - row;
@@ -125,8 +155,10 @@ void gemm_of(const GemmArgs& g) {
                                 : static_cast<const T*>(g.a) + row * g.a_row + k * g.a_col,
                   .a_row = p.pack_a ? 1 : g.a_row,
                   .a_col = p.pack_a ? rows : 1,
-                  .b = b,
-                  .b_row = width,
+                  .b = b.data,
+                  .b_row = b.row,
+                  .b_next = next.data,
+                  .b_next_row = next.row,
                   .c = static_cast<T*>(g.c) + row * g.c_row + column,
                   .c_row = g.c_row,
                   .k = steps,
@@ -178,6 +210,8 @@ extern const GemmKernels gemm_kernels;
 constinit const GemmKernels gemm_kernels = {
     .workspace = gemm_workspace,
     .run = gemm,
+    .packed_b_bytes = packed_b_bytes,
+    .pack_b = pack_b,
     .bias_backward_workspace = bias_backward_workspace,
     .bias_backward = bias_backward,
 };

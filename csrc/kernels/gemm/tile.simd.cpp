@@ -22,12 +22,13 @@ void tile(const Tile<T>& t) {
   V acc[kRows][kVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) acc[i][j] = V::zero();
 
   const int64_t a_row = kRowsContiguous ? 1 : t.a_row;
   const int64_t a_step = kRowsContiguous ? t.a_col : 1;
-  const T* b = t.b;
+  constexpr int kFirst = kVectors < kTileVectors ? kVectors : kTileVectors;  // vectors of b
+  const T *b = t.b, *b_next = t.b_next;
   for (int64_t s = 0; s < t.steps; ++s) {
     // Rows in threes from one pointer: p, p + a_row, p + 2 a_row are addresses the processor forms
     // itself.
@@ -37,21 +38,24 @@ void tile(const Tile<T>& t) {
     for (int g = 0; g < kGroups; ++g) a[g] = pinned(t.a + t.a_offset[s] + 3 * g * a_row);
     for (int64_t k = 0; k < t.k; ++k) {
       V bk[kVectors];
-#pragma GCC unroll 2
-      for (int j = 0; j < kVectors; ++j) bk[j] = V::load(b + j * kLanes);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) {
+        bk[j] = V::load(j < kFirst ? b + j * kLanes : b_next + (j - kFirst) * kLanes);
+      }
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
         const V aik = V(kRowsContiguous ? a[0][i] : a[i / 3][i % 3 * a_row]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int j = 0; j < kVectors; ++j) acc[i][j] = fma(aik, bk[j], acc[i][j]);
       }
 #pragma GCC unroll 8
       for (int g = 0; g < kGroups; ++g) a[g] = pinned(a[g] + a_step);
       b += t.b_row;
+      if (kVectors > kFirst) b_next += t.b_next_row;
     }
   }
 
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) {
     const int64_t rest = t.columns - j * kLanes;
     const int64_t lanes = rest < kLanes ? rest : kLanes;
@@ -86,8 +90,29 @@ constexpr TileFunction<T> kByRows[] = {
 #endif
 };
 
+// Three or four vectors.
+template <class T, int kVectors, bool kRowsContiguous>
+constexpr TileFunction<T> kWideByRows[] = {
+    tile<T, 1, kVectors, kRowsContiguous>, tile<T, 2, kVectors, kRowsContiguous>,
+    tile<T, 3, kVectors, kRowsContiguous>,
+#if MK_VECTOR_BYTES >= 64
+    tile<T, 4, kVectors, kRowsContiguous>, tile<T, 5, kVectors, kRowsContiguous>,
+    tile<T, 6, kVectors, kRowsContiguous>,
+#endif
+};
+
+template <class T, bool kRowsContiguous>
+void run_wide(const Tile<T>& t) {
+  const bool three = t.columns <= 3 * Vec<T>::kLanes;
+  (three ? kWideByRows<T, 3, kRowsContiguous> : kWideByRows<T, 4, kRowsContiguous>)[t.rows - 1](t);
+}
+
 template <class T>
 void run(const Tile<T>& t) {
+  if (t.columns > kPanel<T>) {
+    t.a_col == 1 ? run_wide<T, false>(t) : run_wide<T, true>(t);
+    return;
+  }
   const bool narrow = t.columns <= Vec<T>::kLanes;
   const int64_t i = t.rows - 1;
   if (t.a_col == 1) {

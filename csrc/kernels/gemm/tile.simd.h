@@ -4,7 +4,8 @@
 //                 + sum over s < steps, kk < k of a[a_offset[s] + i a_row + kk a_col]
 //                                               * b[(s k + kk) b_row + j])
 //
-// with i < rows <= kTileRows, j < columns <= kPanel. Each element is one chain of fused
+// with i < rows <= kTileRows, j < columns <= kPanel; up to kWideRows rows may have columns up to
+// 2 kPanel, those from kPanel on in b_next. Each element is one chain of fused
 // multiply-adds in the order of (s, kk), whatever the shape of the tile: an element has the same
 // bits in any tile. Work 2 rows columns k flops, (rows + 2) loads per k for rows * 2 fma.
 #pragma once
@@ -21,6 +22,8 @@ struct Tile {
   int64_t a_row, a_col;  // one of them is 1
   const T* b;            // kPanel columns are read, or one vector if columns fit that
   int64_t b_row;
+  const T* b_next = nullptr;  // b of columns from kPanel on: rows of b_next_row
+  int64_t b_next_row = 0;
   T* c;
   int64_t c_row;
   int64_t k;

@@ -6,8 +6,10 @@
 //   kTileVectors         2                2                2
 //   accumulators         28               12               8
 //   left for b and a     4                4                8
+//   kWideRows            6                3                3
 //
-// A tile needs at least 8 accumulators to hide the latency of fma (4 cycles, 2 per cycle).
+// A tile needs at least 8 accumulators to hide the latency of fma (4 cycles, 2 per cycle): a tile
+// of few rows gets them by taking two panels at once.
 #pragma once
 
 #include "cpu/vec.h"
@@ -16,10 +18,13 @@ namespace medkern::MK_ISA {
 
 #if MK_VECTOR_BYTES == 64
 constexpr int kTileRows = 14;
+constexpr int kWideRows = 6;
 #elif MK_VECTOR_BYTES == 32
 constexpr int kTileRows = 6;
+constexpr int kWideRows = 3;
 #else
 constexpr int kTileRows = 4;
+constexpr int kWideRows = 3;
 #endif
 constexpr int kTileVectors = 2;
 
@@ -31,9 +36,9 @@ constexpr int64_t kPanel = kTileVectors * Vec<T>::kLanes;
 // AVX-512 and float32) stays in the L1 cache. Part of the definition of the result: it fixes the
 // order of summation.
 constexpr int64_t kGemmBlockK = 256;
-// Rows and columns of c that one task computes: its part of a (kGemmBlockK long) and of c stay in
-// the L2 cache.
-constexpr int64_t kGemmBlockRows = 8 * kTileRows;
+// Tiles of rows, and panels of columns, of c that one task computes at most. Its rows of a
+// (kGemmBlockK long, 224 KiB with AVX-512) stay in the L2 cache.
+constexpr int64_t kGemmBlockTiles = 16;
 constexpr int64_t kGemmBlockPanels = 8;
 
 }  // namespace medkern::MK_ISA

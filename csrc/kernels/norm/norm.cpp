@@ -8,7 +8,7 @@
 namespace medkern {
 namespace {
 
-constexpr int kForwardCoefficients = 3, kBackwardCoefficients = 4;
+constexpr int kForwardCoefficients = 3, kBackwardCoefficients = 6;
 
 NormShape norm_shape(const char* op, const TensorView& x, bool over_batch, int64_t groups) {
   expect_float(op, x);
@@ -77,10 +77,15 @@ Sizes sizes_of(const NormShape& s) {
   return {{s.c}, {s.n, s.groups}, 2};
 }
 
-void forward(const Kind& kind, bool training, double momentum, double eps, const DLTensor* x,
-             const DLTensor* weight, const DLTensor* bias, DLTensor* running_mean,
-             DLTensor* running_var, DLTensor* y, DLTensor* mean, DLTensor* rstd, void* workspace,
-             size_t workspace_bytes) {
+bool is_relu(const char* op, int32_t activation) {
+  expect_range(op, "activation", activation, MK_ACTIVATION_NONE, MK_ACTIVATION_RELU);
+  return activation == MK_ACTIVATION_RELU;
+}
+
+void forward(const Kind& kind, bool training, double momentum, double eps, int32_t activation,
+             const DLTensor* x, const DLTensor* weight, const DLTensor* bias,
+             DLTensor* running_mean, DLTensor* running_var, DLTensor* y, DLTensor* mean,
+             DLTensor* rstd, void* workspace, size_t workspace_bytes) {
   const char* op = kind.op;
   check_eps(op, eps);
   const TensorView xv = view(op, "x", x), yv = view(op, "y", y);
@@ -111,6 +116,7 @@ void forward(const Kind& kind, bool training, double momentum, double eps, const
   args.shape = s;
   args.moments = moments_cut(s);
   args.training = training;
+  args.relu = is_relu(op, activation);
   args.eps = eps;
   args.momentum = momentum;
   args.x = xv.data;
@@ -128,12 +134,14 @@ void forward(const Kind& kind, bool training, double momentum, double eps, const
   kernels_for(xv.device).norm->forward(args);
 }
 
-void backward(const Kind& kind, bool training, const DLTensor* dy, const DLTensor* x,
-              const DLTensor* weight, const DLTensor* mean, const DLTensor* rstd, DLTensor* dx,
-              DLTensor* dweight, DLTensor* dbias, void* workspace, size_t workspace_bytes) {
+void backward(const Kind& kind, bool training, int32_t activation, const DLTensor* dy,
+              const DLTensor* x, const DLTensor* weight, const DLTensor* bias, const DLTensor* mean,
+              const DLTensor* rstd, DLTensor* dx, DLTensor* dweight, DLTensor* dbias,
+              void* workspace, size_t workspace_bytes) {
   const char* op = kind.op;
   const TensorView dyv = view(op, "dy", dy), xv = view(op, "x", x);
-  const TensorView wv = optional_view(op, "weight", weight), dxv = optional_view(op, "dx", dx);
+  const TensorView wv = optional_view(op, "weight", weight), bv = optional_view(op, "bias", bias);
+  const TensorView dxv = optional_view(op, "dx", dx);
   const TensorView mv = view(op, "mean", mean), sv = view(op, "rstd", rstd);
   const TensorView dwv = optional_view(op, "dweight", dweight);
   const TensorView dbv = optional_view(op, "dbias", dbias);
@@ -141,10 +149,10 @@ void backward(const Kind& kind, bool training, const DLTensor* dy, const DLTenso
   const Sizes sizes = sizes_of(s);
   check_like(op, dyv, xv);
   if (dx != nullptr) check_like(op, dxv, xv);
-  for (const TensorView* t : {&wv, &dwv, &dbv}) check_parameter(op, *t, xv, 1, sizes.channel);
+  for (const TensorView* t : {&wv, &bv, &dwv, &dbv}) check_parameter(op, *t, xv, 1, sizes.channel);
   for (const TensorView* t : {&mv, &sv})
     check_statistic(op, *t, xv, sizes.statistic_rank, sizes.statistic);
-  check_outputs(op, {&dxv, &dwv, &dbv}, {&dyv, &xv, &wv, &mv, &sv});
+  check_outputs(op, {&dxv, &dwv, &dbv}, {&dyv, &xv, &wv, &bv, &mv, &sv});
   const size_t needed = workspace_bytes_of(s);
   expect_workspace(op, workspace, workspace_bytes, needed);
 
@@ -152,9 +160,11 @@ void backward(const Kind& kind, bool training, const DLTensor* dy, const DLTenso
   args.shape = s;
   args.sums = sums_cut(s);
   args.training = training;
+  args.relu = is_relu(op, activation);
   args.dy = dyv.data;
   args.x = xv.data;
   args.weight = wv.data;
+  args.bias = bv.data;
   args.mean = mv.as<double>();
   args.rstd = sv.as<double>();
   args.dx = dxv.data;
@@ -207,21 +217,22 @@ extern "C" mk_status mk_batch_norm_forward(const mk_batch_norm_desc* desc, const
     expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
     require(desc->momentum >= 0 && desc->momentum <= 1, op, ": momentum must be from 0 to 1, got ",
             desc->momentum);
-    forward({op, true, 0}, desc->training != 0, desc->momentum, desc->eps, x, weight, bias,
-            running_mean, running_var, y, mean, rstd, workspace, workspace_bytes);
+    forward({op, true, 0}, desc->training != 0, desc->momentum, desc->eps, desc->activation, x,
+            weight, bias, running_mean, running_var, y, mean, rstd, workspace, workspace_bytes);
   });
 }
 
 extern "C" mk_status mk_batch_norm_backward(const mk_batch_norm_desc* desc, const DLTensor* dy,
                                             const DLTensor* x, const DLTensor* weight,
-                                            const DLTensor* mean, const DLTensor* rstd,
-                                            DLTensor* dx, DLTensor* dweight, DLTensor* dbias,
-                                            void* workspace, size_t workspace_bytes) {
+                                            const DLTensor* bias, const DLTensor* mean,
+                                            const DLTensor* rstd, DLTensor* dx, DLTensor* dweight,
+                                            DLTensor* dbias, void* workspace,
+                                            size_t workspace_bytes) {
   return guarded([&] {
     const char* op = "batch_norm_backward";
     expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
-    backward({op, true, 0}, desc->training != 0, dy, x, weight, mean, rstd, dx, dweight, dbias,
-             workspace, workspace_bytes);
+    backward({op, true, 0}, desc->training != 0, desc->activation, dy, x, weight, bias, mean, rstd,
+             dx, dweight, dbias, workspace, workspace_bytes);
   });
 }
 
@@ -236,19 +247,20 @@ extern "C" mk_status mk_group_norm_forward(const mk_group_norm_desc* desc, const
                                            void* workspace, size_t workspace_bytes) {
   return guarded([&] {
     const Kind kind = group_norm("group_norm", desc);
-    forward(kind, true, 0, desc->eps, x, weight, bias, nullptr, nullptr, y, mean, rstd, workspace,
-            workspace_bytes);
+    forward(kind, true, 0, desc->eps, desc->activation, x, weight, bias, nullptr, nullptr, y, mean,
+            rstd, workspace, workspace_bytes);
   });
 }
 
 extern "C" mk_status mk_group_norm_backward(const mk_group_norm_desc* desc, const DLTensor* dy,
                                             const DLTensor* x, const DLTensor* weight,
-                                            const DLTensor* mean, const DLTensor* rstd,
-                                            DLTensor* dx, DLTensor* dweight, DLTensor* dbias,
-                                            void* workspace, size_t workspace_bytes) {
+                                            const DLTensor* bias, const DLTensor* mean,
+                                            const DLTensor* rstd, DLTensor* dx, DLTensor* dweight,
+                                            DLTensor* dbias, void* workspace,
+                                            size_t workspace_bytes) {
   return guarded([&] {
-    backward(group_norm("group_norm_backward", desc), true, dy, x, weight, mean, rstd, dx, dweight,
-             dbias, workspace, workspace_bytes);
+    backward(group_norm("group_norm_backward", desc), true, desc->activation, dy, x, weight, bias,
+             mean, rstd, dx, dweight, dbias, workspace, workspace_bytes);
   });
 }
 
@@ -256,25 +268,26 @@ extern "C" mk_status mk_instance_norm_workspace(const DLTensor* x, size_t* bytes
   return guarded([&] { workspace_of({"instance_norm", false, 0}, x, bytes); });
 }
 
-extern "C" mk_status mk_instance_norm_forward(double eps, const DLTensor* x, const DLTensor* weight,
-                                              const DLTensor* bias, DLTensor* y, DLTensor* mean,
-                                              DLTensor* rstd, void* workspace,
-                                              size_t workspace_bytes) {
+extern "C" mk_status mk_instance_norm_forward(double eps, int32_t activation, const DLTensor* x,
+                                              const DLTensor* weight, const DLTensor* bias,
+                                              DLTensor* y, DLTensor* mean, DLTensor* rstd,
+                                              void* workspace, size_t workspace_bytes) {
   return guarded([&] {
     check_instances("instance_norm", x);
-    forward({"instance_norm", false, 0}, true, 0, eps, x, weight, bias, nullptr, nullptr, y, mean,
-            rstd, workspace, workspace_bytes);
+    forward({"instance_norm", false, 0}, true, 0, eps, activation, x, weight, bias, nullptr,
+            nullptr, y, mean, rstd, workspace, workspace_bytes);
   });
 }
 
-extern "C" mk_status mk_instance_norm_backward(const DLTensor* dy, const DLTensor* x,
-                                               const DLTensor* weight, const DLTensor* mean,
+extern "C" mk_status mk_instance_norm_backward(int32_t activation, const DLTensor* dy,
+                                               const DLTensor* x, const DLTensor* weight,
+                                               const DLTensor* bias, const DLTensor* mean,
                                                const DLTensor* rstd, DLTensor* dx,
                                                DLTensor* dweight, DLTensor* dbias, void* workspace,
                                                size_t workspace_bytes) {
   return guarded([&] {
     check_instances("instance_norm_backward", x);
-    backward({"instance_norm_backward", false, 0}, true, dy, x, weight, mean, rstd, dx, dweight,
-             dbias, workspace, workspace_bytes);
+    backward({"instance_norm_backward", false, 0}, true, activation, dy, x, weight, bias, mean,
+             rstd, dx, dweight, dbias, workspace, workspace_bytes);
   });
 }

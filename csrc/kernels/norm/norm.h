@@ -30,6 +30,7 @@ struct NormForwardArgs {
   NormShape shape;
   NormCut moments;  // width c, or 1 and a unit per run of memory that shares its statistics
   bool training;    // false: mean and variance are running_mean and running_var
+  bool relu;        // y is max(y, 0)
   double eps, momentum;
   const void *x, *weight, *bias;
   void *y, *running_mean, *running_var;
@@ -42,7 +43,8 @@ struct NormBackwardArgs {
   NormShape shape;
   NormCut sums;   // width c, or 1 and a unit per sample and channel
   bool training;  // false: mean and rstd are constants
-  const void *dy, *x, *weight;
+  bool relu;      // dy counts where y > 0
+  const void *dy, *x, *weight, *bias;
   const double *mean, *rstd;
   void *dx, *dweight, *dbias;
   double* partials;

@@ -4,26 +4,28 @@
 //   dx = rstd * (g - mean(g) - xhat * mean(g * xhat)),   g = dy * weight, xhat = (x - mean) * rstd
 //   dweight = sum of dy * xhat,   dbias = sum of dy
 //
+// With ReLU y is max(y, 0), and dy counts where y > 0: y is computed anew from x, so that nothing
+// of the forward pass but x has to be kept.
+//
 // Forward   moments of short stretches of x, merged in float64 in a fixed order; per channel (and
 //           sample) the three numbers hi, scale, shift; then y = (x - hi) * scale + shift.
 // Backward  sums of dy and dy * (x - hi) likewise; then dx = k1 * dy + k2 * (x - hi) + k0.
 // hi is the mean rounded to x's dtype. What it lacks goes into shift (k0), so that nothing is lost
 // where the mean is far larger than the spread.
 // Memory    x read twice (the stretches' second reading hits the cache), y written once; in
-// backward
-//           x and dy read twice, dx written once.
+//           backward x and dy read twice, dx written once. The second pass goes from the end to the
+//           beginning, since the end is what the caches still hold.
 #include "kernels/norm/norm.h"
 
 #include "core/parallel.h"
+#include "kernels/loops.simd.h"
 #include "kernels/norm/moments.h"
 
 namespace medkern::MK_ISA {
 namespace {
 
-// Elements a task should have at least, where single items are smaller.
-constexpr int64_t kTaskElements = 8192;
 // Elements of a row that a task of the last pass takes.
-constexpr int64_t kApplyChunk = 16384;
+constexpr int64_t kApplyChunk = 65536;
 // Columns whose partial results one task merges.
 constexpr int64_t kMergeColumns = 64;
 
@@ -33,7 +35,7 @@ MK_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <class Body>
 MK_INLINE void for_items(int64_t items, int64_t elements_each, Body body) {
   const int64_t each = elements_each > 0 ? elements_each : 1;
-  const int64_t per_task = each < kTaskElements ? ceil_div(kTaskElements, each) : 1;
+  const int64_t per_task = ceil_div(task_elements(items * each), each);
   parallel_for(ceil_div(items, per_task), items * each, [&](int64_t task, int) {
     const int64_t end = smaller((task + 1) * per_task, items);
     for (int64_t item = task * per_task; item < end; ++item) body(item);
@@ -88,23 +90,46 @@ MK_INLINE T* coefficient(double* coefficients, const NormShape& s, int which, in
 }
 
 // Calls columns(offset, pixels, coefficient row) or run(offset, length, coefficient row, channel)
-// over all of x, in parallel.
+// over all of x, in parallel, the last first.
 template <class Columns, class Run>
 MK_INLINE void for_stretches(const NormShape& s, Columns columns, Run run) {
   if (s.channels_last) {
     const int64_t units = coefficient_rows(s), pixels = s.n * s.s / units;
-    const int64_t chunk = ceil_div(kTaskElements, s.c), chunks = ceil_div(pixels, chunk);
-    parallel_for(units * chunks, s.n * s.c * s.s, [&](int64_t task, int) {
+    const int64_t chunk = ceil_div(task_elements(s.n * s.c * s.s), s.c);
+    const int64_t chunks = ceil_div(pixels, chunk);
+    parallel_for(units * chunks, s.n * s.c * s.s, [&](int64_t index, int) {
+      const int64_t task = units * chunks - 1 - index;
       const int64_t unit = task / chunks, first = task % chunks * chunk;
       columns((unit * pixels + first) * s.c, smaller(chunk, pixels - first), unit);
     });
   } else {
     const int64_t chunks = ceil_div(s.s, kApplyChunk);
-    for_items(s.n * s.c * chunks, smaller(s.s, kApplyChunk), [&](int64_t item) {
+    for_items(s.n * s.c * chunks, smaller(s.s, kApplyChunk), [&](int64_t index) {
+      const int64_t item = s.n * s.c * chunks - 1 - index;
       const int64_t plane = item / chunks, first = item % chunks * kApplyChunk;
       run(plane * s.s + first, smaller(kApplyChunk, s.s - first), s.over_batch ? 0 : plane / s.c,
           plane % s.c);
     });
+  }
+}
+
+// The coefficients of y = (x - hi) * scale + shift, for every sample (or batch) and channel.
+template <class T, class Args>
+void forward_coefficients(const Args& a) {
+  const NormShape& s = a.shape;
+  for (int64_t n = 0; n < coefficient_rows(s); ++n) {
+    T* hi = coefficient<T>(a.coefficients, s, 0, n);
+    T* scale = coefficient<T>(a.coefficients, s, 1, n);
+    T* shift = coefficient<T>(a.coefficients, s, 2, n);
+    for (int64_t c = 0; c < s.c; ++c) {
+      const int64_t i = statistic_of(s, n, c);
+      const double weight = a.weight != nullptr ? static_cast<const T*>(a.weight)[c] : T(1);
+      const double bias = a.bias != nullptr ? static_cast<const T*>(a.bias)[c] : T(0);
+      hi[c] = static_cast<T>(a.mean[i]);
+      const double factor = a.rstd[i] * weight, rest = a.mean[i] - hi[c];
+      scale[c] = static_cast<T>(factor);
+      shift[c] = static_cast<T>(bias - rest * factor);
+    }
   }
 }
 
@@ -196,24 +221,11 @@ template <class T>
 void forward_of(const NormForwardArgs& a) {
   using V = Vec<T>;
   const NormShape& s = a.shape;
+  const V least(a.relu ? T(0) : T(-__builtin_inf()));
   statistics<T>(a);
   if (s.n * s.c * s.s == 0) return;
 
-  for (int64_t n = 0; n < coefficient_rows(s); ++n) {
-    T* hi = coefficient<T>(a.coefficients, s, 0, n);
-    T* scale = coefficient<T>(a.coefficients, s, 1, n);
-    T* shift = coefficient<T>(a.coefficients, s, 2, n);
-    for (int64_t c = 0; c < s.c; ++c) {
-      const int64_t i = statistic_of(s, n, c);
-      const double weight = a.weight != nullptr ? static_cast<const T*>(a.weight)[c] : T(1);
-      const double bias = a.bias != nullptr ? static_cast<const T*>(a.bias)[c] : T(0);
-      hi[c] = static_cast<T>(a.mean[i]);
-      const double factor = a.rstd[i] * weight, rest = a.mean[i] - hi[c];
-      scale[c] = static_cast<T>(factor);
-      shift[c] = static_cast<T>(bias - rest * factor);
-    }
-  }
-
+  forward_coefficients<T>(a);
   const T* x = static_cast<const T*>(a.x);
   T* y = static_cast<T*>(a.y);
   for_stretches(
@@ -225,8 +237,8 @@ void forward_of(const NormForwardArgs& a) {
         for (int64_t p = 0; p < pixels; ++p, at += s.c) {
           for_each_vector<T>(s.c, [&](int64_t c, int64_t lanes) {
             const V d = load_lanes(x + at + c, lanes) - load_lanes(hi + c, lanes);
-            store_lanes(fma(d, load_lanes(scale + c, lanes), load_lanes(shift + c, lanes)),
-                        y + at + c, lanes);
+            const V value = fma(d, load_lanes(scale + c, lanes), load_lanes(shift + c, lanes));
+            store_lanes(max(value, least), y + at + c, lanes);
           });
         }
       },
@@ -235,15 +247,22 @@ void forward_of(const NormForwardArgs& a) {
         const V scale(coefficient<T>(a.coefficients, s, 1, row)[channel]);
         const V shift(coefficient<T>(a.coefficients, s, 2, row)[channel]);
         for_each_vector<T>(length, [&](int64_t i, int64_t lanes) {
-          store_lanes(fma(load_lanes(x + at + i, lanes) - hi, scale, shift), y + at + i, lanes);
+          const V value = fma(load_lanes(x + at + i, lanes) - hi, scale, shift);
+          store_lanes(max(value, least), y + at + i, lanes);
         });
       });
 }
 
 // ---- backward ----
 
+// dy where y > 0, for d = x - hi; all of it without ReLU.
+template <bool kRelu, class T>
+MK_INLINE Vec<T> passed(Vec<T> dy, Vec<T> d, Vec<T> scale, Vec<T> shift) {
+  return kRelu ? select<T>(fma(d, scale, shift) > Vec<T>::zero(), dy, Vec<T>::zero()) : dy;
+}
+
 // Per unit and column: sums of dy and of dy * (x - hi).
-template <class T>
+template <bool kRelu, class T>
 void sums_of_chunks(const NormBackwardArgs& a) {
   using V = Vec<T>;
   const NormShape& s = a.shape;
@@ -252,29 +271,35 @@ void sums_of_chunks(const NormBackwardArgs& a) {
   const T* dy = static_cast<const T*>(a.dy);
   for_chunks(cut, [&](int64_t unit, int64_t chunk, int64_t first, int64_t items) {
     double* out = partial(a.partials, cut, unit, chunk);
+    const int64_t row = s.channels_last ? unit : s.over_batch ? 0 : unit / s.c;
+    const T* hi = coefficient<T>(a.coefficients, s, 0, row);
+    const T* scale = coefficient<T>(a.coefficients, s, 1, row);
+    const T* shift = coefficient<T>(a.coefficients, s, 2, row);
     if (!s.channels_last) {
-      const V hi(coefficient<T>(a.coefficients, s, 0, s.over_batch ? 0 : unit / s.c)[unit % s.c]);
+      const V center(hi[unit % s.c]), factor(scale[unit % s.c]), offset(shift[unit % s.c]);
       Sum4<T> g, gx;
       const int64_t vectors = items / V::kLanes, rest = vectors * V::kLanes;
       const auto add = [&](int64_t i, int64_t lanes, int k) {
-        const V d = load_lanes(dy + first + i, lanes);
-        g.part[k] += d;
-        gx.part[k] = fma(d, load_lanes(x + first + i, lanes) - hi, gx.part[k]);
+        const V d = load_lanes(x + first + i, lanes) - center;
+        const V gradient = passed<kRelu>(load_lanes(dy + first + i, lanes), d, factor, offset);
+        g.part[k] += gradient;
+        gx.part[k] = fma(gradient, d, gx.part[k]);
       };
       for_each_row4(vectors, [&](int64_t v, int k) { add(v * V::kLanes, V::kLanes, k); });
       if (rest < items) add(rest, items - rest, 0);
       out[0] = sum(g.total());
       out[1] = sum(gx.total());
     } else {
-      const T* hi = coefficient<T>(a.coefficients, s, 0, unit);
       for_each_vector<T>(s.c, [&](int64_t c, int64_t lanes) {
         const V center = load_lanes(hi + c, lanes);
+        const V factor = load_lanes(scale + c, lanes), offset = load_lanes(shift + c, lanes);
         const T *x_at = x + first * s.c + c, *dy_at = dy + first * s.c + c;
         Sum4<T> g, gx;
         for_each_row4(items, [&](int64_t r, int k) {
-          const V d = load_lanes(dy_at + r * s.c, lanes);
-          g.part[k] += d;
-          gx.part[k] = fma(d, load_lanes(x_at + r * s.c, lanes) - center, gx.part[k]);
+          const V d = load_lanes(x_at + r * s.c, lanes) - center;
+          const V gradient = passed<kRelu>(load_lanes(dy_at + r * s.c, lanes), d, factor, offset);
+          g.part[k] += gradient;
+          gx.part[k] = fma(gradient, d, gx.part[k]);
         });
         const V g_total = g.total(), gx_total = gx.total();
         for (int64_t i = 0; i < lanes; ++i) {
@@ -300,9 +325,50 @@ void sums_of_chunks(const NormBackwardArgs& a) {
   }
 }
 
+// dx = k1 * dy + k2 * (x - hi) + k0, with dy where y > 0 only if there is ReLU. Of constant
+// statistics x has no part in dx, not even where it is NaN.
+template <bool kRelu, bool kConstant, class T>
+void input_gradient(const NormBackwardArgs& a) {
+  using V = Vec<T>;
+  const NormShape& s = a.shape;
+  const T* x = static_cast<const T*>(a.x);
+  const T* dy = static_cast<const T*>(a.dy);
+  T* dx = static_cast<T*>(a.dx);
+  for_stretches(
+      s,
+      [&](int64_t at, int64_t pixels, int64_t row) {
+        const T* of[6];
+        for (int i = 0; i < 6; ++i) of[i] = coefficient<T>(a.coefficients, s, i, row);
+        for (int64_t p = 0; p < pixels; ++p, at += s.c) {
+          for_each_vector<T>(s.c, [&](int64_t c, int64_t lanes) {
+            const V d = kRelu || !kConstant
+                            ? load_lanes(x + at + c, lanes) - load_lanes(of[0] + c, lanes)
+                            : V::zero();
+            const V gradient =
+                passed<kRelu>(load_lanes(dy + at + c, lanes), d, load_lanes(of[1] + c, lanes),
+                              load_lanes(of[2] + c, lanes));
+            V result = load_lanes(of[3] + c, lanes) * gradient;
+            if (!kConstant) {
+              result += fma(load_lanes(of[4] + c, lanes), d, load_lanes(of[5] + c, lanes));
+            }
+            store_lanes(result, dx + at + c, lanes);
+          });
+        }
+      },
+      [&](int64_t at, int64_t length, int64_t row, int64_t channel) {
+        V of[6];
+        for (int i = 0; i < 6; ++i) of[i] = V(coefficient<T>(a.coefficients, s, i, row)[channel]);
+        for_each_vector<T>(length, [&](int64_t i, int64_t lanes) {
+          const V d = kRelu || !kConstant ? load_lanes(x + at + i, lanes) - of[0] : V::zero();
+          V result = of[3] * passed<kRelu>(load_lanes(dy + at + i, lanes), d, of[1], of[2]);
+          if (!kConstant) result += fma(of[4], d, of[5]);
+          store_lanes(result, dx + at + i, lanes);
+        });
+      });
+}
+
 template <class T>
 void backward_of(const NormBackwardArgs& a) {
-  using V = Vec<T>;
   const NormShape& s = a.shape;
   const int64_t rows = coefficient_rows(s), per_group = s.groups > 0 ? s.c / s.groups : 0;
   T* dweight = static_cast<T*>(a.dweight);
@@ -316,10 +382,8 @@ void backward_of(const NormBackwardArgs& a) {
   if (s.n * s.c * s.s == 0) return;
 
   const auto mean_rest = [&](int64_t i) { return a.mean[i] - static_cast<T>(a.mean[i]); };
-  for (int64_t n = 0; n < rows; ++n)
-    for (int64_t c = 0; c < s.c; ++c)
-      coefficient<T>(a.coefficients, s, 0, n)[c] = static_cast<T>(a.mean[statistic_of(s, n, c)]);
-  sums_of_chunks<T>(a);
+  forward_coefficients<T>(a);
+  a.relu ? sums_of_chunks<true, T>(a) : sums_of_chunks<false, T>(a);
 
   // The sums of dy and of dy * (x - mean), for sample (or batch) n and channel c.
   const auto sum_dy = [&](int64_t n, int64_t c) -> double* {
@@ -343,12 +407,11 @@ void backward_of(const NormBackwardArgs& a) {
   }
   if (a.dx == nullptr) return;
 
-  // dx = k1 * dy + k2 * (x - hi) + k0
   const double values = double(s.n * s.c * s.s) / double(rows * s.groups);
   for (int64_t n = 0; n < rows; ++n) {
-    T* k1 = coefficient<T>(a.coefficients, s, 1, n);
-    T* k2 = coefficient<T>(a.coefficients, s, 2, n);
-    T* k0 = coefficient<T>(a.coefficients, s, 3, n);
+    T* k1 = coefficient<T>(a.coefficients, s, 3, n);
+    T* k2 = coefficient<T>(a.coefficients, s, 4, n);
+    T* k0 = coefficient<T>(a.coefficients, s, 5, n);
     for (int64_t group = 0; group < s.groups; ++group) {
       const int64_t i = n * s.groups + group;
       const double rstd = a.rstd[i];
@@ -370,40 +433,10 @@ void backward_of(const NormBackwardArgs& a) {
     }
   }
 
-  const T* x = static_cast<const T*>(a.x);
-  const T* dy = static_cast<const T*>(a.dy);
-  T* dx = static_cast<T*>(a.dx);
-  // Constant statistics: x has no part in dx, not even where it is NaN.
-  const bool training = a.training;
-  for_stretches(
-      s,
-      [&](int64_t at, int64_t pixels, int64_t row) {
-        const T* hi = coefficient<T>(a.coefficients, s, 0, row);
-        const T* k1 = coefficient<T>(a.coefficients, s, 1, row);
-        const T* k2 = coefficient<T>(a.coefficients, s, 2, row);
-        const T* k0 = coefficient<T>(a.coefficients, s, 3, row);
-        for (int64_t p = 0; p < pixels; ++p, at += s.c) {
-          for_each_vector<T>(s.c, [&](int64_t c, int64_t lanes) {
-            V result = load_lanes(k1 + c, lanes) * load_lanes(dy + at + c, lanes);
-            if (training) {
-              const V d = load_lanes(x + at + c, lanes) - load_lanes(hi + c, lanes);
-              result += fma(load_lanes(k2 + c, lanes), d, load_lanes(k0 + c, lanes));
-            }
-            store_lanes(result, dx + at + c, lanes);
-          });
-        }
-      },
-      [&](int64_t at, int64_t length, int64_t row, int64_t channel) {
-        const V hi(coefficient<T>(a.coefficients, s, 0, row)[channel]);
-        const V k1(coefficient<T>(a.coefficients, s, 1, row)[channel]);
-        const V k2(coefficient<T>(a.coefficients, s, 2, row)[channel]);
-        const V k0(coefficient<T>(a.coefficients, s, 3, row)[channel]);
-        for_each_vector<T>(length, [&](int64_t i, int64_t lanes) {
-          V result = k1 * load_lanes(dy + at + i, lanes);
-          if (training) result += fma(k2, load_lanes(x + at + i, lanes) - hi, k0);
-          store_lanes(result, dx + at + i, lanes);
-        });
-      });
+  const auto gradient =
+      a.relu ? (a.training ? input_gradient<true, false, T> : input_gradient<true, true, T>)
+             : (a.training ? input_gradient<false, false, T> : input_gradient<false, true, T>);
+  gradient(a);
 }
 
 void forward(const NormForwardArgs& a) {

@@ -6,11 +6,16 @@
 // divisor: the number of positions of the window inside x, or inside x and its padding.
 //
 // Channels-last  one task per row (and, where rows are few, per block of channels), pixel by pixel,
-//                a vector of channels over the window; backward by rows of dx, gathering.
-// Contiguous     one task per (n, c) plane; long runs of a window are summed in vectors.
+//                vectors of channels over a list of the window's positions; backward by rows of
+//                windows that are tiles, else by rows of dx, to which all windows over it are
+//                added.
+// Contiguous     rows of y, vectors of outputs; large windows one by one, their long runs in
+//                vectors. Backward pairs of elements side by side, other windows plane by plane.
 // Work    one addition per window position. Memory  x read and y written once.
 // Numerics  sums of more than kDirectTaps terms are merged in float64 every kDirectTaps terms.
 //           Gradients of overlapping windows are added in row-major order of the windows.
+#include "core/parallel.h"
+#include "cpu/shuffle.h"
 #include "kernels/pool/windows.h"
 
 namespace medkern::MK_ISA {
@@ -84,19 +89,128 @@ Vec<T> average_channels(const Image& image, const T* x, const Side box[3], int64
   return __builtin_convertvector(total / static_cast<double>(divisor_of(box)), typename V::Native);
 }
 
+// Offsets of the positions of a box, at most kDirectTaps.
+struct OffsetList {
+  int count;
+  int64_t offset[kDirectTaps];
+};
+
+MK_INLINE void list_offsets(const Image& x, const Side box[3], OffsetList& list) {
+  list.count = 0;
+  for (int64_t d = box[0].begin; d < box[0].end; ++d)
+    for (int64_t h = box[1].begin; h < box[1].end; ++h)
+      for (int64_t w = box[2].begin; w < box[2].end; ++w)
+        list.offset[list.count++] = spatial_offset(x, d, h, w);
+}
+
+// The averages of kVectors vectors of channels, the last of `lanes` lanes.
+template <int kVectors, class T>
+MK_INLINE void average_of_list(const OffsetList& list, Vec<T> divisor, const T* x, int64_t lanes,
+                               T* y) {
+  using V = Vec<T>;
+  V sum[kVectors];
+#pragma GCC unroll 4
+  for (int k = 0; k < kVectors; ++k) sum[k] = V::zero();
+  for (int i = 0; i < list.count; ++i) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kVectors; ++k) {
+      sum[k] += load_lanes(x + list.offset[i] + k * V::kLanes, lanes);
+    }
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < kVectors; ++k) store_lanes(sum[k] / divisor, y + k * V::kLanes, lanes);
+}
+
 // Channels [first, last) of a row of y.
 template <class T>
 void average_row(const AveragePoolArgs& a, int64_t n, int64_t od, int64_t oh, int64_t first,
                  int64_t last) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
   const T* x = plane_of<const T>(a.x, n, 0);
-  T* y = plane_of<T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
+  T* y_row = plane_of<T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
+  const Interior inside = interior_of(a.windows, 2, a.x.size[2], a.y.size[2]);
   Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), {}};
+  OffsetList list;
+  bool list_is_inner = false;
   for (int64_t ow = 0; ow < a.y.size[2]; ++ow) {
     box[2] = side_of(a, 2, ow);
-    for (int64_t c = first; c < last; c += Vec<T>::kLanes) {
-      const int64_t lanes = least(last - c, Vec<T>::kLanes);
-      average_channels<T>(a.x, x + c, box, lanes).store(y + ow * a.y.stride[2] + c, lanes);
+    T* y = y_row + ow * a.y.stride[2];
+    if (taps_in(box) > kDirectTaps) {
+      for (int64_t c = first; c < last; c += kLanes) {
+        const int64_t lanes = least(last - c, kLanes);
+        store_lanes(average_channels<T>(a.x, x + c, box, lanes), y + c, lanes);
+      }
+      continue;
     }
+    // Windows inside x share their list, counted from the window's first element.
+    int64_t start = 0;
+    if (ow >= inside.begin && ow < inside.end) {
+      start = box[2].begin;
+      const Side from_zero[3] = {box[0], box[1], {0, box[2].end - start, 0}};
+      if (!list_is_inner) list_offsets(a.x, from_zero, list);
+      list_is_inner = true;
+    } else {
+      list_offsets(a.x, box, list);
+      list_is_inner = false;
+    }
+    const T* from = x + start * a.x.stride[2];
+    const Vec<T> divisor(static_cast<T>(divisor_of(box)));
+    int64_t c = first;
+    for (; c + 4 * kLanes <= last; c += 4 * kLanes) {
+      average_of_list<4, T>(list, divisor, from + c, kLanes, y + c);
+    }
+    for (; c < last; c += kLanes) {
+      average_of_list<1, T>(list, divisor, from + c, least(last - c, kLanes), y + c);
+    }
+  }
+}
+
+// A row of y of one channel, vectors of outputs; windows have at most kDirectTaps positions. kStep
+// is the stride along W, or 0 for any; kPairs: windows are 2 wide, 2 apart.
+template <int kStep, bool kPairs, class T>
+void average_line(const AveragePoolArgs& a, Interior inside, int64_t n, int64_t c, int64_t od,
+                  int64_t oh) {
+  using V = Vec<T>;
+  const Window& window = a.windows.window;
+  const int64_t step = kStep != 0 ? kStep : window.stride[2], taps = window.kernel[2];
+  const int64_t width = a.x.size[2], count = a.y.size[2];
+  const Side sd = side_of(a, 0, od), sh = side_of(a, 1, oh);
+  const T* x = plane_of<const T>(a.x, n, c) + spatial_offset(a.x, sd.begin, sh.begin, 0);
+  T* y = plane_of<T>(a.y, n, c) + spatial_offset(a.y, od, oh, 0);
+  const int64_t ahead = 2 * window.stride[1] * a.x.stride[1];  // as in max_lines.simd.h
+  for (int64_t ow = 0; ow < count; ow += V::kLanes) {
+    const int64_t lanes = least(V::kLanes, count - ow), start = ow * step - window.pad_before[2];
+    const bool whole = ow >= inside.begin && ow + V::kLanes <= inside.end;
+    V sum = V::zero(), divisor;
+    for (int64_t d = 0; d < sd.end - sd.begin; ++d) {
+      for (int64_t h = 0; h < sh.end - sh.begin; ++h) {
+        const T* row = x + d * a.x.stride[0] + h * a.x.stride[1];
+        __builtin_prefetch(row + start + ahead);
+        __builtin_prefetch(row + start + ahead + V::kLanes);
+        if (whole && kPairs) {
+          const Halves<T> pair =
+              deinterleave<T>(V::load(row + start), V::load(row + start + V::kLanes));
+          sum = (sum + pair.even) + pair.odd;
+        } else if (whole) {
+          for (int64_t kw = 0; kw < taps; ++kw) sum += load_every(row + start + kw, step);
+        } else {
+          for (int64_t kw = 0; kw < taps; ++kw) {
+            const int64_t first = start + kw;
+            sum += load_every_inside(row, first, step, width, every_inside<T>(first, width), T(0));
+          }
+        }
+      }
+    }
+    if (whole) {
+      const Side box[3] = {sd, sh, {0, 0, taps}};
+      divisor = V(static_cast<T>(divisor_of(box)));
+    } else {
+      for (int64_t i = 0; i < V::kLanes; ++i) {
+        const Side box[3] = {sd, sh, side_of(a, 2, ow + least(i, lanes - 1))};
+        divisor.v[i] = static_cast<T>(divisor_of(box));
+      }
+    }
+    store_lanes(sum / divisor, y + ow, lanes);
   }
 }
 
@@ -116,41 +230,36 @@ double sum_of_run(const T* x, int64_t count) {
   return total;
 }
 
+// A row of y of one channel, window by window.
 template <class T>
-void average_plane(const AveragePoolArgs& a, int64_t n, int64_t c) {
+void average_elements(const AveragePoolArgs& a, int64_t n, int64_t c, int64_t od, int64_t oh) {
   const T* x = plane_of<const T>(a.x, n, c);
-  T* y = plane_of<T>(a.y, n, c);
-  Side box[3];
-  for (int64_t od = 0; od < a.y.size[0]; ++od) {
-    box[0] = side_of(a, 0, od);
-    for (int64_t oh = 0; oh < a.y.size[1]; ++oh) {
-      box[1] = side_of(a, 1, oh);
-      for (int64_t ow = 0; ow < a.y.size[2]; ++ow) {
-        box[2] = side_of(a, 2, ow);
-        double total = 0;
-        for (int64_t d = box[0].begin; d < box[0].end; ++d) {
-          for (int64_t h = box[1].begin; h < box[1].end; ++h) {
-            const T* run = x + spatial_offset(a.x, d, h, box[2].begin);
-            const int64_t length = box[2].end - box[2].begin, step = a.x.stride[2];
-            if (step == 1 && length >= Vec<T>::kLanes) {
-              total += sum_of_run(run, length);
-            } else {
-              for (int64_t i = 0; i < length; ++i) total += run[i * step];
-            }
-          }
+  T* y = plane_of<T>(a.y, n, c) + spatial_offset(a.y, od, oh, 0);
+  Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), {}};
+  for (int64_t ow = 0; ow < a.y.size[2]; ++ow) {
+    box[2] = side_of(a, 2, ow);
+    double total = 0;
+    for (int64_t d = box[0].begin; d < box[0].end; ++d) {
+      for (int64_t h = box[1].begin; h < box[1].end; ++h) {
+        const T* run = x + spatial_offset(a.x, d, h, box[2].begin);
+        const int64_t length = box[2].end - box[2].begin, step = a.x.stride[2];
+        if (step == 1 && length >= Vec<T>::kLanes) {
+          total += sum_of_run(run, length);
+        } else {
+          for (int64_t i = 0; i < length; ++i) total += run[i * step];
         }
-        y[spatial_offset(a.y, od, oh, ow)] =
-            static_cast<T>(total / static_cast<double>(divisor_of(box)));
       }
     }
+    y[ow * a.y.stride[2]] = static_cast<T>(total / static_cast<double>(divisor_of(box)));
   }
 }
 
 template <class T>
 void average_forward_of(const AveragePoolArgs& a) {
   const int64_t* size = a.y.size;
-  const int64_t* kernel = a.windows.window.kernel;
-  const int64_t work = a.y.n * a.y.c * spatial_count(a.y) * kernel[0] * kernel[1] * kernel[2];
+  const Window& window = a.windows.window;
+  const int64_t taps = window.kernel[0] * window.kernel[1] * window.kernel[2];
+  const int64_t work = a.y.n * a.y.c * spatial_count(a.y) * taps;
   if (has_channel_vectors(a.x) && has_channel_vectors(a.y)) {
     constexpr int64_t kFewRows = 16;
     const int64_t rows = a.y.n * size[0] * size[1];
@@ -161,40 +270,127 @@ void average_forward_of(const AveragePoolArgs& a) {
       average_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1], first,
                      least(first + block, a.y.c));
     });
-  } else {
-    parallel_for(a.y.n * a.y.c, work,
-                 [&](int64_t plane, int) { average_plane<T>(a, plane / a.y.c, plane % a.y.c); });
+    return;
+  }
+  const auto for_lines = [&](auto line) { for_each_line(a.y, size[2] * taps, work, line); };
+  if (!has_lines(a.x) || !has_lines(a.y) || a.windows.adaptive || taps > kDirectTaps) {
+    for_lines([&](int64_t n, int64_t c, int64_t od, int64_t oh) {
+      average_elements<T>(a, n, c, od, oh);
+    });
+    return;
+  }
+  const Interior inside = interior_of(a.windows, 2, a.x.size[2], size[2]);
+  const bool pairs = window.stride[2] == 2 && window.kernel[2] == 2;
+  const auto line = pairs                   ? average_line<2, true, T>
+                    : window.stride[2] == 1 ? average_line<1, false, T>
+                    : window.stride[2] == 2 ? average_line<2, false, T>
+                                            : average_line<0, false, T>;
+  for_lines([&](int64_t n, int64_t c, int64_t od, int64_t oh) { line(a, inside, n, c, od, oh); });
+}
+
+// ---- backward ----
+
+template <class T>
+MK_INLINE T share_of(const Side box[3]) {
+  return static_cast<T>(1.0 / static_cast<double>(divisor_of(box)));
+}
+
+// The rows of dx under one row of windows that are tiles, all channels; the last task of an axis
+// also takes what no window covers.
+template <class T>
+void average_backward_tiles(const AveragePoolArgs& a, int64_t n, int64_t od, int64_t oh) {
+  const int64_t* kernel = a.windows.window.kernel;
+  const int64_t *size = a.x.size, *count = a.y.size;
+  const T* dy = plane_of<const T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
+  T* dx = plane_of<T>(a.x, n, 0);
+  Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), {}};
+  for (int64_t ow = 0; ow < count[2]; ++ow) {
+    box[2] = side_of(a, 2, ow);
+    const Vec<T> share(share_of<T>(box));
+    for_each_vector<T>(a.x.c, [&](int64_t c, int64_t lanes) {
+      const Vec<T> part = load_lanes(dy + ow * a.y.stride[2] + c, lanes) * share;
+      for (int64_t d = box[0].begin; d < box[0].end; ++d)
+        for (int64_t h = box[1].begin; h < box[1].end; ++h)
+          for (int64_t w = box[2].begin; w < box[2].end; ++w)
+            store_lanes(part, dx + spatial_offset(a.x, d, h, w) + c, lanes);
+    });
+  }
+  const int64_t d_end = od + 1 == count[0] ? size[0] : box[0].end;
+  const int64_t h_end = oh + 1 == count[1] ? size[1] : box[1].end;
+  for (int64_t d = od * kernel[0]; d < d_end; ++d) {
+    for (int64_t h = oh * kernel[1]; h < h_end; ++h) {
+      for (int64_t w = d < box[0].end && h < box[1].end ? box[2].end : 0; w < size[2]; ++w) {
+        fill_zero(dx + spatial_offset(a.x, d, h, w), a.x.c);
+      }
+    }
   }
 }
 
-// A row of dx, all channels.
+// A row of dx, all channels: row of windows by row of windows, which are added to it.
 template <class T>
 void average_backward_row(const AveragePoolArgs& a, int64_t n, int64_t d, int64_t h) {
-  using V = Vec<T>;
+  const int64_t *size = a.x.size, *count = a.y.size;
   const T* dy = plane_of<const T>(a.y, n, 0);
   T* row = plane_of<T>(a.x, n, 0) + spatial_offset(a.x, d, h, 0);
-  const Cover ds = outputs_over(a.windows, 0, d, a.x.size[0], a.y.size[0]);
-  const Cover hs = outputs_over(a.windows, 1, h, a.x.size[1], a.y.size[1]);
-  for (int64_t w = 0; w < a.x.size[2]; ++w) {
-    const Cover ws = outputs_over(a.windows, 2, w, a.x.size[2], a.y.size[2]);
-    T* dx = row + w * a.x.stride[2];
-    bool first = true;
-    for (int64_t od = ds.begin; od < ds.end; ++od) {
-      for (int64_t oh = hs.begin; oh < hs.end; ++oh) {
-        for (int64_t ow = ws.begin; ow < ws.end; ++ow) {
-          const Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), side_of(a, 2, ow)};
-          const V share = V(static_cast<T>(1.0 / static_cast<double>(divisor_of(box))));
-          const T* from = dy + spatial_offset(a.y, od, oh, ow);
-          for (int64_t c = 0; c < a.x.c; c += V::kLanes) {
-            const int64_t lanes = least(a.x.c - c, V::kLanes);
-            const V part = V::load(from + c, lanes) * share;
-            (first ? part : V::load(dx + c, lanes) + part).store(dx + c, lanes);
+  for (int64_t w = 0; w < size[2]; ++w) fill_zero(row + w * a.x.stride[2], a.x.c);
+  const Cover ds = outputs_over(a.windows, 0, d, size[0], count[0]);
+  const Cover hs = outputs_over(a.windows, 1, h, size[1], count[1]);
+  for (int64_t od = ds.begin; od < ds.end; ++od) {
+    for (int64_t oh = hs.begin; oh < hs.end; ++oh) {
+      Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), {}};
+      for (int64_t ow = 0; ow < count[2]; ++ow) {
+        box[2] = side_of(a, 2, ow);
+        const Vec<T> share(share_of<T>(box));
+        const T* from = dy + spatial_offset(a.y, od, oh, ow);
+        for_each_vector<T>(a.x.c, [&](int64_t c, int64_t lanes) {
+          const Vec<T> part = load_lanes(from + c, lanes) * share;
+          for (int64_t w = box[2].begin; w < box[2].end; ++w) {
+            T* dx = row + w * a.x.stride[2] + c;
+            store_lanes(load_lanes(dx, lanes) + part, dx, lanes);
           }
-          first = false;
-        }
+        });
       }
     }
-    for (int64_t c = 0; first && c < a.x.c; ++c) dx[c] = 0;
+  }
+}
+
+// The rows of dx, of one channel, under a row of windows that are tiles, two elements wide; the
+// last row of windows of an axis also takes what no window covers.
+template <class T>
+void average_backward_pairs(const AveragePoolArgs& a, int64_t n, int64_t c, int64_t od,
+                            int64_t oh) {
+  using V = Vec<T>;
+  const int64_t* kernel = a.windows.window.kernel;
+  const int64_t *size = a.x.size, *count = a.y.size;
+  const T* dy = plane_of<const T>(a.y, n, c) + spatial_offset(a.y, od, oh, 0);
+  T* dx = plane_of<T>(a.x, n, c);
+  Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), side_of(a, 2, 0)};
+  const V share(share_of<T>(box));
+  const int64_t whole = least(count[2], size[2] / 2);
+  for (int64_t ow = 0; ow < whole; ow += V::kLanes) {
+    const int64_t lanes = least(V::kLanes, whole - ow);
+    const V part = load_lanes(dy + ow, lanes) * share;
+    const Interleaved<T> pairs = interleave<T>(part, part);
+    for (int64_t d = box[0].begin; d < box[0].end; ++d) {
+      for (int64_t h = box[1].begin; h < box[1].end; ++h) {
+        T* to = dx + spatial_offset(a.x, d, h, 2 * ow);
+        store_lanes(pairs.low, to, least(2 * lanes, V::kLanes));
+        if (2 * lanes > V::kLanes) store_lanes(pairs.high, to + V::kLanes, 2 * lanes - V::kLanes);
+      }
+    }
+  }
+  const int64_t d_end = od + 1 == count[0] ? size[0] : box[0].end;
+  const int64_t h_end = oh + 1 == count[1] ? size[1] : box[1].end;
+  for (int64_t d = od * kernel[0]; d < d_end; ++d) {
+    for (int64_t h = oh * kernel[1]; h < h_end; ++h) {
+      const bool covered = d < box[0].end && h < box[1].end;
+      int64_t w = covered ? 2 * whole : 0;
+      if (covered && whole < count[2]) {  // the last window reaches over the edge
+        box[2] = side_of(a, 2, whole);
+        dx[spatial_offset(a.x, d, h, w++)] = dy[whole] * share_of<T>(box);
+      }
+      fill_zero(dx + spatial_offset(a.x, d, h, w), size[2] - w);
+    }
   }
 }
 
@@ -227,12 +423,20 @@ void average_backward_plane(const AveragePoolArgs& a, int64_t n, int64_t c) {
 
 template <class T>
 void average_backward_of(const AveragePoolArgs& a) {
-  const int64_t* size = a.x.size;
+  const Window& window = a.windows.window;
   const int64_t work = a.x.n * a.x.c * spatial_count(a.x);
+  const bool tiles = !a.windows.adaptive && windows_are_tiles(window) && spatial_count(a.y) > 0;
+  const int64_t* rows = tiles ? a.y.size : a.x.size;
   if (has_channel_vectors(a.x) && has_channel_vectors(a.y)) {
-    parallel_for(a.x.n * size[0] * size[1], work, [&](int64_t row, int) {
-      average_backward_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1]);
+    const auto body = tiles ? average_backward_tiles<T> : average_backward_row<T>;
+    parallel_for(a.x.n * rows[0] * rows[1], work, [&](int64_t row, int) {
+      body(a, row / (rows[0] * rows[1]), row / rows[1] % rows[0], row % rows[1]);
     });
+  } else if (tiles && window.kernel[2] == 2 && has_lines(a.x) && has_lines(a.y)) {
+    for_each_line(a.y, a.y.size[2] * window.kernel[0] * window.kernel[1] * 2, work,
+                  [&](int64_t n, int64_t c, int64_t od, int64_t oh) {
+                    average_backward_pairs<T>(a, n, c, od, oh);
+                  });
   } else {
     parallel_for(a.x.n * a.x.c, work, [&](int64_t plane, int) {
       average_backward_plane<T>(a, plane / a.x.c, plane % a.x.c);

@@ -22,36 +22,97 @@ namespace {
 
 constexpr int kBlocks = 16;
 constexpr int kWords = 4 * kBlocks;
-constexpr int64_t kGroupsPerTask = 32;
+constexpr int64_t kGroupsPerTask = 256;
 
-// The words of blocks first .. first + 15 in order.
-void random_words(uint64_t seed, uint64_t first, uint32_t words[kWords]) {
-  constexpr uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
-  constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
-  uint32_t c0[kBlocks], c1[kBlocks], c2[kBlocks], c3[kBlocks];
-  for (int i = 0; i < kBlocks; ++i) {
-    const uint64_t block = first + static_cast<uint64_t>(i);
-    c0[i] = static_cast<uint32_t>(block);
-    c1[i] = static_cast<uint32_t>(block >> 32);
-    c2[i] = c3[i] = 0;
+constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
+constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
+
+// The first words of blocks first .. first + 15, the second words, and so on.
+struct Counters {
+  uint32_t word[4][kBlocks];
+};
+
+#if defined(__AVX2__)
+
+// Lanes of 32 bits; products come from the even and the odd lanes in turn.
+using Words = Vec<float>::Mask;
+using Pairs = Vec<double>::Mask;
+struct Product {
+  Words high, low;
+};
+
+MK_INLINE Pairs multiply_even(Pairs a, uint32_t factor) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Pairs>(
+      _mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(a), _mm512_set1_epi64(factor)));
+#else
+  return reinterpret_cast<Pairs>(
+      _mm256_mul_epu32(reinterpret_cast<__m256i>(a), _mm256_set1_epi64x(factor)));
+#endif
+}
+
+MK_INLINE Product multiply(Words a, uint32_t factor) {
+  typedef uint64_t Unsigned __attribute__((vector_size(MK_VECTOR_BYTES)));
+  constexpr uint64_t kLow = 0xffffffff;
+  const auto pairs = reinterpret_cast<Unsigned>(a);
+  const auto even = reinterpret_cast<Unsigned>(multiply_even(reinterpret_cast<Pairs>(a), factor));
+  const auto odd =
+      reinterpret_cast<Unsigned>(multiply_even(reinterpret_cast<Pairs>(pairs >> 32), factor));
+  return {reinterpret_cast<Words>((even >> 32) | (odd & ~kLow)),
+          reinterpret_cast<Words>((even & kLow) | (odd << 32))};
+}
+
+MK_INLINE void run_rounds(Counters& c, uint32_t key0, uint32_t key1) {
+  constexpr int kLanes = Vec<float>::kLanes;
+  typedef Words Loose __attribute__((aligned(4), may_alias));
+  for (int first = 0; first < kBlocks; first += kLanes) {
+    Words word[4];
+    for (int k = 0; k < 4; ++k) word[k] = *reinterpret_cast<const Loose*>(c.word[k] + first);
+    uint32_t k0 = key0, k1 = key1;
+    for (int round = 0; round < 10; ++round) {
+      const Product of0 = multiply(word[0], kMultiplier0), of2 = multiply(word[2], kMultiplier1);
+      word[0] = of2.high ^ word[1] ^ static_cast<int32_t>(k0);
+      word[1] = of2.low;
+      word[2] = of0.high ^ word[3] ^ static_cast<int32_t>(k1);
+      word[3] = of0.low;
+      k0 += kWeyl0;
+      k1 += kWeyl1;
+    }
+    for (int k = 0; k < 4; ++k) *reinterpret_cast<Loose*>(c.word[k] + first) = word[k];
   }
-  auto key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
+}
+
+#else
+
+MK_INLINE void run_rounds(Counters& c, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     for (int i = 0; i < kBlocks; ++i) {
-      const uint64_t product0 = kMultiplier0 * c0[i], product1 = kMultiplier1 * c2[i];
-      c0[i] = static_cast<uint32_t>(product1 >> 32) ^ c1[i] ^ key0;
-      c1[i] = static_cast<uint32_t>(product1);
-      c2[i] = static_cast<uint32_t>(product0 >> 32) ^ c3[i] ^ key1;
-      c3[i] = static_cast<uint32_t>(product0);
+      const uint64_t product0 = uint64_t{kMultiplier0} * c.word[0][i];
+      const uint64_t product1 = uint64_t{kMultiplier1} * c.word[2][i];
+      c.word[0][i] = static_cast<uint32_t>(product1 >> 32) ^ c.word[1][i] ^ key0;
+      c.word[1][i] = static_cast<uint32_t>(product1);
+      c.word[2][i] = static_cast<uint32_t>(product0 >> 32) ^ c.word[3][i] ^ key1;
+      c.word[3][i] = static_cast<uint32_t>(product0);
     }
     key0 += kWeyl0;
     key1 += kWeyl1;
   }
+}
+
+#endif
+
+// The words of blocks first .. first + 15 in order.
+void random_words(uint64_t seed, uint64_t first, uint32_t words[kWords]) {
+  Counters c;
   for (int i = 0; i < kBlocks; ++i) {
-    words[4 * i] = c0[i];
-    words[4 * i + 1] = c1[i];
-    words[4 * i + 2] = c2[i];
-    words[4 * i + 3] = c3[i];
+    const uint64_t block = first + static_cast<uint64_t>(i);
+    c.word[0][i] = static_cast<uint32_t>(block);
+    c.word[1][i] = static_cast<uint32_t>(block >> 32);
+    c.word[2][i] = c.word[3][i] = 0;
+  }
+  run_rounds(c, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+  for (int i = 0; i < kBlocks; ++i) {
+    for (int k = 0; k < 4; ++k) words[4 * i + k] = c.word[k][i];
   }
 }
 
@@ -210,6 +271,11 @@ void dropout_of(const DropoutArgs& a) {
     for (int i = 0; i < kWords; ++i) keep[i] = static_cast<uint8_t>(words[i]);
     const T* x = static_cast<const T*>(a.x) + at;
     T* y = static_cast<T*>(a.y) + at;
+    if (count == kWords) {  // a number the compiler knows
+      for (int i = 0; i < kWords; ++i) y[i] = x[i] * factor[i];
+      for (int i = 0; i < kWords; ++i) a.mask[at + i] = keep[i];
+      return;
+    }
     for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor[i];
     copy_numbers(keep, a.mask + at, count);
   });

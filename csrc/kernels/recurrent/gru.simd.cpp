@@ -16,7 +16,10 @@ struct Gru {
   using Scalar = T;
   static constexpr int64_t kGates = 3;
   static constexpr int64_t kSaved = 4;
-  static constexpr bool kOwnHiddenBias = true;
+  // a_n, a_r + b_r, a_z + b_z, b_n
+  static constexpr int64_t kInputs = 3, kSlots = 4;
+  static constexpr int64_t kInputGate[kInputs] = {2, 0, 1};
+  static constexpr bool own_hidden_bias(int64_t gate) { return gate == 2; }
   static constexpr bool kTwoGradients = true;
 
   MK_INLINE static const T* previous_cells(const RecurrentArgs&, int64_t, int64_t, int64_t) {
@@ -24,16 +27,14 @@ struct Gru {
   }
 
   template <class Access>
-  MK_INLINE static void forward(const ForwardRows<T>& rows, int64_t j, Access access) {
+  MK_INLINE static void forward(const ForwardRow<T>& rows, int64_t j, Access access) {
+    constexpr int64_t kLanes = Vec<T>::kLanes;
     const int64_t hidden = rows.hidden;
-    const auto gate = [&](int64_t k) {
-      return access.load(rows.pre + k * hidden + j) + access.load(rows.recurrent + k * hidden + j);
-    };
-    const Vec<T> r = sigmoid(gate(0)), z = sigmoid(gate(1));
-    Vec<T> b_n = access.load(rows.recurrent + 2 * hidden + j);
-    if (rows.bias_hn != nullptr) b_n += access.load(rows.bias_hn + j);
-    const Vec<T> n = tanh(fma(r, b_n, access.load(rows.pre + 2 * hidden + j)));
-    const Vec<T> h = fma(z, access.load(rows.h + j) - n, n);
+    const Vec<T> r = sigmoid(Vec<T>::load(rows.slots + kLanes));
+    const Vec<T> z = sigmoid(Vec<T>::load(rows.slots + 2 * kLanes));
+    const Vec<T> b_n = Vec<T>::load(rows.slots + 3 * kLanes);
+    const Vec<T> n = tanh(fma(r, b_n, Vec<T>::load(rows.slots)));
+    const Vec<T> h = fma(z, access.load(rows.h_prev + j) - n, n);
     access.store(h, rows.h + j);
     if (rows.y != nullptr) access.store(h, rows.y + j);
     if (rows.saved == nullptr) return;

@@ -16,7 +16,9 @@ struct Lstm {
   using Scalar = T;
   static constexpr int64_t kGates = 4;
   static constexpr int64_t kSaved = 5;
-  static constexpr bool kOwnHiddenBias = false;
+  static constexpr int64_t kInputs = 4, kSlots = 4;
+  static constexpr int64_t kInputGate[kInputs] = {0, 1, 2, 3};
+  static constexpr bool own_hidden_bias(int64_t) { return false; }
   static constexpr bool kTwoGradients = false;
 
   // The row of c that step s began with; nullptr for zeros.
@@ -30,14 +32,14 @@ struct Lstm {
   }
 
   template <class Access>
-  MK_INLINE static void forward(const ForwardRows<T>& r, int64_t j, Access access) {
+  MK_INLINE static void forward(const ForwardRow<T>& r, int64_t j, Access access) {
+    constexpr int64_t kLanes = Vec<T>::kLanes;
     const int64_t hidden = r.hidden;
-    const auto gate = [&](int64_t k) {
-      return access.load(r.pre + k * hidden + j) + access.load(r.recurrent + k * hidden + j);
-    };
-    const Vec<T> i = sigmoid(gate(0)), f = sigmoid(gate(1)), g = tanh(gate(2)),
-                 o = sigmoid(gate(3));
-    const Vec<T> c = fma(f, access.load(r.c + j), i * g);
+    const Vec<T> i = sigmoid(Vec<T>::load(r.slots)), f = sigmoid(Vec<T>::load(r.slots + kLanes));
+    const Vec<T> g = tanh(Vec<T>::load(r.slots + 2 * kLanes));
+    const Vec<T> o = sigmoid(Vec<T>::load(r.slots + 3 * kLanes));
+    const Vec<T> c_prev = r.c_prev != nullptr ? access.load(r.c_prev + j) : Vec<T>::zero();
+    const Vec<T> c = fma(f, c_prev, i * g);
     const Vec<T> h = o * tanh(c);
     access.store(c, r.c + j);
     access.store(h, r.h + j);

@@ -35,6 +35,20 @@ const RecurrentKernels& kernels_of(int32_t cell, DLDevice device) {
   }
 }
 
+// What stands before packed weights: how they came to be.
+struct PackedHeader {
+  uint64_t mark;  // the bytes are a PackedHeader
+  size_t bytes;   // with the weights
+  const RecurrentKernels* kernels;
+  int32_t cell, directions;
+  Dtype dtype;
+  DLDevice device;
+  int64_t input, hidden;
+  size_t bytes_each;  // of a direction
+};
+constexpr uint64_t kPackedMark = 0x6d6b5f7265637572;  // "mk_recur"
+constexpr size_t kHeaderBytes = (sizeof(PackedHeader) + 63) / 64 * 64;
+
 struct Shape {
   int rank;
   int64_t size[4];
@@ -49,6 +63,7 @@ struct Layer {
   int64_t row_n, row_t;                 // as in RecurrentArgs
   TensorView x, lengths, h0, c0;
   TensorView weight_ih[2], weight_hh[2], bias_ih[2], bias_hh[2];
+  const PackedHeader* packed;  // nullptr if there are weights
   Shape y, state, saved;
 
   int64_t gates() const { return kCells[cell].gates; }
@@ -147,7 +162,29 @@ void check_sizes(const Layer& l) {
   expect_gemm_sizes(l.op, rows, gates, l.hidden);
 }
 
-Layer check_layer(const mk_recurrent_layer* layer, bool backward) {
+// What the packed weights of this layer say of them.
+void check_packed(Layer& l, const mk_recurrent_layer& layer) {
+  const auto& header = *static_cast<const PackedHeader*>(layer.packed);
+  require(layer.packed_bytes >= kHeaderBytes &&
+              reinterpret_cast<uintptr_t>(layer.packed) % 64 == 0 && header.mark == kPackedMark &&
+              header.bytes == layer.packed_bytes,
+          l.op, ": packed must be what mk_recurrent_pack wrote");
+  require(header.kernels == &kernels_of(header.cell, header.device), l.op,
+          ": the weights were packed for another instruction set");
+  require(header.cell == l.cell && header.directions == l.directions, l.op,
+          ": the weights were packed for another cell, or another number of directions");
+  if (header.dtype != l.x.dtype) {
+    fail(MK_INVALID_TYPE, l.op, ": x must be ", name_of(header.dtype), " as the weights are, got ",
+         name_of(l.x.dtype));
+  }
+  require(header.input == l.input, l.op, ": the weights expect x with ", header.input,
+          " features, got ", l.input, ": ", shape_text(l.x));
+  l.hidden = header.hidden;
+  l.packed = &header;
+}
+
+// Cell, directions and name of the operation.
+Layer begin_layer(const mk_recurrent_layer* layer, bool backward) {
   expect_descriptor("recurrent", layer, layer != nullptr ? layer->struct_size : 0,
                     sizeof(mk_recurrent_layer));
   expect_range("recurrent", "cell", layer->cell, MK_LSTM, MK_RNN_RELU);
@@ -159,7 +196,25 @@ Layer check_layer(const mk_recurrent_layer* layer, bool backward) {
   l.cell = layer->cell;
   l.directions = layer->directions;
   expect_range(l.op, "directions", l.directions, 1, l.single ? 1 : 2);
+  return l;
+}
 
+// A layer of which there are only the weights yet, to be packed.
+Layer check_weights_alone(const mk_recurrent_layer* layer) {
+  Layer l = begin_layer(layer, false);
+  // Stands in for x, whose features, dtype and device are the weights'.
+  l.x = view(l.op, "weight_ih", layer->weight_ih[0]);
+  expect_float(l.op, l.x);
+  expect_rank(l.op, l.x, 2);
+  l.input = l.x.shape[1];
+  l.batch = l.steps = 1;
+  for (int d = 0; d < l.directions; ++d) check_weights(l, *layer, d);
+  check_sizes(l);
+  return l;
+}
+
+Layer check_layer(const mk_recurrent_layer* layer, bool backward) {
+  Layer l = begin_layer(layer, backward);
   l.x = view(l.op, "x", layer->x);
   expect_float(l.op, l.x);
   expect_rank(l.op, l.x, l.single ? 2 : 3);
@@ -167,10 +222,15 @@ Layer check_layer(const mk_recurrent_layer* layer, bool backward) {
   l.steps = l.single ? 1 : l.x.shape[1];
   l.input = l.x.shape[l.x.rank - 1];
   find_row_order(l);
-  for (int d = 0; d < l.directions; ++d) check_weights(l, *layer, d);
+  require(layer->packed == nullptr || !backward, l.op, ": packed is for the forward pass only");
+  if (layer->packed != nullptr) {
+    check_packed(l, *layer);
+  } else {
+    for (int d = 0; d < l.directions; ++d) check_weights(l, *layer, d);
+  }
   check_sizes(l);
 
-  const int64_t saved = traits.saved * l.hidden;
+  const int64_t saved = kCells[l.cell].saved * l.hidden;
   if (l.single) {
     l.y = l.state = {2, {l.batch, l.hidden}};
     l.saved = {2, {l.batch, saved}};
@@ -290,7 +350,7 @@ struct ViewList {
 
 void add_inputs(const Layer& l, ViewList& list) {
   for (const TensorView* x : {&l.x, &l.lengths, &l.h0, &l.c0}) list.add(*x);
-  for (int d = 0; d < l.directions; ++d) {
+  for (int d = 0; d < l.directions && l.packed == nullptr; ++d) {
     for (const auto* pair : {l.weight_ih, l.weight_hh, l.bias_ih, l.bias_hh}) list.add(pair[d]);
   }
 }
@@ -335,6 +395,9 @@ RecurrentArgs args_of(const Layer& l, int d) {
   a.weight_hh = l.weight_hh[d].data;
   a.bias_ih = l.bias_ih[d].data;
   a.bias_hh = l.bias_hh[d].data;
+  if (l.packed != nullptr) {
+    a.packed = reinterpret_cast<const char*>(l.packed) + kHeaderBytes + d * l.packed->bytes_each;
+  }
   return a;
 }
 
@@ -361,15 +424,19 @@ void add_gradients(const Layer& l, const Gradients& g, int d, RecurrentArgs& a) 
   a.dbias_hh = g.dbias_hh[d].data;
 }
 
-// Of any direction: they are alike. Whether anything is saved is read from `saved`.
-size_t forward_workspace(const Layer& l, const TensorView& saved) {
-  RecurrentArgs a = args_of(l, 0);
-  a.saved = saved.data;
-  return kernels_of(l.cell, l.x.device).forward_workspace(a);
+size_t forward_workspace(const Layer& l) {
+  const RecurrentArgs a[2] = {args_of(l, 0), args_of(l, 1)};
+  return kernels_of(l.cell, l.x.device).forward_workspace(a, l.directions);
 }
 
 size_t backward_workspace(const Layer& l) {
-  return kernels_of(l.cell, l.x.device).backward_workspace(args_of(l, 0));
+  const RecurrentArgs a[2] = {args_of(l, 0), args_of(l, 1)};
+  return kernels_of(l.cell, l.x.device).backward_workspace(a, l.directions);
+}
+
+// Bytes of a direction's packed weights.
+size_t packed_bytes_each(const Layer& l) {
+  return (kernels_of(l.cell, l.x.device).packed_bytes(args_of(l, 0)) + 63) / 64 * 64;
 }
 
 void give_bytes(const char* op, size_t* bytes, size_t value) {
@@ -396,13 +463,39 @@ extern "C" mk_status mk_recurrent_output_shapes(const mk_recurrent_layer* layer,
   });
 }
 
+extern "C" mk_status mk_recurrent_packed_bytes(const mk_recurrent_layer* layer, size_t* bytes) {
+  return guarded([&] {
+    const Layer l = check_weights_alone(layer);
+    give_bytes(l.op, bytes, kHeaderBytes + l.directions * packed_bytes_each(l));
+  });
+}
+
+extern "C" mk_status mk_recurrent_pack(const mk_recurrent_layer* layer, void* packed,
+                                       size_t packed_bytes) {
+  return guarded([&] {
+    const Layer l = check_weights_alone(layer);
+    const size_t each = packed_bytes_each(l), needed = kHeaderBytes + l.directions * each;
+    require(packed != nullptr && packed_bytes == needed &&
+                reinterpret_cast<uintptr_t>(packed) % 64 == 0,
+            l.op, ": packed must have ", needed, " bytes aligned to 64, got ",
+            packed != nullptr ? packed_bytes : 0);
+    const RecurrentKernels& kernels = kernels_of(l.cell, l.x.device);
+    *static_cast<PackedHeader*>(packed) = {kPackedMark,  needed,    &kernels,   l.cell,
+                                           l.directions, l.x.dtype, l.x.device, l.input,
+                                           l.hidden,     each};
+    for (int d = 0; d < l.directions; ++d) {
+      kernels.pack(args_of(l, d), static_cast<char*>(packed) + kHeaderBytes + d * each);
+    }
+  });
+}
+
 extern "C" mk_status mk_recurrent_forward_workspace(const mk_recurrent_layer* layer,
                                                     const mk_recurrent_results* results,
                                                     size_t* bytes) {
   return guarded([&] {
     const Layer l = check_layer(layer, false);
-    const Results r = check_results(l, results, false);
-    give_bytes(l.op, bytes, forward_workspace(l, r.saved));
+    check_results(l, results, false);
+    give_bytes(l.op, bytes, forward_workspace(l));
   });
 }
 
@@ -416,14 +509,15 @@ extern "C" mk_status mk_recurrent_forward(const mk_recurrent_layer* layer,
     add_inputs(l, inputs);
     for (const TensorView* x : {&r.y, &r.h_n, &r.c_n, &r.saved}) outputs.add(*x);
     expect_disjoint(l.op, outputs, inputs);
-    expect_workspace(l.op, workspace, workspace_bytes, forward_workspace(l, r.saved));
+    expect_workspace(l.op, workspace, workspace_bytes, forward_workspace(l));
     if (l.batch == 0) return;
+    RecurrentArgs a[2] = {};
     for (int d = 0; d < l.directions; ++d) {
-      RecurrentArgs a = args_of(l, d);
-      add_results(l, r, d, a);
-      a.workspace = workspace;
-      kernels_of(l.cell, l.x.device).forward(a);
+      a[d] = args_of(l, d);
+      add_results(l, r, d, a[d]);
+      a[d].workspace = workspace;
     }
+    kernels_of(l.cell, l.x.device).forward(a, l.directions);
   });
 }
 
@@ -454,12 +548,13 @@ extern "C" mk_status mk_recurrent_backward(const mk_recurrent_layer* layer,
     }
     expect_disjoint(l.op, outputs, inputs);
     expect_workspace(l.op, workspace, workspace_bytes, backward_workspace(l));
+    RecurrentArgs a[2] = {};
     for (int d = 0; d < l.directions; ++d) {
-      RecurrentArgs a = args_of(l, d);
-      add_results(l, r, d, a);
-      add_gradients(l, g, d, a);
-      a.workspace = workspace;
-      kernels_of(l.cell, l.x.device).backward(a);
+      a[d] = args_of(l, d);
+      add_results(l, r, d, a[d]);
+      add_gradients(l, g, d, a[d]);
+      a[d].workspace = workspace;
     }
+    kernels_of(l.cell, l.x.device).backward(a, l.directions);
   });
 }

@@ -1,5 +1,5 @@
 // Recurrent layers: what the kernels are given once every argument has been checked. A kernel
-// computes one direction of one layer.
+// computes all directions of one layer, each with its own RecurrentArgs.
 #pragma once
 
 #include <cstddef>
@@ -32,6 +32,7 @@ struct RecurrentArgs {
   const void* weight_hh;  // [G H, H]
   const void* bias_ih;    // [G H], nullptr for zeros; bias_hh likewise
   const void* bias_hh;    //
+  const void* packed;     // what `pack` made of the weights and biases, or nullptr
   StepRows y;             // [N, T, H]; data is nullptr if there is none
   void* h_n;              // [N, H]
   void* c_n;              // [N, H], LSTM only
@@ -47,15 +48,18 @@ struct RecurrentArgs {
   void* dc0;  // LSTM only
   void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
 
-  void* workspace;
+  void* workspace;  // of the first direction: for all of them
 };
 
-// Workspace sizes depend on dtype, sizes and whether `lengths` and `saved` are nullptr.
+// Workspace sizes depend on dtype, sizes and whether `lengths` and `packed` are nullptr.
 struct RecurrentKernels {
-  size_t (*forward_workspace)(const RecurrentArgs&);
-  void (*forward)(const RecurrentArgs&);
-  size_t (*backward_workspace)(const RecurrentArgs&);
-  void (*backward)(const RecurrentArgs&);
+  // The weights of one direction, prepared for many calls of `forward`.
+  size_t (*packed_bytes)(const RecurrentArgs&);
+  void (*pack)(const RecurrentArgs&, void* packed);
+  size_t (*forward_workspace)(const RecurrentArgs*, int directions);
+  void (*forward)(const RecurrentArgs*, int directions);
+  size_t (*backward_workspace)(const RecurrentArgs*, int directions);
+  void (*backward)(const RecurrentArgs*, int directions);
 };
 
 }  // namespace medkern

@@ -15,7 +15,9 @@ struct Rnn {
   using Scalar = T;
   static constexpr int64_t kGates = 1;
   static constexpr int64_t kSaved = 1;
-  static constexpr bool kOwnHiddenBias = false;
+  static constexpr int64_t kInputs = 1, kSlots = 1;
+  static constexpr int64_t kInputGate[kInputs] = {0};
+  static constexpr bool own_hidden_bias(int64_t) { return false; }
   static constexpr bool kTwoGradients = false;
 
   MK_INLINE static const T* previous_cells(const RecurrentArgs&, int64_t, int64_t, int64_t) {
@@ -23,8 +25,8 @@ struct Rnn {
   }
 
   template <class Access>
-  MK_INLINE static void forward(const ForwardRows<T>& r, int64_t j, Access access) {
-    const Vec<T> v = access.load(r.pre + j) + access.load(r.recurrent + j);
+  MK_INLINE static void forward(const ForwardRow<T>& r, int64_t j, Access access) {
+    const Vec<T> v = Vec<T>::load(r.slots);
     const Vec<T> h = kRelu ? max(v, Vec<T>::zero()) : tanh(v);
     access.store(h, r.h + j);
     if (r.y != nullptr) access.store(h, r.y + j);

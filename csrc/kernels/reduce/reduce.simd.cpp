@@ -24,7 +24,8 @@ using Wide = Vec<double>;
 using Places = Vec<double>::Mask;  // int64 lanes
 constexpr int kLanes = Wide::kLanes;
 constexpr int kUnroll = 4;
-constexpr int64_t kGroupWork = 8192;  // elements of a task
+constexpr int kAcross = 32;           // vectors of results side by side that are summed at once
+constexpr int64_t kTaskWork = 32768;  // elements of a task
 
 // kLanes elements as float64.
 MK_INLINE Wide load_wide(const double* p) { return Wide::load(p); }
@@ -66,6 +67,9 @@ struct SumLanes {
   }
   MK_INLINE Partial lane(int i) const { return {total.v[i], 0}; }
   MK_INLINE static Partial merge(Partial a, Partial b) { return {a.value + b.value, 0}; }
+  MK_INLINE static Partial merge_all(const SumLanes (&lanes)[kUnroll]) {
+    return {sum((lanes[0].total + lanes[1].total) + (lanes[2].total + lanes[3].total)), 0};
+  }
 };
 
 // Sum of (v - center)^2.
@@ -86,6 +90,9 @@ struct SpreadLanes {
   }
   MK_INLINE Partial lane(int i) const { return {total.v[i], 0}; }
   MK_INLINE static Partial merge(Partial a, Partial b) { return {a.value + b.value, 0}; }
+  MK_INLINE static Partial merge_all(const SpreadLanes (&lanes)[kUnroll]) {
+    return {sum((lanes[0].total + lanes[1].total) + (lanes[2].total + lanes[3].total)), 0};
+  }
 };
 
 // The largest value (the smallest, by its sign), NaN above all, and the first place it was met.
@@ -116,6 +123,13 @@ struct ExtremeLanes {
       return (sign > 0 ? a.value > b.value : a.value < b.value) ? a : b;
     }
     return a.place < b.place ? a : b;
+  }
+  MK_INLINE static Partial merge_all(const ExtremeLanes (&lanes)[kUnroll]) {
+    Partial result = lanes[0].lane(0);
+    for (int i = 1; i < kUnroll * kLanes; ++i) {
+      result = merge(result, lanes[i / kLanes].lane(i % kLanes));
+    }
+    return result;
   }
 };
 
@@ -189,20 +203,18 @@ MK_INLINE void along(const ReduceArgs& a, int64_t chunk, int64_t output) {
                          ramp(step, n - i) + (index + i * step), n - i);
     }
   });
-  Partial result = lanes[0].lane(0);
-  for (int i = 0; i < kUnroll * kLanes; ++i) {
-    if (i > 0) result = Lanes::merge(result, lanes[i / kLanes].lane(i % kLanes));
-  }
-  keep<Lanes>(a, chunk, output, result);
+  keep<Lanes>(a, chunk, output, Lanes::merge_all(lanes));
 }
 
-// `count` results side by side over one chunk, a lane each; count <= kUnroll * kLanes.
+// `count` results side by side over one chunk, a lane each; count <= kAcross * kLanes.
 template <class Lanes, class T>
 MK_INLINE void across(const ReduceArgs& a, int64_t chunk, int64_t output, int64_t count) {
   const int inner = a.reduced.rank - 1;
   const int64_t stride = a.reduced.stride[0][inner], step = a.reduced.stride[1][inner];
   const int vectors = static_cast<int>((count + kLanes - 1) / kLanes);
-  Lanes lanes[kUnroll];
+  const int whole = static_cast<int>(count / kLanes);
+  const int64_t rest = count - whole * kLanes;
+  Lanes lanes[kAcross];
   for (int u = 0; u < vectors; ++u) {
     const int64_t here = count - u * kLanes < kLanes ? count - u * kLanes : kLanes;
     lanes[u].start(a.op == MK_VAR ? load_wide(a.centers + output + u * kLanes, 1, here)
@@ -211,21 +223,11 @@ MK_INLINE void across(const ReduceArgs& a, int64_t chunk, int64_t output, int64_
   const T* x = static_cast<const T*>(a.x) + kept_offset(a.kept, 0, output);
   for_each_row(a, chunk, [&](int64_t offset, int64_t index, int64_t n) {
     const T* row = x + offset;
-    if (count == kUnroll * kLanes) {
-      for (int64_t i = 0; i < n; ++i) {
-        const Places place = Places{} + (index + i * step);
-        for (int u = 0; u < kUnroll; ++u) {
-          lanes[u].add(load_wide(row + i * stride + u * kLanes), place);
-        }
-      }
-    } else {
-      for (int64_t i = 0; i < n; ++i) {
-        const Places place = Places{} + (index + i * step);
-        for (int u = 0; u < vectors; ++u) {
-          const int64_t here = count - u * kLanes < kLanes ? count - u * kLanes : kLanes;
-          lanes[u].add(load_wide(row + i * stride + u * kLanes, 1, here), place);
-        }
-      }
+    for (int64_t i = 0; i < n; ++i) {
+      const Places place = Places{} + (index + i * step);
+      const T* from = row + i * stride;
+      for (int u = 0; u < whole; ++u) lanes[u].add(load_wide(from + u * kLanes), place);
+      if (rest > 0) lanes[whole].add(load_wide(from + whole * kLanes, 1, rest), place);
     }
   });
   for (int64_t i = 0; i < count; ++i) {
@@ -239,7 +241,7 @@ void partials_of(const ReduceArgs& a) {
   const int64_t width = a.kept.size[a.kept.rank - 1];
   const int64_t work = a.outputs * a.elements;
   if (a.kept.stride[0][a.kept.rank - 1] == 1 && width > 1) {
-    const int64_t block = kUnroll * kLanes, blocks = (width + block - 1) / block;
+    const int64_t block = kAcross * kLanes, blocks = (width + block - 1) / block;
     const int64_t rows = a.outputs / width;
     parallel_for(a.chunks.count * rows * blocks, work, [&](int64_t task, int) {
       const int64_t first = task % blocks * block;
@@ -248,14 +250,14 @@ void partials_of(const ReduceArgs& a) {
     });
     return;
   }
-  const int64_t chunk_elements = a.elements / a.chunks.count + 1;
-  const int64_t group = chunk_elements < kGroupWork ? kGroupWork / chunk_elements : 1;
-  const int64_t groups = (a.outputs + group - 1) / group;
-  parallel_for(a.chunks.count * groups, work, [&](int64_t task, int) {
-    const int64_t first = task % groups * group;
-    const int64_t last = first + group < a.outputs ? first + group : a.outputs;
-    for (int64_t output = first; output < last; ++output) {
-      along<Lanes, T>(a, task / groups, output);
+  // The chunks of a result follow each other, so that tasks run along memory.
+  const int64_t chunk_elements = a.elements / a.chunks.count + 1,
+                items = a.outputs * a.chunks.count;
+  const int64_t group = chunk_elements < kTaskWork ? kTaskWork / chunk_elements : 1;
+  parallel_for((items + group - 1) / group, work, [&](int64_t task, int) {
+    const int64_t end = (task + 1) * group < items ? (task + 1) * group : items;
+    for (int64_t item = task * group; item < end; ++item) {
+      along<Lanes, T>(a, item % a.chunks.count, item / a.chunks.count);
     }
   });
 }
@@ -347,7 +349,7 @@ template <class T>
 void put_of(const PickArgs& a) {
   const int inner = a.reduced.rank - 1;
   const int64_t length = a.reduced.size[inner], stride = a.reduced.stride[0][inner];
-  const int64_t group = a.elements < kGroupWork ? kGroupWork / a.elements : 1;
+  const int64_t group = a.elements < kTaskWork ? kTaskWork / a.elements : 1;
   parallel_for((a.outputs + group - 1) / group, a.outputs * a.elements, [&](int64_t task, int) {
     const int64_t first = task * group;
     const int64_t last = first + group < a.outputs ? first + group : a.outputs;

@@ -4,147 +4,69 @@
 //   linear    y[n, c, o] = sum over the 2 neighbors along each axis of weight * x[n, c, neighbor]
 //   backward  dx[n, c, i] = sum of weight * dy[n, c, o] over the outputs o that read i
 //
-// Channels-last  one task per row of y: pixel by pixel, a vector of channels over the 1 to 8
-//                neighbors. Backward one task per row of dx, gathering.
-// Contiguous     one task per (n, c) plane; along W in blocks whose neighbors and weights are
-//                computed once for all rows. Backward scatters within the plane.
+// Channels-last  tasks of rows of y: pixel by pixel, vectors of channels over the 1 to 8 neighbors.
+//                Backward rows of dx, gathering.
+// Contiguous     tasks of rows of a plane, vectors of elements along W (lines.simd.h): rows of x
+// are
+//                blended, then their columns picked by shuffles; backward the rows of dy are added
+//                up, then each column of dx gathers. Mixed formats and steps of more than 64
+//                outputs per element by a plane, scalar.
+// What is computed of an axis is computed once for the rows of a task.
 // Work    2 flops per neighbor. Memory  x read once (while a few rows fit the cache), y written
 //         once.
 // Numerics  coordinates in float64, but for nearest, where they are float32 as everywhere in the
 //           field: rounding there decides which element is taken. Neighbors of weight 0 are not
 //           read, so their NaN or infinity does not spread. Sums run in row-major order of y.
-#include "kernels/resize/resize.h"
-
-#include "core/parallel.h"
-#include "cpu/vec.h"
+#include "kernels/resize/lines.simd.h"
 
 namespace medkern::MK_ISA {
 namespace {
 
-// One axis of x and y.
-struct Axis {
-  int64_t size, count;  // of x and of y
-  double ratio;
-  bool linear, align_corners;
-};
+constexpr int64_t kBlock = 64;  // columns whose sources are computed once for many rows
 
-// What an output reads: x[first] and, if weight > 0, x[first + 1] with that weight.
-struct Source {
-  int64_t first;
-  double weight;
-};
-
-MK_INLINE Axis axis_of(const ResizeArgs& a, int axis) {
-  return {a.x.size[axis], a.y.size[axis], a.ratio[axis], a.linear, a.align_corners};
-}
-
-MK_INLINE Source source_of(const Axis& axis, int64_t o) {
-  const int64_t last = axis.size - 1;
-  if (!axis.linear) {
-    const float at = static_cast<float>(o) * static_cast<float>(axis.ratio);
-    const int64_t first = static_cast<int64_t>(at);
-    return {first < last ? first : last, 0};
-  }
-  const auto position = static_cast<double>(o);
-  double at = axis.align_corners ? position * axis.ratio : (position + 0.5) * axis.ratio - 0.5;
-  if (at < 0) at = 0;
-  const int64_t first = static_cast<int64_t>(at);
-  if (first >= last) return {last, 0};
-  return {first, at - static_cast<double>(first)};
-}
-
-// The first output that reads no element before `i` as its first: outputs are ordered.
-int64_t first_output(const Axis& axis, int64_t i) {
-  int64_t low = 0, high = axis.count;
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (source_of(axis, middle).first >= i) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return low;
-}
-
-// Outputs [begin, end) that may read element i.
-struct Readers {
-  int64_t begin, end;
-};
-
-MK_INLINE Readers readers_of(const Axis& axis, int64_t i) {
-  return {first_output(axis, axis.linear ? i - 1 : i), first_output(axis, i + 1)};
-}
-
-// The weight output `o` gives to element i, one of the two it may read.
-MK_INLINE double weight_on(const Axis& axis, int64_t o, int64_t i) {
-  const Source source = source_of(axis, o);
-  return source.first == i ? 1 - source.weight : source.weight;
-}
-
-MK_INLINE int64_t offset_of(const Image& x, int64_t d, int64_t h, int64_t w) {
-  return d * x.stride[0] + h * x.stride[1] + w * x.stride[2];
-}
-
+// Rows [first, last) of an image of y, all channels.
 template <class T>
-MK_INLINE T* plane_of(const Image& x, int64_t n, int64_t c) {
-  return static_cast<T*>(x.data) + n * x.stride_n + c * x.stride_c;
-}
-
-// Element offsets and weights of what an output reads.
-struct Neighbors {
-  int count;
-  int64_t offset[8];
-  double weight[8];
-};
-
-MK_INLINE void add_axis(Neighbors& list, const Source& source, int64_t stride) {
-  const int count = list.count;
-  for (int i = 0; i < count; ++i) {
-    list.offset[i] += source.first * stride;
-    if (source.weight == 0) continue;
-    list.offset[list.count] = list.offset[i] + stride;
-    list.weight[list.count++] = list.weight[i] * source.weight;
-    list.weight[i] *= 1 - source.weight;
-  }
-}
-
-template <class T>
-void forward_row(const ResizeArgs& a, int64_t n, int64_t od, int64_t oh) {
+void forward_rows(const ResizeArgs& a, int64_t n, int64_t first, int64_t last) {
   using V = Vec<T>;
   const T* x = plane_of<const T>(a.x, n, 0);
-  T* y = plane_of<T>(a.y, n, 0) + offset_of(a.y, od, oh, 0);
-  Neighbors rows{1, {0}, {1}};
-  add_axis(rows, source_of(axis_of(a, 0), od), a.x.stride[0]);
-  add_axis(rows, source_of(axis_of(a, 1), oh), a.x.stride[1]);
+  T* y = plane_of<T>(a.y, n, 0);
   const Axis axis = axis_of(a, 2);
-  for (int64_t ow = 0; ow < axis.count; ++ow) {
-    Neighbors near = rows;
-    add_axis(near, source_of(axis, ow), a.x.stride[2]);
-    T* to = y + ow * a.y.stride[2];
-    int64_t c = 0;
-    for (; c + V::kLanes <= a.x.c; c += V::kLanes) {
-      V total = V::load(x + near.offset[0] + c) * V(static_cast<T>(near.weight[0]));
-      for (int i = 1; i < near.count; ++i) {
-        total = fma(V::load(x + near.offset[i] + c), V(static_cast<T>(near.weight[i])), total);
-      }
-      total.store(to + c);
+  const int64_t next = a.x.stride[2];
+  int64_t offset[kBlock];
+  T weight[kBlock];
+  for (int64_t begin = 0; begin < axis.count; begin += kBlock) {
+    const int64_t count = smaller(kBlock, axis.count - begin);
+    for (int64_t i = 0; i < count; ++i) {
+      const Source source = source_of(axis, begin + i);
+      offset[i] = source.first * next;
+      weight[i] = static_cast<T>(source.weight);
     }
-    if (c < a.x.c) {
-      const int64_t lanes = a.x.c - c;
-      V total = V::load(x + near.offset[0] + c, lanes) * V(static_cast<T>(near.weight[0]));
-      for (int i = 1; i < near.count; ++i) {
-        total =
-            fma(V::load(x + near.offset[i] + c, lanes), V(static_cast<T>(near.weight[i])), total);
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t od = row / a.y.size[1], oh = row % a.y.size[1];
+      const Neighbors rows = rows_under(a, od, oh);
+      T* to = y + offset_of(a.y, od, oh, begin);
+      for (int64_t i = 0; i < count; ++i, to += a.y.stride[2]) {
+        const T* from = x + offset[i];
+        const V right(weight[i]), left(1 - weight[i]);
+        const bool two = weight[i] > 0;
+        for_each_vector<T>(a.x.c, [&](int64_t c, int64_t lanes) {
+          V total = V::zero();
+          for (int r = 0; r < rows.count; ++r) {
+            const T* p = from + rows.offset[r] + c;
+            V value = load_lanes(p, lanes);
+            if (two) value = fma(load_lanes(p + next, lanes), right, value * left);
+            const V row_weight(static_cast<T>(rows.weight[r]));
+            total = r == 0 ? value * row_weight : fma(value, row_weight, total);
+          }
+          store_lanes(total, to + c, lanes);
+        });
       }
-      total.store(to + c, lanes);
     }
   }
 }
 
 // Sources of a block of outputs along W: element offsets of the two neighbors and the second's
 // weight.
-constexpr int64_t kBlock = 64;
 template <class T>
 struct SourceBlock {
   int64_t begin, count;
@@ -173,9 +95,7 @@ template <class T, class Visit>
 MK_INLINE void for_each_row(const ResizeArgs& a, Visit visit) {
   for (int64_t od = 0; od < a.y.size[0]; ++od) {
     for (int64_t oh = 0; oh < a.y.size[1]; ++oh) {
-      Neighbors rows{1, {0}, {1}};
-      add_axis(rows, source_of(axis_of(a, 0), od), a.x.stride[0]);
-      add_axis(rows, source_of(axis_of(a, 1), oh), a.x.stride[1]);
+      const Neighbors rows = rows_under(a, od, oh);
       for (int i = 0; i < rows.count; ++i) {
         visit(rows.offset[i], static_cast<T>(rows.weight[i]), offset_of(a.y, od, oh, 0), i == 0);
       }
@@ -203,51 +123,86 @@ void forward_plane(const ResizeArgs& a, int64_t n, int64_t c) {
   }
 }
 
+// Columns of dx and weights of their readers. A column with too many is taken in several turns.
+constexpr int64_t kMostWeights = 1024;
 template <class T>
-void forward_of(const ResizeArgs& a) {
-  const int64_t* size = a.y.size;
-  const int64_t work = a.y.n * a.y.c * size[0] * size[1] * size[2] * 4;
-  if (a.x.stride_c == 1 && a.y.stride_c == 1) {
-    parallel_for(a.y.n * size[0] * size[1], work, [&](int64_t row, int) {
-      forward_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1]);
-    });
-  } else {
-    parallel_for(a.y.n * a.y.c, work,
-                 [&](int64_t plane, int) { forward_plane<T>(a, plane / a.y.c, plane % a.y.c); });
+struct Columns {
+  int count;
+  struct {
+    int64_t column, begin, readers, at;
+    bool again;  // adds to what an earlier turn left
+  } turn[kBlock];
+  T weight[kMostWeights];
+};
+
+// Fills the list from reader `reader` of column `column` on, and moves both past it.
+template <class T>
+void fill_columns(const Axis& axis, int64_t& column, int64_t& reader, Columns<T>& list) {
+  int64_t used = 0;
+  list.count = 0;
+  while (column < axis.size && list.count < kBlock && used < kMostWeights) {
+    Readers readers = readers_of(axis, column);
+    while (readers.begin < readers.end && weight_on(axis, readers.begin, column) == 0) {
+      ++readers.begin;  // where the reader lies on the element before
+    }
+    const int64_t begin = readers.begin + reader, left = readers.end - begin;
+    const int64_t taken = smaller(left, kMostWeights - used);
+    list.turn[list.count++] = {column, begin, taken, used, reader > 0};
+    for (int64_t k = 0; k < taken; ++k) {
+      list.weight[used++] = static_cast<T>(weight_on(axis, begin + k, column));
+    }
+    reader = taken < left ? reader + taken : 0;
+    if (reader == 0) ++column;
   }
 }
 
+// Rows [first, last) of an image of dx, all channels.
 template <class T>
-void backward_row(const ResizeArgs& a, int64_t n, int64_t d, int64_t h) {
+void backward_rows(const ResizeArgs& a, int64_t n, int64_t first, int64_t last) {
   using V = Vec<T>;
+  constexpr int kMostRows = 64;
   const T* dy = plane_of<const T>(a.y, n, 0);
-  T* row = plane_of<T>(a.x, n, 0) + offset_of(a.x, d, h, 0);
-  const Axis axes[3] = {axis_of(a, 0), axis_of(a, 1), axis_of(a, 2)};
-  const Readers ds = readers_of(axes[0], d), hs = readers_of(axes[1], h);
-  for (int64_t w = 0; w < a.x.size[2]; ++w) {
-    const Readers ws = readers_of(axes[2], w);
-    T* dx = row + w * a.x.stride[2];
-    bool first = true;
-    for (int64_t od = ds.begin; od < ds.end; ++od) {
-      const double weight_d = weight_on(axes[0], od, d);
-      for (int64_t oh = hs.begin; oh < hs.end; ++oh) {
-        const double weight_dh = weight_d * weight_on(axes[1], oh, h);
-        for (int64_t ow = ws.begin; ow < ws.end; ++ow) {
-          const double weight = weight_dh * weight_on(axes[2], ow, w);
-          if (weight == 0) continue;
-          const V factor = V(static_cast<T>(weight));
-          const T* from = dy + offset_of(a.y, od, oh, ow);
-          for (int64_t c = 0; c < a.x.c; c += V::kLanes) {
-            const int64_t lanes = a.x.c - c < V::kLanes ? a.x.c - c : V::kLanes;
-            const V value = V::load(from + c, lanes);
-            (first ? value * factor : fma(value, factor, V::load(dx + c, lanes)))
-                .store(dx + c, lanes);
-          }
-          first = false;
+  T* dx = plane_of<T>(a.x, n, 0);
+  const Axis axis = axis_of(a, 2);
+  Columns<T> list;
+  int64_t offset[kMostRows];
+  T weight[kMostRows];
+  for (int64_t column = 0, reader = 0; column < axis.size;) {
+    fill_columns(axis, column, reader, list);
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t d = row / a.x.size[1], h = row % a.x.size[1];
+      T* row_dx = dx + offset_of(a.x, d, h, 0);
+      int rows = 0;
+      bool again = false;
+      // Adds the rows listed to all columns of the list.
+      const auto add_rows = [&] {
+        for (int t = 0; t < list.count; ++t) {
+          const auto& turn = list.turn[t];
+          T* to = row_dx + turn.column * a.x.stride[2];
+          const T* from = dy + turn.begin * a.y.stride[2];
+          for_each_vector<T>(a.x.c, [&](int64_t c, int64_t lanes) {
+            V total = again || turn.again ? load_lanes(to + c, lanes) : V::zero();
+            for (int r = 0; r < rows; ++r) {
+              V part = V::zero();
+              for (int64_t k = 0; k < turn.readers; ++k) {
+                part = fma(load_lanes(from + offset[r] + k * a.y.stride[2] + c, lanes),
+                           V(list.weight[turn.at + k]), part);
+              }
+              total = fma(part, V(weight[r]), total);
+            }
+            store_lanes(total, to + c, lanes);
+          });
         }
-      }
+        again = true;
+        rows = 0;
+      };
+      for_each_reader(a, d, h, [&](int64_t row_offset, double row_weight) {
+        offset[rows] = row_offset;
+        weight[rows++] = static_cast<T>(row_weight);
+        if (rows == kMostRows) add_rows();
+      });
+      if (rows > 0 || !again) add_rows();
     }
-    for (int64_t c = 0; first && c < a.x.c; ++c) dx[c] = 0;  // no output reads this element
   }
 }
 
@@ -274,13 +229,37 @@ void backward_plane(const ResizeArgs& a, int64_t n, int64_t c) {
 }
 
 template <class T>
+void forward_of(const ResizeArgs& a) {
+  const int64_t* size = a.y.size;
+  const int64_t work = a.y.n * a.y.c * size[0] * size[1] * size[2] * 4;
+  if (a.x.stride_c == 1 && a.y.stride_c == 1) {
+    for_row_groups(
+        a.y.n, size[0] * size[1], size[2] * a.y.c, work,
+        [&](int64_t n, int64_t first, int64_t last) { forward_rows<T>(a, n, first, last); });
+  } else if (has_lines(a.x) && has_lines(a.y)) {
+    for_row_groups(a.y.n * a.y.c, size[0] * size[1], size[2], work,
+                   [&](int64_t plane, int64_t first, int64_t last) {
+                     forward_lines<T>(a, plane, first, last);
+                   });
+  } else {
+    parallel_for(a.y.n * a.y.c, work,
+                 [&](int64_t plane, int) { forward_plane<T>(a, plane / a.y.c, plane % a.y.c); });
+  }
+}
+
+template <class T>
 void backward_of(const ResizeArgs& a) {
   const int64_t* size = a.x.size;
   const int64_t work = a.y.n * a.y.c * a.y.size[0] * a.y.size[1] * a.y.size[2] * 4;
   if (a.x.stride_c == 1 && a.y.stride_c == 1) {
-    parallel_for(a.x.n * size[0] * size[1], work, [&](int64_t row, int) {
-      backward_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1]);
-    });
+    for_row_groups(
+        a.x.n, size[0] * size[1], size[2] * a.x.c, work,
+        [&](int64_t n, int64_t first, int64_t last) { backward_rows<T>(a, n, first, last); });
+  } else if (has_lines(a.x) && has_lines(a.y) && columns_fit<T>(axis_of(a, 2))) {
+    for_row_groups(a.x.n * a.x.c, size[0] * size[1], size[2], work,
+                   [&](int64_t plane, int64_t first, int64_t last) {
+                     backward_lines<T>(a, plane, first, last);
+                   });
   } else {
     parallel_for(a.x.n * a.x.c, work,
                  [&](int64_t plane, int) { backward_plane<T>(a, plane / a.x.c, plane % a.x.c); });

@@ -5,7 +5,7 @@
 //   sum of dy
 //
 // Strip by strip or row by row (strips.h), each read from memory once: its later readings hit the
-// cache. One exponential per number.
+// cache or a tile. One exponential per number.
 #include "kernels/softmax/softmax.h"
 
 #include "kernels/softmax/strips.h"
@@ -87,9 +87,23 @@ void forward_of(const SoftmaxArgs& a) {
                     s.axis, a.logarithmic);
       return;
     }
+    constexpr int64_t kLanes = Vec<T>::kLanes;
+    if (has_blocks(s)) {
+      BlockTile<T> tile;
+      for (int64_t i = begin; i < end; i += kBlockLanes<T>) {
+        const int64_t lanes = smaller(kBlockLanes<T>, end - i);
+        load_block<T>(s, a.x, i, lanes, tile);
+        for (int64_t k = 0; k < lanes; k += kLanes) {
+          forward_strip(Strip<T>{tile + k, kBlockLanes<T>, s.axis, kLanes},
+                        Target<T>{tile + k, kBlockLanes<T>, kLanes}, a.logarithmic);
+        }
+        store_block<T>(s, tile, i, lanes, a.y);
+      }
+      return;
+    }
     Tile<T> in, out;
-    for (int64_t i = begin; i < end; i += Vec<T>::kLanes) {
-      const int64_t lanes = smaller(Vec<T>::kLanes, end - i);
+    for (int64_t i = begin; i < end; i += kLanes) {
+      const int64_t lanes = smaller(kLanes, end - i);
       forward_strip(strip_at<T>(s, a.x, i, lanes, in), target_at<T>(s, a.y, i, lanes, out),
                     a.logarithmic);
       finish<T>(s, a.y, i, lanes, out);
@@ -108,9 +122,25 @@ void backward_of(const SoftmaxArgs& a) {
                      s.axis, a.logarithmic);
       return;
     }
+    constexpr int64_t kLanes = Vec<T>::kLanes;
+    if (has_blocks(s)) {
+      BlockTile<T> y, dy;
+      for (int64_t i = begin; i < end; i += kBlockLanes<T>) {
+        const int64_t lanes = smaller(kBlockLanes<T>, end - i);
+        load_block<T>(s, a.x, i, lanes, y);
+        load_block<T>(s, a.dy, i, lanes, dy);
+        for (int64_t k = 0; k < lanes; k += kLanes) {
+          backward_strip(Strip<T>{y + k, kBlockLanes<T>, s.axis, kLanes},
+                         Strip<T>{dy + k, kBlockLanes<T>, s.axis, kLanes},
+                         Target<T>{dy + k, kBlockLanes<T>, kLanes}, a.logarithmic);
+        }
+        store_block<T>(s, dy, i, lanes, a.y);
+      }
+      return;
+    }
     Tile<T> in_y, in_dy, out;
-    for (int64_t i = begin; i < end; i += Vec<T>::kLanes) {
-      const int64_t lanes = smaller(Vec<T>::kLanes, end - i);
+    for (int64_t i = begin; i < end; i += kLanes) {
+      const int64_t lanes = smaller(kLanes, end - i);
       backward_strip(strip_at<T>(s, a.x, i, lanes, in_y), strip_at<T>(s, a.dy, i, lanes, in_dy),
                      target_at<T>(s, a.y, i, lanes, out), a.logarithmic);
       finish<T>(s, a.y, i, lanes, out);

@@ -1,7 +1,10 @@
 // How softmax and cross-entropy go over [outer][axis][inner] memory: in strips, each a vector's
 // worth of elements with the whole axis. To be included by *.simd.cpp files only.
 //
-// inner > 1            a strip lies in memory as it is, its axis at stride `inner`
+// inner > 1            a strip lies in memory as it is, its axis at stride `inner`; where that is
+// read
+//                      more than once, a block of strips is copied to a tile first: lines that lie
+//                      a power of two apart would drive each other out of the caches
 // inner 1, short axis  elements are rows; a strip of them is transposed into a tile and back
 // inner 1, long axis   row by row, vectors running along the axis
 #pragma once
@@ -14,10 +17,11 @@
 namespace medkern::MK_ISA {
 
 constexpr int64_t kTileAxis = 64;     // the longest axis of a tile
+constexpr int64_t kRowAxis = 32;      // the shortest of a row
 constexpr int64_t kRowChunk = 4096;   // numbers of a row, or
 constexpr int64_t kStripChunk = 256;  // numbers of a lane, that are summed at once
 
-MK_INLINE bool has_long_rows(const SoftmaxShape& s) { return s.inner == 1 && s.axis > kTileAxis; }
+MK_INLINE bool has_long_rows(const SoftmaxShape& s) { return s.inner == 1 && s.axis >= kRowAxis; }
 
 // Runs body(task, first element, past the last element) over all elements, in parallel.
 template <class Body>
@@ -41,6 +45,20 @@ struct Strip {
 template <class T>
 using Tile = T[kTileAxis * Vec<T>::kLanes];
 
+// A vector's worth of rows of a few numbers, where the compiler knows how many, turned and back.
+template <int kAxis, class T>
+MK_INLINE void turn_rows(const T* data, T* tile) {
+  constexpr int kLanes = Vec<T>::kLanes;
+  for (int i = 0; i < kLanes; ++i)
+    for (int a = 0; a < kAxis; ++a) tile[a * kLanes + i] = data[i * kAxis + a];
+}
+template <int kAxis, class T>
+MK_INLINE void turn_back(const T* tile, T* data) {
+  constexpr int kLanes = Vec<T>::kLanes;
+  for (int i = 0; i < kLanes; ++i)
+    for (int a = 0; a < kAxis; ++a) data[i * kAxis + a] = tile[a * kLanes + i];
+}
+
 // The strip that starts at an element, transposed into `tile` if elements are rows.
 template <class T>
 MK_INLINE Strip<T> strip_at(const SoftmaxShape& s, const void* memory, int64_t element,
@@ -51,8 +69,16 @@ MK_INLINE Strip<T> strip_at(const SoftmaxShape& s, const void* memory, int64_t e
     const int64_t outer = element / s.inner;
     return {data + outer * s.axis * s.inner + element % s.inner, s.inner, s.axis, lanes};
   }
+  data += element * s.axis;
+  if (lanes == kLanes && s.axis <= 4) {
+    s.axis == 2   ? turn_rows<2>(data, tile)
+    : s.axis == 3 ? turn_rows<3>(data, tile)
+    : s.axis == 4 ? turn_rows<4>(data, tile)
+                  : turn_rows<1>(data, tile);
+    return {tile, kLanes, s.axis, kLanes};
+  }
   for (int64_t i = 0; i < lanes; ++i)
-    for (int64_t a = 0; a < s.axis; ++a) tile[a * kLanes + i] = data[(element + i) * s.axis + a];
+    for (int64_t a = 0; a < s.axis; ++a) tile[a * kLanes + i] = data[i * s.axis + a];
   for (int64_t i = lanes; i < kLanes; ++i)
     for (int64_t a = 0; a < s.axis; ++a) tile[a * kLanes + i] = 0;
   return {tile, kLanes, s.axis, kLanes};
@@ -82,10 +108,57 @@ template <class T>
 MK_INLINE void finish(const SoftmaxShape& s, void* memory, int64_t element, int64_t lanes,
                       const Tile<T>& tile) {
   if (s.inner > 1) return;
-  T* data = static_cast<T*>(memory);
+  T* data = static_cast<T*>(memory) + element * s.axis;
+  if (lanes == Vec<T>::kLanes && s.axis <= 4) {
+    s.axis == 2   ? turn_back<2>(tile, data)
+    : s.axis == 3 ? turn_back<3>(tile, data)
+    : s.axis == 4 ? turn_back<4>(tile, data)
+                  : turn_back<1>(tile, data);
+    return;
+  }
   for (int64_t i = 0; i < lanes; ++i)
-    for (int64_t a = 0; a < s.axis; ++a)
-      data[(element + i) * s.axis + a] = tile[a * Vec<T>::kLanes + i];
+    for (int64_t a = 0; a < s.axis; ++a) data[i * s.axis + a] = tile[a * Vec<T>::kLanes + i];
+}
+
+// Blocks of strips that lie in memory as they are, with a short axis: tiles of [axis][kBlockLanes].
+template <class T>
+constexpr int64_t kBlockLanes = 4 * Vec<T>::kLanes;
+template <class T>
+using BlockTile = T[kTileAxis * kBlockLanes<T>];
+
+MK_INLINE bool has_blocks(const SoftmaxShape& s) { return s.inner > 1 && s.axis <= kTileAxis; }
+
+template <class T>
+MK_INLINE int64_t offset_of(const SoftmaxShape& s, int64_t element) {
+  return element / s.inner * s.axis * s.inner + element % s.inner;
+}
+
+// Copies up to kBlockLanes elements, with 0 behind the last of them, and begins to fetch the next.
+template <class T>
+MK_INLINE void load_block(const SoftmaxShape& s, const void* memory, int64_t element, int64_t lanes,
+                          BlockTile<T>& tile) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  const T* data = static_cast<const T*>(memory) + offset_of<T>(s, element);
+  for (int64_t a = 0; a < s.axis; ++a) {
+    for (int64_t i = 0; i < lanes; i += kLanes) {
+      const T* from = data + a * s.inner + i;
+      __builtin_prefetch(from + kBlockLanes<T>);
+      load_lanes(from, smaller(lanes - i, kLanes)).store(tile + a * kBlockLanes<T> + i);
+    }
+  }
+}
+
+template <class T>
+MK_INLINE void store_block(const SoftmaxShape& s, const BlockTile<T>& tile, int64_t element,
+                           int64_t lanes, void* memory) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  T* data = static_cast<T*>(memory) + offset_of<T>(s, element);
+  for (int64_t a = 0; a < s.axis; ++a) {
+    for (int64_t i = 0; i < lanes; i += kLanes) {
+      store_lanes(Vec<T>::load(tile + a * kBlockLanes<T> + i), data + a * s.inner + i,
+                  smaller(lanes - i, kLanes));
+    }
+  }
 }
 
 template <class T>
@@ -113,9 +186,15 @@ MK_INLINE T row_max(const T* x, int64_t n) {
   Vec<T> m = Vec<T>::load(x);  // rows are longer than a vector
   for (int64_t i = kLanes; i + kLanes <= n; i += kLanes) m = max(m, Vec<T>::load(x + i));
   m = max(m, Vec<T>::load(x + n - kLanes));
-  T result = m[0];
-  for (int i = 1; i < kLanes; ++i) result = m[i] > result || m[i] != m[i] ? m[i] : result;
-  return result;
+  T lanes[kLanes];
+  m.store(lanes);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) {
+      const T other = lanes[i + half];
+      lanes[i] = other > lanes[i] || other != other ? other : lanes[i];
+    }
+  }
+  return lanes[0];
 }
 
 // The sum of value(i, lanes) over a row, in float64 from chunk to chunk.

@@ -6,6 +6,7 @@ from typing import Any
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
+from medkern.kernels._activation import activation_number
 from medkern.tensor import Tensor
 
 Gradients = tuple[Tensor, Tensor, Tensor]
@@ -35,10 +36,11 @@ class BatchNorm(Function):
         training: bool,
         momentum: float,
         eps: float,
+        activation: str | None,
     ) -> _C.Array:
-        """Keeps the statistics."""
-        ctx.save(x, weight)
-        ctx.training = training
+        """Keeps x and the statistics; with an activation backward computes y anew."""
+        ctx.save(x, weight, bias)
+        ctx.training, ctx.activation = training, activation
         y, ctx.mean, ctx.rstd = _C.batch_norm(
             x.array,
             _array(running_mean),
@@ -48,6 +50,7 @@ class BatchNorm(Function):
             training,
             momentum,
             eps,
+            activation_number("batch_norm", activation),
             None,
         )
         if training:
@@ -59,10 +62,17 @@ class BatchNorm(Function):
     @staticmethod
     def backward(ctx: Node, dy: Tensor) -> Gradients:
         """All three gradients in one call."""
-        x, weight = ctx.saved
+        x, weight, bias = ctx.saved
         return _tensors(
             kernels.batch_norm_backward(
-                dy.array, x.array, ctx.mean, ctx.rstd, _array(weight), training=ctx.training
+                dy.array,
+                x.array,
+                ctx.mean,
+                ctx.rstd,
+                _array(weight),
+                ctx.training,
+                bias=_array(bias),
+                activation=ctx.activation,
             )
         )
 
@@ -71,17 +81,37 @@ class InstanceNorm(Function):
     """Instance normalization."""
 
     @staticmethod
-    def forward(ctx: Node, x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float) -> _C.Array:
-        """Keeps the statistics."""
-        ctx.save(x, weight)
-        y, ctx.mean, ctx.rstd = _C.instance_norm(x.array, _array(weight), _array(bias), eps, None)
+    def forward(
+        ctx: Node,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        *,
+        eps: float,
+        activation: str | None,
+    ) -> _C.Array:
+        """As `BatchNorm`."""
+        ctx.save(x, weight, bias)
+        ctx.activation = activation
+        number = activation_number("instance_norm", activation)
+        y, ctx.mean, ctx.rstd = _C.instance_norm(x.array, _array(weight), _array(bias), eps, number, None)
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Tensor) -> Gradients:
         """All three gradients in one call."""
-        x, weight = ctx.saved
-        return _tensors(kernels.instance_norm_backward(dy.array, x.array, ctx.mean, ctx.rstd, _array(weight)))
+        x, weight, bias = ctx.saved
+        return _tensors(
+            kernels.instance_norm_backward(
+                dy.array,
+                x.array,
+                ctx.mean,
+                ctx.rstd,
+                _array(weight),
+                bias=_array(bias),
+                activation=ctx.activation,
+            )
+        )
 
 
 class GroupNorm(Function):
@@ -89,20 +119,39 @@ class GroupNorm(Function):
 
     @staticmethod
     def forward(
-        ctx: Node, x: Tensor, weight: Tensor | None, bias: Tensor | None, *, num_groups: int, eps: float
+        ctx: Node,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        *,
+        num_groups: int,
+        eps: float,
+        activation: str | None,
     ) -> _C.Array:
-        """Keeps the statistics."""
-        ctx.save(x, weight)
-        ctx.num_groups = num_groups
-        y, ctx.mean, ctx.rstd = _C.group_norm(x.array, num_groups, _array(weight), _array(bias), eps, None)
+        """As `BatchNorm`."""
+        ctx.save(x, weight, bias)
+        ctx.num_groups, ctx.activation = num_groups, activation
+        number = activation_number("group_norm", activation)
+        y, ctx.mean, ctx.rstd = _C.group_norm(
+            x.array, num_groups, _array(weight), _array(bias), eps, number, None
+        )
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Tensor) -> Gradients:
         """All three gradients in one call."""
-        x, weight = ctx.saved
+        x, weight, bias = ctx.saved
         return _tensors(
-            kernels.group_norm_backward(dy.array, x.array, ctx.num_groups, ctx.mean, ctx.rstd, _array(weight))
+            kernels.group_norm_backward(
+                dy.array,
+                x.array,
+                ctx.num_groups,
+                ctx.mean,
+                ctx.rstd,
+                _array(weight),
+                bias=_array(bias),
+                activation=ctx.activation,
+            )
         )
 
 
@@ -141,6 +190,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    activation: str | None = None,
 ) -> Tensor:
     """Differentiable `medkern.kernels.batch_norm`; running_mean and running_var are updated in place."""
     return BatchNorm.apply(
@@ -152,14 +202,19 @@ def batch_norm(
         training=training,
         momentum=momentum,
         eps=eps,
+        activation=activation,
     )
 
 
 def instance_norm(
-    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    activation: str | None = None,
 ) -> Tensor:
     """Differentiable `medkern.kernels.instance_norm`."""
-    return InstanceNorm.apply(x, weight, bias, eps=eps)
+    return InstanceNorm.apply(x, weight, bias, eps=eps, activation=activation)
 
 
 def group_norm(
@@ -168,9 +223,10 @@ def group_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    activation: str | None = None,
 ) -> Tensor:
     """Differentiable `medkern.kernels.group_norm`."""
-    return GroupNorm.apply(x, weight, bias, num_groups=num_groups, eps=eps)
+    return GroupNorm.apply(x, weight, bias, num_groups=num_groups, eps=eps, activation=activation)
 
 
 def layer_norm(

@@ -18,14 +18,14 @@ class Buffer:
 
     Attributes:
         size: its bytes.
-        first: number of the step that writes it first.
-        last: number of the last step that reads it; both need it.
+        first: the time, in steps, when it is written first.
+        last: that when it is read last; it is needed at both.
         offset: where it lies, set by `place`.
     """
 
     size: int
-    first: int
-    last: int
+    first: float
+    last: float
     offset: int = 0
 
 

@@ -24,6 +24,10 @@ VIEWS = {_broadcast.Expand, copy.Permute, copy.GetItem, copy.Reshape}
 # Steps whose result may lie where an input of the same layout lies that nobody needs any more.
 IN_PLACE = {pointwise.Unary, pointwise.Add, pointwise.Sub, pointwise.Mul, pointwise.Div, pointwise.Extremum}
 
+# Steps whose kernels take some of the channels of a channels-last array for their result, or for x.
+WRITES_SLICES = {conv.Conv, conv.ConvTranspose, *IN_PLACE}
+READS_SLICES = {pool.MaxPool, pool.AvgPool, copy.Concat, *IN_PLACE}
+
 
 def lower(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call | None:
     """The call that computes a step, with values in place of arrays.
@@ -55,7 +59,8 @@ def _batch_norm(i: list[Any], o: dict[str, Any], y: Any) -> Call | None:
         return None
     x, weight, bias = i
     mean, var = o["running_mean"], o["running_var"]
-    return _C.batch_norm, [x, mean, var, weight, bias, False, o["momentum"], o["eps"], y]
+    activation = ACTIVATIONS[o["activation"]]
+    return _C.batch_norm, [x, mean, var, weight, bias, False, o["momentum"], o["eps"], activation, y]
 
 
 def _matmul(i: list[Any], o: dict[str, Any], y: Any) -> Call:
@@ -127,8 +132,11 @@ _KERNELS: dict[type[Function], Kernel] = {
     copy.Cast: lambda i, o, y: (_C.copy, [i[0], None, False, y]),
     gemm.MatMul: _matmul,
     norm.BatchNorm: _batch_norm,
-    norm.InstanceNorm: lambda i, o, y: (_C.instance_norm, [*i, o["eps"], y]),
-    norm.GroupNorm: lambda i, o, y: (_C.group_norm, [i[0], o["num_groups"], i[1], i[2], o["eps"], y]),
+    norm.InstanceNorm: lambda i, o, y: (_C.instance_norm, [*i, o["eps"], ACTIVATIONS[o["activation"]], y]),
+    norm.GroupNorm: lambda i, o, y: (
+        _C.group_norm,
+        [i[0], o["num_groups"], i[1], i[2], o["eps"], ACTIVATIONS[o["activation"]], y],
+    ),
     norm.LayerNorm: lambda i, o, y: (_C.layer_norm, [i[0], o["normalized_shape"], i[1], i[2], o["eps"], y]),
     Softmax: lambda i, o, y: (_C.softmax, [i[0], o["dim"], False, y]),
     LogSoftmax: lambda i, o, y: (_C.softmax, [i[0], o["dim"], True, y]),

@@ -9,15 +9,17 @@ from medkern.functional.gemm import Linear
 from medkern.functional.norm import BatchNorm
 from medkern.functional.pointwise import Unary
 from medkern.inference.graph import Graph, Step
+from medkern.inference.strips import find_strips
 
 _WEIGHTED = (Conv, ConvTranspose, Linear)
 
 
 def simplify(graph: Graph) -> None:
-    """Drops what nobody reads, folds batch norms and fuses activations."""
+    """Drops what nobody reads, folds batch norms, fuses activations and finds what to compute in strips."""
     drop_unused(graph)
     fold_batch_norms(graph)
     fuse_activations(graph)
+    find_strips(graph)
 
 
 def drop_unused(graph: Graph) -> None:
@@ -43,6 +45,7 @@ def fold_batch_norms(graph: Graph) -> None:
         if not all(value.is_constant for value in parameters):
             return False
         producer.norms.append(step)
+        producer.activation = step.activation
         return True
 
     _merge(graph, fold)

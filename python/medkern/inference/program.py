@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from medkern import _C
-from medkern.functional.copy import Reshape
+from medkern.functional.copy import Concat, GetItem, Reshape
 from medkern.inference.arena import Arena, Buffer, extent, place
 from medkern.inference.graph import Graph, Step, Value
-from medkern.inference.lower import IN_PLACE, VIEWS, lower
+from medkern.inference.lower import IN_PLACE, READS_SLICES, VIEWS, WRITES_SLICES, Call, lower
+from medkern.inference.strips import Part, Strips, cut
 from medkern.inference.weights import Weights, run
+
+_INSTANT = 1e-3  # between the end of a step and the next, in steps
 
 
 class _Slot:
@@ -30,13 +33,13 @@ class _Group:
         plain: whether all its values have the layout of the first.
     """
 
-    def __init__(self, root: Value, time: int, slot: _Slot | None = None):
+    def __init__(self, root: Value, time: float, slot: _Slot | None = None):
         self.values = [root]
         self.lifetime = Buffer(extent(root.outline), time, time)
         self.slot = slot
         self.plain = True
 
-    def read(self, time: int) -> None:
+    def read(self, time: float) -> None:
         """Notes that it is still needed at `time`."""
         self.lifetime.last = max(self.lifetime.last, time)
 
@@ -58,7 +61,7 @@ class Program:
         self._groups: dict[Value, _Group] = {}
         # Where a value that shares memory comes from: by a step that makes a view, or, with None, all of it.
         self._sources: dict[Value, tuple[Step | None, Value]] = {}
-        self._calls: list[tuple[Callable[..., Any], list[Any]]] = []
+        self._calls: list[Call] = []
         self._fresh: list[tuple[tuple[int, ...], Any, bool]] = []  # shape, type, channels-last of each result
 
         wanted = set(graph.uses())
@@ -69,6 +72,9 @@ class Program:
         for value in graph.outputs:
             if value in self._groups:
                 self._groups[value].read(end)
+        for step in graph.steps:
+            if step.function is Concat and step.options["dim"] % len(step.outputs[0].shape) == 1:
+                self._join(step)
         for time, step in enumerate(graph.steps):
             if step.function in IN_PLACE:
                 self._reuse(step, time)
@@ -81,7 +87,7 @@ class Program:
 
     # Memory.
 
-    def _own(self, value: Value, time: int) -> None:
+    def _own(self, value: Value, time: float) -> None:
         self._groups[value] = _Group(value, time)
 
     def _share(self, value: Value, step: Step | None, source: Value) -> None:
@@ -93,7 +99,12 @@ class Program:
 
     def _take_inputs(self) -> None:
         """Inputs are read where they are, but for those that a view is made of."""
-        viewed = {step.inputs[0] for step in self._graph.steps if step.function in VIEWS}
+        viewed = {
+            value
+            for step in self._graph.steps
+            if step.function in VIEWS or step.function is Strips
+            for value in step.inputs
+        }
         for number, value in enumerate(self._graph.inputs):
             if value in viewed:
                 self._own(value, 0)
@@ -115,15 +126,42 @@ class Program:
                 x = whole
             self._share(step.outputs[0], step, x)
             return
+        if step.function is Strips:
+            self._take_strips(step, time)
+            return
         outputs = [value for value in step.outputs if value in wanted]
         for value in outputs:
             self._own(value, time)
         self._calls.append(lower(step, self._graph, self._weights, wanted) or _by_forward(step, outputs))
 
+    def _take_strips(self, step: Step, time: int) -> None:
+        """The strips of a chain: what they read and write is there from the first to the last of them."""
+        end = time + 1 - _INSTANT
+        self._own(step.outputs[0], time)
+        for value in (*step.reads(), *step.outputs):
+            self._groups[value].read(end)
+
+        def buffer(value: Value, first: float, last: float) -> None:
+            self._own(value, time + first * (end - time))
+            self._groups[value].read(time + last * (end - time))
+
+        def view(part: Part) -> None:
+            self._share(part.value, part.view, part.source)
+
+        for piece, source, result in cut(step, buffer, view):
+            if piece is None:
+                self._calls.append((_C.copy, [source, None, False, result]))
+            else:
+                call = lower(piece, self._graph, self._weights, {result})
+                assert call is not None, piece.function
+                self._calls.append(call)
+
     def _reuse(self, step: Step, time: int) -> None:
         """Lets a result take the place of an input that nobody needs any more."""
         (output,) = step.outputs
         inside = self._groups[output]
+        if inside.values[0] is not output:
+            return  # it is a part of something larger
         for x in step.inputs:
             group = None if x is None else self._groups.get(x)
             if x is None or group is None or group.slot is not None or group.lifetime.last > time:
@@ -138,6 +176,57 @@ class Program:
                 self._groups[value] = group
             self._sources[output] = None, x
             return
+
+    def _join(self, step: Step) -> None:
+        """Has parts of a concatenation computed where they are to be; the others are copied there."""
+        (whole,) = step.outputs
+        if not any(x is not None and self._can_be_part(x, step) for x in step.inputs):
+            return
+        group = self._groups[whole]
+        copies: list[Call] = []
+        begin = 0
+        for x in step.inputs:
+            assert x is not None
+            end = begin + x.shape[1]
+            view = Step(GetItem, [whole], {"key": (slice(None), slice(begin, end))}, [x])
+            begin = end
+            if self._can_be_part(x, step):
+                part, place = self._groups[x].lifetime, x
+                group.lifetime.first = min(group.lifetime.first, part.first)
+                group.read(part.last)
+            else:
+                place = Value(run(view, lambda value: value.outline)[0])
+                copies.append((_C.copy, [x, None, False, place]))
+            group.values.append(place)
+            self._groups[place] = group
+            self._sources[place] = view, whole
+        group.plain = False
+        number = next(i for i, (_, arguments) in enumerate(self._calls) if arguments[-1] is whole)
+        self._calls[number : number + 1] = copies
+
+    def _can_be_part(self, x: Value, concat: Step) -> bool:
+        """Whether what writes x and reads it takes some channels of a channels-last array.
+
+        And doesn't read and write parts of one array, whose memory is interleaved.
+        """
+        (whole,) = concat.outputs
+        members = self._groups[whole].values
+        group = self._groups.get(x)
+        return (
+            group is not None
+            and group.slot is None
+            and group.values == [x]
+            and concat.inputs.count(x) == 1
+            and x not in self._graph.outputs
+            and _is_channels_last(whole.outline)
+            and all(
+                (step.function in WRITES_SLICES or x not in step.outputs)
+                and (step.function in READS_SLICES or x not in step.reads())
+                and (x not in step.outputs or not _meet(members, list(step.reads())))
+                and (x not in step.reads() or whole in step.outputs or not _meet(members, step.outputs))
+                for step in self._graph.steps
+            )
+        )
 
     def _give_outputs(self) -> None:
         """Results are written where they are to be, unless they share memory with something else."""
@@ -244,6 +333,10 @@ def _contiguous(value: Value) -> _C.Array:
         return _C.empty(value.shape, value.outline.dtype)
     finally:
         _C.outlining(before)
+
+
+def _meet(some: Sequence[Value], others: Sequence[Value]) -> bool:
+    return any(value in some for value in others)
 
 
 def _is_channels_last(outline: _C.Array) -> bool:

@@ -20,7 +20,15 @@ from medkern.kernels.conv import (
 )
 from medkern.kernels.copy import concat, copy, full, pad, pad_backward
 from medkern.kernels.embedding import embedding, embedding_backward
-from medkern.kernels.gemm import bias_backward, gemm, linear, linear_backward_input, linear_backward_weight
+from medkern.kernels.gemm import (
+    LinearPlan,
+    bias_backward,
+    gemm,
+    linear,
+    linear_backward_input,
+    linear_backward_weight,
+    linear_plan,
+)
 from medkern.kernels.norm import (
     batch_norm,
     batch_norm_backward,
@@ -88,12 +96,16 @@ from medkern.kernels.pool import (
 )
 from medkern.kernels.random import dropout, dropout_backward, normal, uniform
 from medkern.kernels.recurrent import (
+    GRUPlan,
+    LSTMPlan,
     gru,
     gru_cell,
     gru_cell_backward,
+    gru_plan,
     lstm,
     lstm_cell,
     lstm_cell_backward,
+    lstm_plan,
     recurrent_layer,
     recurrent_layer_backward,
     rnn,
@@ -113,6 +125,9 @@ from medkern.kernels.softmax import (
 
 __all__ = [
     "ConvPlan",
+    "GRUPlan",
+    "LSTMPlan",
+    "LinearPlan",
     "abs",
     "adam_step",
     "adaptive_avg_pool1d",
@@ -164,6 +179,7 @@ __all__ = [
     "gru",
     "gru_cell",
     "gru_cell_backward",
+    "gru_plan",
     "instance_norm",
     "instance_norm_backward",
     "interpolate",
@@ -174,6 +190,7 @@ __all__ = [
     "linear",
     "linear_backward_input",
     "linear_backward_weight",
+    "linear_plan",
     "log",
     "log1p",
     "log_softmax",
@@ -181,6 +198,7 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_cell_backward",
+    "lstm_plan",
     "max",
     "max_pool1d",
     "max_pool2d",

@@ -33,6 +33,11 @@ def check_stack(
         raise ValueError(
             f"{op}: weights must hold one entry per layer and direction, {wanted} in all, got {len(weights)}"
         )
-    for name, state in zip(("h0", "c0"), states, strict=True):
+    check_states(op, states, wanted)
+
+
+def check_states(op: str, states: Sequence[Any], wanted: int) -> None:
+    """Fails unless each initial state that is there has `wanted` layers and directions."""
+    for name, state in zip(("h0", "c0"), states, strict=False):
         if state is not None and (state.ndim != 3 or state.shape[0] != wanted):
             raise ValueError(f"{op}: {name} must have shape ({wanted}, N, H), got {tuple(state.shape)}")

@@ -59,6 +59,46 @@ def linear(x: Any, weight: Any, bias: Any = None, *, activation: str | None = No
     return like(x, _C.linear(x, weight, bias, activation_number("linear", activation), out))
 
 
+class LinearPlan:
+    """A fully connected layer whose weight has been packed; made by `linear_plan`."""
+
+    def __init__(self, plan: _C.LinearPlan) -> None:
+        self._plan = plan
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """The layer's result for x; see `linear`."""
+        return like(x, self._plan.run(x, out))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory the packed weight takes."""
+        return self._plan.nbytes
+
+
+def linear_plan(weight: Any, bias: Any = None, *, activation: str | None = None) -> LinearPlan:
+    """Prepares a fully connected layer for many calls: packs its weight once.
+
+    Args:
+        weight: (O, I), float32 or float64. Later changes of it have no effect.
+        bias: (O,), or None.
+        activation: None or "relu".
+
+    Returns:
+        plan(x, out=None), which gives the same bits as `linear`. It serves the instruction set in use
+        now.
+
+    Raises:
+        ValueError: the weight has not 2 dimensions, or, when called, the shapes don't fit each other.
+        TypeError: the weight is not float32 or float64.
+
+    Example:
+        >>> plan = medkern.kernels.linear_plan(np.array([[1.0, 1.0], [0.0, -1.0]]), activation="relu")
+        >>> plan(np.array([[1.0, 2.0]]))
+        array([[3., 0.]])
+    """
+    return LinearPlan(_C.LinearPlan(weight, bias, activation_number("linear_plan", activation)))
+
+
 def linear_backward_input(dy: Any, weight: Any, *, out: Any = None) -> Any:
     """The gradient of `linear` with respect to x: dx = dy weight.
 

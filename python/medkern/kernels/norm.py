@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from medkern import _C
+from medkern.kernels._activation import activation_number
 from medkern.kernels._kind import like
 
 
@@ -33,6 +34,7 @@ def batch_norm(
     eps: float = 1e-5,
     return_stats: bool = False,
     *,
+    activation: str | None = None,
     out: Any = None,
 ) -> Any:
     """Batch normalization: y = (x - mean) / sqrt(var + eps) * weight + bias, per channel.
@@ -55,6 +57,7 @@ def batch_norm(
         momentum: share of the batch in the running statistics, from 0 to 1.
         eps: added to the variance, above 0.
         return_stats: also give mean and rstd = 1 / sqrt(var + eps), which the gradient needs.
+        activation: "relu" makes y max(y, 0), in the same pass; None leaves it.
         out: array for the result.
 
     Returns:
@@ -70,7 +73,8 @@ def batch_norm(
         array([[-1., -1.],
                [ 1.,  1.]], dtype=float32)
     """
-    results = _C.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps, out)
+    number = activation_number("batch_norm", activation)
+    results = _C.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps, number, out)
     return _results(x, results, return_stats)
 
 
@@ -82,6 +86,8 @@ def batch_norm_backward(
     weight: Any = None,
     training: bool = True,
     *,
+    bias: Any = None,
+    activation: str | None = None,
     out: Any = None,
 ) -> tuple[Any, Any, Any]:
     """The gradients of batch normalization.
@@ -89,7 +95,8 @@ def batch_norm_backward(
         dx = rstd * (g - mean(g) - xhat * mean(g * xhat)),   g = dy * weight,   xhat = (x - mean) * rstd
         dweight = sum(dy * xhat),   dbias = sum(dy)
 
-    Without `training` mean and rstd are constants: dx = rstd * g.
+    Without `training` mean and rstd are constants: dx = rstd * g. With `activation` dy is 0 where y is, which
+    is computed anew.
 
     Args:
         dy: gradient of the result, shape of x.
@@ -98,6 +105,8 @@ def batch_norm_backward(
         rstd: (C,), float64, as `batch_norm` gave it.
         weight: as in the forward pass.
         training: as in the forward pass.
+        bias: as in the forward pass; it matters only with `activation`.
+        activation: as in the forward pass.
         out: array for dx.
 
     Returns:
@@ -114,7 +123,8 @@ def batch_norm_backward(
         >>> dbias
         array([2.])
     """
-    return _gradients(dy, _C.batch_norm_backward(dy, x, mean, rstd, weight, training, out))
+    number = activation_number("batch_norm_backward", activation)
+    return _gradients(dy, _C.batch_norm_backward(dy, x, mean, rstd, weight, bias, training, number, out))
 
 
 def instance_norm(
@@ -124,6 +134,7 @@ def instance_norm(
     eps: float = 1e-5,
     return_stats: bool = False,
     *,
+    activation: str | None = None,
     out: Any = None,
 ) -> Any:
     """Instance normalization: as `batch_norm`, with a mean and a variance per sample and channel.
@@ -134,6 +145,7 @@ def instance_norm(
         bias: (C,), dtype of x; None means 0.
         eps: added to the variance, above 0.
         return_stats: also give mean and rstd, which the gradient needs.
+        activation: "relu" makes y max(y, 0), in the same pass; None leaves it.
         out: array for the result.
 
     Returns:
@@ -147,14 +159,24 @@ def instance_norm(
         >>> medkern.kernels.instance_norm(np.array([[[1.0, 3.0]]])).round(3)
         array([[[-1.,  1.]]])
     """
-    return _results(x, _C.instance_norm(x, weight, bias, eps, out), return_stats)
+    number = activation_number("instance_norm", activation)
+    return _results(x, _C.instance_norm(x, weight, bias, eps, number, out), return_stats)
 
 
 def instance_norm_backward(
-    dy: Any, x: Any, mean: Any, rstd: Any, weight: Any = None, *, out: Any = None
+    dy: Any,
+    x: Any,
+    mean: Any,
+    rstd: Any,
+    weight: Any = None,
+    *,
+    bias: Any = None,
+    activation: str | None = None,
+    out: Any = None,
 ) -> tuple[Any, Any, Any]:
     """The gradients of instance normalization; see `batch_norm_backward`. mean and rstd are (N, C)."""
-    return _gradients(dy, _C.instance_norm_backward(dy, x, mean, rstd, weight, out))
+    number = activation_number("instance_norm_backward", activation)
+    return _gradients(dy, _C.instance_norm_backward(dy, x, mean, rstd, weight, bias, number, out))
 
 
 def group_norm(
@@ -165,6 +187,7 @@ def group_norm(
     eps: float = 1e-5,
     return_stats: bool = False,
     *,
+    activation: str | None = None,
     out: Any = None,
 ) -> Any:
     """Group normalization: as `batch_norm`, with a mean and a variance per sample and group of channels.
@@ -176,6 +199,7 @@ def group_norm(
         bias: (C,), dtype of x; None means 0.
         eps: added to the variance, above 0.
         return_stats: also give mean and rstd, which the gradient needs.
+        activation: "relu" makes y max(y, 0), in the same pass; None leaves it.
         out: array for the result.
 
     Returns:
@@ -190,14 +214,25 @@ def group_norm(
         >>> medkern.kernels.group_norm(np.array([[1.0, 3.0, 5.0, 9.0]]), 2).round(3)
         array([[-1.,  1., -1.,  1.]])
     """
-    return _results(x, _C.group_norm(x, num_groups, weight, bias, eps, out), return_stats)
+    number = activation_number("group_norm", activation)
+    return _results(x, _C.group_norm(x, num_groups, weight, bias, eps, number, out), return_stats)
 
 
 def group_norm_backward(
-    dy: Any, x: Any, num_groups: int, mean: Any, rstd: Any, weight: Any = None, *, out: Any = None
+    dy: Any,
+    x: Any,
+    num_groups: int,
+    mean: Any,
+    rstd: Any,
+    weight: Any = None,
+    *,
+    bias: Any = None,
+    activation: str | None = None,
+    out: Any = None,
 ) -> tuple[Any, Any, Any]:
     """The gradients of group normalization; see `batch_norm_backward`. mean and rstd are (N, num_groups)."""
-    return _gradients(dy, _C.group_norm_backward(dy, x, num_groups, mean, rstd, weight, out))
+    number = activation_number("group_norm_backward", activation)
+    return _gradients(dy, _C.group_norm_backward(dy, x, num_groups, mean, rstd, weight, bias, number, out))
 
 
 def layer_norm(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from medkern import _C
 from medkern.kernels._kind import like
-from medkern.kernels._recurrent import check_stack, pair_of, rnn_cell_name
+from medkern.kernels._recurrent import check_stack, check_states, pair_of, rnn_cell_name
 
 
 def _like_optional(x: Any, result: _C.Array | None) -> Any:
@@ -108,6 +108,30 @@ def _gradients(x: Any, dx: Any, dh0: Any, dc0: Any, dweights: Any) -> tuple[Any,
     return _like_optional(x, dx), like(x, dh0), _like_optional(x, dc0), parameters
 
 
+# Runs one layer: (index of the layer, x, h0, c0, out) to the results of `_C.recurrent_forward`.
+_RunLayer = Callable[[int, Any, Any, Any, Any], tuple[Any, ...]]
+
+
+def _run_stack(
+    x: Any, states: Sequence[Any], num_layers: int, directions: int, out: Any, run: _RunLayer
+) -> tuple[Any, Any, Any]:
+    y, h_n, c_n = x, [], []
+    for layer in range(num_layers):
+        part = slice(layer * directions, (layer + 1) * directions)
+        h0, c0 = (None if s is None else s[part] for s in states)
+        y, h, c, _ = run(layer, y, h0, c0, out if layer == num_layers - 1 else None)
+        h_n.append(h)
+        c_n.append(c)
+    if num_layers == 1:
+        return like(x, y), like(x, h_n[0]), _like_optional(x, c_n[0])
+    joined = [None if s[0] is None else _C.Array(np.concatenate(s)) for s in (h_n, c_n)]
+    return like(x, y), *(_like_optional(x, s) for s in joined)
+
+
+def _states(h0: Any, c0: Any) -> list[Any]:
+    return [None if s is None else np.asarray(_C.Array(s)) for s in (h0, c0)]
+
+
 def _stack(
     op: str,
     cell: str,
@@ -121,20 +145,14 @@ def _stack(
     out: Any,
 ) -> tuple[Any, Any, Any]:
     directions = 2 if bidirectional else 1
-    states = [None if s is None else np.asarray(_C.Array(s)) for s in (h0, c0)]
+    states = _states(h0, c0)
     check_stack(op, weights, states, num_layers, directions)
-    y, h_n, c_n = x, [], []
-    for first in range(0, num_layers * directions, directions):
-        part = slice(first, first + directions)
-        h0, c0 = (None if s is None else s[part] for s in states)
-        last = first + directions == num_layers * directions
-        y, h, c, _ = _C.recurrent_forward(
-            cell, False, y, weights[part], h0, c0, lengths, False, out if last else None
-        )
-        h_n.append(h)
-        c_n.append(c)
-    joined = [None if s[0] is None else _C.Array(np.concatenate(s)) for s in (h_n, c_n)]
-    return like(x, y), *(_like_optional(x, s) for s in joined)
+
+    def run(layer: int, y: Any, h0: Any, c0: Any, out: Any) -> tuple[Any, ...]:
+        part = weights[layer * directions : (layer + 1) * directions]
+        return _C.recurrent_forward(cell, False, y, part, h0, c0, lengths, False, out)
+
+    return _run_stack(x, states, num_layers, directions, out, run)
 
 
 def lstm(
@@ -189,6 +207,112 @@ def lstm(
     h0, c0 = pair_of("lstm", hx)
     y, h_n, c_n = _stack("lstm", "lstm", x, weights, h0, c0, lengths, num_layers, bidirectional, out)
     return y, (h_n, c_n)
+
+
+class LSTMPlan:
+    """LSTM layers whose weights have been packed; made by `lstm_plan`."""
+
+    def __init__(self, weights: Sequence[Sequence[Any]], num_layers: int, bidirectional: bool) -> None:
+        self._stack = _PackedStack("lstm", weights, num_layers, bidirectional)
+
+    def __call__(
+        self,
+        x: Any,
+        hx: tuple[Any, Any] | None = None,
+        *,
+        lengths: Any = None,
+        out: Any = None,
+    ) -> tuple[Any, tuple[Any, Any]]:
+        """(y, (h_n, c_n)) for x, as `lstm`."""
+        y, h_n, c_n = self._stack.run(x, *pair_of("lstm", hx), lengths, out)
+        return y, (h_n, c_n)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory the packed weights take."""
+        return self._stack.nbytes
+
+
+class GRUPlan:
+    """GRU layers whose weights have been packed; made by `gru_plan`."""
+
+    def __init__(self, weights: Sequence[Sequence[Any]], num_layers: int, bidirectional: bool) -> None:
+        self._stack = _PackedStack("gru", weights, num_layers, bidirectional)
+
+    def __call__(self, x: Any, hx: Any = None, *, lengths: Any = None, out: Any = None) -> tuple[Any, Any]:
+        """(y, h_n) for x, as `gru`."""
+        return self._stack.run(x, hx, None, lengths, out)[:2]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory the packed weights take."""
+        return self._stack.nbytes
+
+
+class _PackedStack:
+    def __init__(
+        self, cell: str, weights: Sequence[Sequence[Any]], num_layers: int, bidirectional: bool
+    ) -> None:
+        self._cell = cell
+        self._directions = 2 if bidirectional else 1
+        check_stack(f"{cell}_plan", weights, (), num_layers, self._directions)
+        parts = [weights[i : i + self._directions] for i in range(0, len(weights), self._directions)]
+        self._layers = [_C.RecurrentPlan(cell, part) for part in parts]
+        self.nbytes = sum(layer.nbytes for layer in self._layers)
+
+    def run(self, x: Any, h0: Any, c0: Any, lengths: Any, out: Any) -> tuple[Any, Any, Any]:
+        states = _states(h0, c0)
+        count = len(self._layers)
+        check_states(self._cell, states, count * self._directions)
+
+        def run(layer: int, y: Any, h0: Any, c0: Any, out: Any) -> tuple[Any, ...]:
+            return self._layers[layer].run(y, h0, c0, lengths, out)
+
+        return _run_stack(x, states, count, self._directions, out, run)
+
+
+def lstm_plan(
+    weights: Sequence[Sequence[Any]], *, num_layers: int = 1, bidirectional: bool = False
+) -> LSTMPlan:
+    """Prepares LSTM layers for many calls: packs their weights once.
+
+    Args:
+        weights: see `lstm`. Later changes of them have no effect.
+        num_layers: see `lstm`.
+        bidirectional: see `lstm`.
+
+    Returns:
+        plan(x, hx=None, *, lengths=None, out=None), which gives the same bits as `lstm`. It serves the
+        instruction set in use now.
+
+    Raises:
+        ValueError: a shape doesn't fit.
+        TypeError: a dtype doesn't fit.
+
+    Example:
+        >>> weights = [(np.zeros((16, 3), np.float32), np.zeros((16, 4), np.float32))]
+        >>> plan = medkern.kernels.lstm_plan(weights)
+        >>> y, (h_n, c_n) = plan(np.zeros((2, 5, 3), np.float32))
+        >>> y.shape, h_n.shape
+        ((2, 5, 4), (1, 2, 4))
+    """
+    return LSTMPlan(weights, num_layers, bidirectional)
+
+
+def gru_plan(
+    weights: Sequence[Sequence[Any]], *, num_layers: int = 1, bidirectional: bool = False
+) -> GRUPlan:
+    """Prepares GRU layers for many calls; as `lstm_plan`, for `gru`.
+
+    Args:
+        weights: see `gru`.
+        num_layers: see `lstm`.
+        bidirectional: see `lstm`.
+
+    Returns:
+        plan(x, hx=None, *, lengths=None, out=None), which gives the same bits as `gru`.
+    """
+    return GRUPlan(weights, num_layers, bidirectional)
 
 
 def gru(

@@ -39,7 +39,7 @@ class DoubleConv(nn.Module):
         super().__init__()
         # Batch and instance norm take the mean away, so that a bias before them does nothing.
         bias = norm not in ("batch", "instance")
-        activation = "relu" if norm is None else None  # fused where nothing stands between
+        activation = "relu" if norm is None else None  # else the norm has it
         conv = _CONV[spatial_dims]
         self.conv1 = conv(in_channels, out_channels, 3, padding=1, bias=bias, activation=activation)
         self.norm1 = _norm(norm, out_channels, spatial_dims)
@@ -48,19 +48,16 @@ class DoubleConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...)."""
-        if self.conv1.activation is not None:
-            return self.conv2(self.conv1(x))
-        x = functional.relu(self.norm1(self.conv1(x)))
-        return functional.relu(self.norm2(self.conv2(x)))
+        return self.norm2(self.conv2(self.norm1(self.conv1(x))))
 
 
 def _norm(norm: str | None, channels: int, spatial_dims: int) -> nn.Module:
     if norm == "batch":
-        return _BATCH[spatial_dims](channels)
+        return _BATCH[spatial_dims](channels, activation="relu")
     if norm == "instance":
-        return _INSTANCE[spatial_dims](channels, affine=True)
+        return _INSTANCE[spatial_dims](channels, affine=True, activation="relu")
     if norm == "group":
-        return nn.GroupNorm(math.gcd(channels, _MOST_GROUPS), channels)
+        return nn.GroupNorm(math.gcd(channels, _MOST_GROUPS), channels, activation="relu")
     return nn.Identity()
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from medkern import functional
+from medkern.kernels._activation import activation_number
 from medkern.nn import init
 from medkern.nn._checks import expect_divisible, expect_positive, expect_rank
 from medkern.nn.module import Module, Parameter
@@ -20,6 +21,14 @@ class _Norm(Module):
 
     weight: Parameter | None
     bias: Parameter | None
+    activation: str | None
+
+    def _set_activation(self, activation: str | None) -> None:
+        activation_number(type(self).__name__, activation)
+        self.activation = activation
+
+    def _with_activation(self, arguments: str) -> str:
+        return arguments if self.activation is None else f"{arguments}, activation={self.activation!r}"
 
     def _make_parameters(self, shape: tuple[int, ...], weight: bool, bias: bool) -> None:
         self.weight = Parameter(np.ones(shape, np.float32)) if weight else None
@@ -46,8 +55,10 @@ class _BatchNorm(_Norm):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        activation: str | None = None,
     ):
         super().__init__()
+        self._set_activation(activation)
         expect_positive(self, num_features=num_features)
         self.num_features = num_features
         self.eps = eps
@@ -86,11 +97,12 @@ class _BatchNorm(_Norm):
             training=self.training or self.running_mean is None,
             momentum=momentum,
             eps=self.eps,
+            activation=self.activation,
         )
 
     def extra_repr(self) -> str:
         """The arguments shown by `repr`."""
-        return (
+        return self._with_activation(
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
             f"affine={self.weight is not None}, track_running_stats={self.running_mean is not None}"
         )
@@ -115,6 +127,7 @@ class BatchNorm2d(_BatchNorm):
             batches.
         affine: whether there are weight and bias.
         track_running_stats: whether there are running statistics; without them the batch's are always used.
+        activation: "relu" applies it to y in the same pass; None doesn't.
 
     Attributes:
         weight: (num_features,), starts as 1.
@@ -124,7 +137,7 @@ class BatchNorm2d(_BatchNorm):
         num_batches_tracked: number of batches seen in training, a buffer.
 
     Raises:
-        ValueError: num_features is not positive.
+        ValueError: num_features is not positive or `activation` is unknown.
     """
 
     ranks = (4,)
@@ -139,8 +152,11 @@ class BatchNorm3d(_BatchNorm):
 class _InstanceNorm(_Norm):
     ranks: ClassVar[tuple[int, ...]]
 
-    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False):
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, affine: bool = False, activation: str | None = None
+    ):
         super().__init__()
+        self._set_activation(activation)
         expect_positive(self, num_features=num_features)
         self.num_features = num_features
         self.eps = eps
@@ -149,11 +165,11 @@ class _InstanceNorm(_Norm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalises each channel of each sample of (N, C, spatial...)."""
         expect_rank(self, x, *self.ranks)
-        return functional.instance_norm(x, self.weight, self.bias, eps=self.eps)
+        return functional.instance_norm(x, self.weight, self.bias, self.eps, self.activation)
 
     def extra_repr(self) -> str:
         """The arguments shown by `repr`."""
-        return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}"
+        return self._with_activation(f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}")
 
 
 class InstanceNorm1d(_InstanceNorm):
@@ -169,9 +185,10 @@ class InstanceNorm2d(_InstanceNorm):
         num_features: number of channels.
         eps: added to the variance.
         affine: whether there are weight, which starts as 1, and bias, which starts as 0.
+        activation: "relu" applies it to y in the same pass; None doesn't.
 
     Raises:
-        ValueError: num_features is not positive.
+        ValueError: num_features is not positive or `activation` is unknown.
     """
 
     ranks = (4,)
@@ -191,13 +208,23 @@ class GroupNorm(_Norm):
         num_channels: number of channels, a multiple of it.
         eps: added to the variance.
         affine: whether there are a weight and a bias per channel.
+        activation: "relu" applies it to y in the same pass; None doesn't.
 
     Raises:
-        ValueError: a number is not positive or `num_groups` doesn't divide `num_channels`.
+        ValueError: a number is not positive, `num_groups` doesn't divide `num_channels` or `activation` is
+            unknown.
     """
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        activation: str | None = None,
+    ):
         super().__init__()
+        self._set_activation(activation)
         expect_positive(self, num_groups=num_groups, num_channels=num_channels)
         expect_divisible(self, "num_channels", num_channels, "num_groups", num_groups)
         self.num_groups = num_groups
@@ -207,11 +234,13 @@ class GroupNorm(_Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises (N, C, ...)."""
-        return functional.group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
+        return functional.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, self.activation)
 
     def extra_repr(self) -> str:
         """The arguments shown by `repr`."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.weight is not None}"
+        return self._with_activation(
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.weight is not None}"
+        )
 
 
 class LayerNorm(_Norm):
