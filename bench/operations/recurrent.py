@@ -107,7 +107,7 @@ def by_medkern(s: Sizes, a: Arrays) -> Callable[[], Any]:
             return [y, dx, *(gradient for each in dweights for gradient in each)]
 
         return both
-    if s.prepared and hasattr(kernels, f"{s.cell}_plan"):
+    if s.prepared:
         plan = getattr(kernels, f"{s.cell}_plan")(weights, bidirectional=s.bidirectional)
         return lambda: plan(x)[0]
     function = getattr(kernels, s.cell)
