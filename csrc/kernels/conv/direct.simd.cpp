@@ -121,7 +121,7 @@ struct Part {
   int64_t result_step, result_channel;
 };
 
-// A tile's results on their way to channels that don't lie side by side.
+// Results on their way to channels that don't lie side by side.
 template <class T>
 MK_INLINE void store_channels(const Part<T>& part, const T* staged, int64_t rows, T* to) {
   const int64_t step = part.result_step, channel = part.result_channel;
@@ -138,47 +138,58 @@ MK_INLINE void store_channels(const Part<T>& part, const T* staged, int64_t rows
   }
 }
 
-// One row of pixels of a panel.
+// Tiles of a panel for pixels [0, pixels) of a row, to `c`.
 template <class T>
-MK_INLINE void run_row(const Part<T>& part, const T* source, int64_t step, T* result,
-                       int64_t pixels) {
-  // Rows in whole vectors, as they are transposed.
-  alignas(64)
-      T staged[(kTileRows + Vec<T>::kLanes - 1) / Vec<T>::kLanes * Vec<T>::kLanes * kPanel<T>];
+MK_INLINE void run_tiles(const Part<T>& part, const T* source, int64_t step, T* c, int64_t c_row,
+                         int64_t pixels) {
   const int64_t width = panel_width<T>(part.columns);
-  const bool direct = part.result_channel == 1;
   const T* bias = part.last && part.bias != nullptr ? part.bias + part.column : nullptr;
   const T* b = part.weights + part.column * part.all_steps * part.all_k +
                (part.first_step * part.all_k + part.first_k) * width;
   const int64_t tiles = tiles_in(pixels);
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t first = tile_start(i, tiles, pixels);
-    const int64_t rows = tile_start(i + 1, tiles, pixels) - first;
-    T* at = result + first * part.result_step + part.column * part.result_channel;
-    if (!direct && !part.first) {
-      for (int64_t j = 0; j < part.columns; ++j)
-        for (int64_t r = 0; r < rows; ++r)
-          staged[r * kPanel<T> + j] = at[r * part.result_step + j * part.result_channel];
-    }
     const Tile<T> tile{
         .a = source + first * step + part.first_k,
         .a_row = step,
         .a_col = 1,
         .b = b,
         .b_row = width,
-        .c = direct ? at : staged,
-        .c_row = direct ? part.result_step : kPanel<T>,
+        .c = c + first * c_row,
+        .c_row = c_row,
         .k = part.k,
         .steps = part.steps,
         .a_offset = part.offsets + part.first_step,
-        .rows = rows,
+        .rows = tile_start(i + 1, tiles, pixels) - first,
         .columns = part.columns,
         .accumulate = !part.first,
         .bias = bias,
         .relu = part.last && part.relu,
     };
     part.scattered ? run_scattered_tile(tile) : run_tile(tile);
-    if (!direct) store_channels(part, staged, rows, at);
+  }
+}
+
+// One row of pixels of a panel.
+template <class T>
+MK_INLINE void run_row(const Part<T>& part, const T* source, int64_t step, T* result,
+                       int64_t pixels) {
+  T* at = result + part.column * part.result_channel;
+  if (part.result_channel == 1) return run_tiles(part, source, step, at, part.result_step, pixels);
+  // Channels that don't lie side by side are staged: so many pixels that whole cache lines of a
+  // channel are written at once, since those of other channels often compete for their places.
+  constexpr int64_t kStaged = 128;
+  alignas(64) T staged[kStaged * kPanel<T>];
+  for (int64_t first = 0; first < pixels; first += kStaged) {
+    const int64_t rows = smaller(pixels - first, kStaged);
+    T* to = at + first * part.result_step;
+    if (!part.first) {
+      for (int64_t j = 0; j < part.columns; ++j)
+        for (int64_t r = 0; r < rows; ++r)
+          staged[r * kPanel<T> + j] = to[r * part.result_step + j * part.result_channel];
+    }
+    run_tiles(part, source + first * step, step, staged, kPanel<T>, rows);
+    store_channels(part, staged, rows, to);
   }
 }
 
