@@ -83,6 +83,11 @@ class Step:
         self.norms: list[Step] = []
         self.activation: str | None = options.get("activation")
 
+    @property
+    def has_constant_weights(self) -> bool:
+        """Whether all inputs but the first are the same for every input of the model."""
+        return all(x is None or x.is_constant for x in self.inputs[1:])
+
     def reads(self) -> Iterator[Value]:
         """Every value it reads."""
         for value in (*self.inputs, *self.options.values()):
@@ -128,6 +133,12 @@ def _outlining() -> Iterator[None]:
         yield
     finally:
         _C.outlining(before)
+
+
+def outline(shape: Sequence[int], dtype: Any, channels_last: bool = False) -> _C.Array:
+    """An array without memory."""
+    with _outlining():
+        return _C.empty(shape, dtype, channels_last)
 
 
 class Skeleton:

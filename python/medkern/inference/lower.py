@@ -159,12 +159,8 @@ def _key(step: Step) -> tuple[Any, ...]:
     return (step.function, window, *sources, *norms, step.activation)
 
 
-def _constant_weights(step: Step) -> bool:
-    return all(x is None or x.is_constant for x in step.inputs[1:])
-
-
 def _conv(step: Step, graph: Graph, weights: Weights) -> Call | None:
-    if not _constant_weights(step):
+    if not step.has_constant_weights:
         return None
     o = step.options
 
@@ -189,7 +185,7 @@ def _conv(step: Step, graph: Graph, weights: Weights) -> Call | None:
 
 
 def _linear(step: Step, graph: Graph, weights: Weights) -> Call | None:
-    if not _constant_weights(step):
+    if not step.has_constant_weights:
         return None
 
     def make() -> tuple[_C.Array, _C.Array | None]:

@@ -74,7 +74,7 @@ def _merge(graph: Graph, absorb: Callable[[Step, Step], bool]) -> None:
             x is not None
             and producer is not None
             and producer.function in _WEIGHTED
-            and _has_constant_weights(producer)
+            and producer.has_constant_weights
             and uses[x] == 1
             and absorb(step, producer)
         ):
@@ -83,7 +83,3 @@ def _merge(graph: Graph, absorb: Callable[[Step, Step], bool]) -> None:
         else:
             kept.append(step)
     graph.steps = kept
-
-
-def _has_constant_weights(step: Step) -> bool:
-    return all(value is None or value.is_constant for value in step.inputs[1:])

@@ -8,7 +8,7 @@ from typing import Any
 from medkern import _C
 from medkern.functional.copy import Concat, GetItem, Reshape
 from medkern.inference.arena import Arena, Buffer, extent, place
-from medkern.inference.graph import Graph, Step, Value
+from medkern.inference.graph import Graph, Step, Value, outline
 from medkern.inference.lower import IN_PLACE, READS_SLICES, VIEWS, WRITES_SLICES, Call, lower
 from medkern.inference.strips import Part, Strips, cut
 from medkern.inference.weights import Weights, run
@@ -119,7 +119,7 @@ class Program:
         x = step.inputs[0] if step.inputs else None
         if step.function in VIEWS and x is not None:
             if step.function is Reshape and not x.outline.is_contiguous:
-                whole = Value(_contiguous(x))
+                whole = Value(outline(x.shape, x.outline.dtype))
                 self._own(whole, time)
                 self._calls.append((_C.copy, [x, None, False, whole]))
                 step = Step(Reshape, [whole], step.options, step.outputs)
@@ -325,14 +325,6 @@ def _by_forward(step: Step, outputs: list[Value]) -> tuple[Callable[..., Any], l
             _C.copy(results[index], None, False, out)
 
     return call, [reads, outputs]
-
-
-def _contiguous(value: Value) -> _C.Array:
-    before = _C.outlining(True)
-    try:
-        return _C.empty(value.shape, value.outline.dtype)
-    finally:
-        _C.outlining(before)
 
 
 def _meet(some: Sequence[Value], others: Sequence[Value]) -> bool:

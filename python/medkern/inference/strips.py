@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from medkern import _C
 from medkern.autograd import Function
 from medkern.functional.conv import Conv, ConvTranspose
 from medkern.functional.copy import Concat, GetItem
 from medkern.functional.pointwise import Unary
 from medkern.functional.softmax import Softmax
 from medkern.inference.arena import extent
-from medkern.inference.graph import Graph, Step, Value
+from medkern.inference.graph import Graph, Step, Value, outline
 from medkern.inference.weights import run
 
 # Strips are worth it from this size on of the results between, for one item, and should be about this large.
@@ -69,8 +68,8 @@ def find_strips(graph: Graph) -> None:
 
 def _can_begin(step: Step) -> bool:
     if step.function is ConvTranspose:
-        return _is_upsampling(step) and _has_constant_weights(step)
-    return step.function is Conv and _has_constant_weights(step) and len(step.outputs[0].shape) > 3
+        return _is_upsampling(step) and step.has_constant_weights
+    return step.function is Conv and step.has_constant_weights and len(step.outputs[0].shape) > 3
 
 
 def _can_follow(step: Step, value: Value) -> bool:
@@ -81,12 +80,8 @@ def _can_follow(step: Step, value: Value) -> bool:
     if step.function is Softmax:
         return bool(step.options["dim"] % rank == 1)
     if step.function is Conv:
-        return step.inputs[0] is value and _has_constant_weights(step)
+        return step.inputs[0] is value and step.has_constant_weights
     return step.function is Unary
-
-
-def _has_constant_weights(step: Step) -> bool:
-    return all(x is None or x.is_constant for x in step.inputs[1:])
 
 
 def _is_upsampling(step: Step) -> bool:
@@ -185,7 +180,8 @@ def cut(
         if _joins(chain, number):
             continue
         most = max(end - begin for begin, end in (ranges[value] for ranges in strips))
-        buffers[value] = Value(_outline((1, value.shape[1], most, *value.shape[3:]), value.outline.dtype))
+        shape = (1, value.shape[1], most, *value.shape[3:])
+        buffers[value] = Value(outline(shape, value.outline.dtype, channels_last=True))
         first = number - 1 if number > 0 and _joins(chain, number - 1) else number
         buffer(buffers[value], first / len(chain), (number + 1) / len(chain))
     for n in range(items):
@@ -281,11 +277,3 @@ def _ranges(chain: list[Step], rows: Rows) -> dict[Value, Rows]:
                 ranges[y] = begin, end
         ranges[x] = begin, end
     return ranges
-
-
-def _outline(shape: tuple[int, ...], dtype: Any) -> _C.Array:
-    before = _C.outlining(True)
-    try:
-        return _C.empty(shape, dtype, channels_last=True)
-    finally:
-        _C.outlining(before)
