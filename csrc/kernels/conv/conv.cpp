@@ -4,6 +4,7 @@
 #include <atomic>
 #include <initializer_list>
 
+#include "kernels/packed.h"
 #include "kernels/table.h"
 #include "medkern/conv.h"
 
@@ -223,18 +224,14 @@ void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const
   if (y.count > 0) kernels.run(args);
 }
 
-// What stands before packed weights: how they came to be. Its address is theirs.
-struct PackedHeader {
-  uint64_t mark;  // the bytes are a PackedHeader
-  size_t bytes;   // with the weights
-  const ConvKernels* kernels;
+// How packed weights came to be.
+struct ConvHeader : PackedHeader {
   mk_conv_desc desc;
   bool transposed;
   int form;
   TensorView weight;  // without data
 };
 constexpr uint64_t kPackedMark = 0x6d6b5f7061636b64;  // "mk_packd"
-constexpr size_t kHeaderBytes = (sizeof(PackedHeader) + 63) / 64 * 64;
 
 // Arguments for packing: no images yet, only their channels.
 ConvArgs pack_args(const char* op, const mk_conv_desc* desc, bool transposed,
@@ -255,23 +252,18 @@ ConvArgs pack_args(const char* op, const mk_conv_desc* desc, bool transposed,
   return args;
 }
 
-const PackedHeader& packed_header(const char* op, const void* packed, size_t bytes) {
-  require(packed != nullptr && bytes >= kHeaderBytes, op, ": packed weights need at least ",
-          kHeaderBytes, " bytes, got ", packed != nullptr ? bytes : 0);
-  const auto& header = *static_cast<const PackedHeader*>(packed);
-  require(reinterpret_cast<uintptr_t>(packed) % 64 == 0 && header.mark == kPackedMark &&
-              header.bytes == bytes,
-          op, ": packed must be what mk_conv_pack wrote");
-  require(header.kernels == kernels_for(header.weight.device).conv, op,
-          ": the weights were packed for another instruction set");
+const ConvHeader& packed_header(const char* op, const void* packed, size_t bytes) {
+  expect_packed(op, packed, bytes, kHeaderBytes<ConvHeader>, kPackedMark, "mk_conv_pack");
+  const auto& header = *static_cast<const ConvHeader*>(packed);
+  expect_packed_by(op, header, kernels_for(header.weight.device).conv);
   return header;
 }
 
 // Arguments of a forward pass with packed weights, without result, bias and activation.
-ConvArgs packed_args(const char* op, const PackedHeader& header, const TensorView& x) {
+ConvArgs packed_args(const char* op, const ConvHeader& header, const TensorView& x) {
   ConvArgs args =
       (header.transposed ? transpose_args : forward_args)(op, &header.desc, x, header.weight);
-  args.packed = reinterpret_cast<const char*>(&header) + kHeaderBytes;
+  args.packed = weights_of(header);
   args.form = header.form;
   return args;
 }
@@ -416,7 +408,8 @@ extern "C" mk_status mk_conv_packed_bytes(const mk_conv_desc* desc, int32_t tran
     const char* op = name_of(desc, transposed);
     const TensorView wv = view(op, "weight", weight);
     const ConvArgs args = pack_args(op, desc, transposed, wv);
-    give_bytes(op, bytes, kHeaderBytes + kernels_for(wv.device).conv->packed_bytes(args));
+    give_bytes(op, bytes,
+               kHeaderBytes<ConvHeader> + kernels_for(wv.device).conv->packed_bytes(args));
   });
 }
 
@@ -427,22 +420,19 @@ extern "C" mk_status mk_conv_pack(const mk_conv_desc* desc, int32_t transposed,
     const TensorView wv = view(op, "weight", weight);
     const ConvArgs args = pack_args(op, desc, transposed, wv);
     const ConvKernels& kernels = *kernels_for(wv.device).conv;
-    const size_t needed = kHeaderBytes + kernels.packed_bytes(args);
-    require(packed != nullptr && packed_bytes == needed, op, ": packed must have ", needed,
-            " bytes, got ", packed != nullptr ? packed_bytes : 0);
-    require(reinterpret_cast<uintptr_t>(packed) % 64 == 0, op,
-            ": packed must be aligned to 64 bytes");
-    auto& header = *static_cast<PackedHeader*>(packed);
-    header = {kPackedMark, needed, &kernels, *desc, transposed != 0, args.form, wv};
+    const size_t needed = kHeaderBytes<ConvHeader> + kernels.packed_bytes(args);
+    expect_packing_memory(op, packed, packed_bytes, needed);
+    auto& header = *static_cast<ConvHeader*>(packed);
+    header = {{kPackedMark, needed, &kernels}, *desc, transposed != 0, args.form, wv};
     header.weight.data = nullptr;
-    kernels.pack(args, static_cast<char*>(packed) + kHeaderBytes);
+    kernels.pack(args, weights_of(header));
   });
 }
 
 extern "C" mk_status mk_conv_packed_output_shape(const void* packed, size_t packed_bytes,
                                                  const DLTensor* x, int64_t* shape) {
   return guarded([&] {
-    const PackedHeader& header = packed_header("conv_plan", packed, packed_bytes);
+    const ConvHeader& header = packed_header("conv_plan", packed, packed_bytes);
     const char* op = name_of(&header.desc, header.transposed);
     give_image_shape(op, &header.desc, packed_args(op, header, view(op, "x", x)), shape);
   });
@@ -451,7 +441,7 @@ extern "C" mk_status mk_conv_packed_output_shape(const void* packed, size_t pack
 extern "C" mk_status mk_conv_packed_workspace(const void* packed, size_t packed_bytes,
                                               const DLTensor* x, size_t* bytes) {
   return guarded([&] {
-    const PackedHeader& header = packed_header("conv_plan", packed, packed_bytes);
+    const ConvHeader& header = packed_header("conv_plan", packed, packed_bytes);
     const char* op = name_of(&header.desc, header.transposed);
     const TensorView xv = view(op, "x", x);
     const ConvArgs args = packed_args(op, header, xv);
@@ -464,7 +454,7 @@ extern "C" mk_status mk_conv_packed_forward(const void* packed, size_t packed_by
                                             int32_t activation, DLTensor* y, void* workspace,
                                             size_t workspace_bytes) {
   return guarded([&] {
-    const PackedHeader& header = packed_header("conv_plan", packed, packed_bytes);
+    const ConvHeader& header = packed_header("conv_plan", packed, packed_bytes);
     const char* op = name_of(&header.desc, header.transposed);
     const TensorView xv = view(op, "x", x), yv = view(op, "y", y);
     ConvArgs args = packed_args(op, header, xv);

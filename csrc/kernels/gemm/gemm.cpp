@@ -1,6 +1,7 @@
 // Entry points of gemm, linear and bias_backward: check, then call the table.
 #include "kernels/gemm/gemm.h"
 
+#include "kernels/packed.h"
 #include "kernels/table.h"
 #include "medkern/gemm.h"
 
@@ -133,15 +134,11 @@ void check_linear_weight(const char* op, const TensorView& dy, const TensorView&
           shape_text(x));
 }
 
-// What stands before a packed weight: how it came to be.
-struct PackedHeader {
-  uint64_t mark;  // the bytes are a PackedHeader
-  size_t bytes;   // with the weight
-  const GemmKernels* kernels;
+// How a packed weight came to be.
+struct LinearHeader : PackedHeader {
   TensorView weight;  // without data
 };
 constexpr uint64_t kPackedMark = 0x6d6b5f6c696e6561;  // "mk_linea"
-constexpr size_t kHeaderBytes = (sizeof(PackedHeader) + 63) / 64 * 64;
 
 // Bytes of a packed weight, its header included.
 size_t packed_bytes_of(const char* op, const TensorView& weight) {
@@ -149,31 +146,22 @@ size_t packed_bytes_of(const char* op, const TensorView& weight) {
   expect_float(op, weight);
   expect_gemm_sizes(op, 0, weight.shape[0], weight.shape[1]);
   const GemmKernels& kernels = *kernels_for(weight.device).gemm;
-  return kHeaderBytes + kernels.packed_b_bytes(weight.dtype, weight.shape[1], weight.shape[0]);
+  return kHeaderBytes<LinearHeader> +
+         kernels.packed_b_bytes(weight.dtype, weight.shape[1], weight.shape[0]);
 }
 
-void expect_aligned(const char* op, const void* packed) {
-  require(reinterpret_cast<uintptr_t>(packed) % 64 == 0, op,
-          ": packed must be aligned to 64 bytes");
-}
-
-const PackedHeader& packed_header(const char* op, const void* packed, size_t bytes) {
-  require(packed != nullptr && bytes >= kHeaderBytes, op, ": a packed weight needs at least ",
-          kHeaderBytes, " bytes, got ", packed != nullptr ? bytes : 0);
-  expect_aligned(op, packed);
-  const auto& header = *static_cast<const PackedHeader*>(packed);
-  require(header.mark == kPackedMark && header.bytes == bytes, op,
-          ": packed must be what mk_linear_pack wrote");
-  require(header.kernels == kernels_for(header.weight.device).gemm, op,
-          ": the weight was packed for another instruction set");
+const LinearHeader& packed_header(const char* op, const void* packed, size_t bytes) {
+  expect_packed(op, packed, bytes, kHeaderBytes<LinearHeader>, kPackedMark, "mk_linear_pack");
+  const auto& header = *static_cast<const LinearHeader*>(packed);
+  expect_packed_by(op, header, kernels_for(header.weight.device).gemm);
   return header;
 }
 
 // The product of x with a packed weight, without result, bias and activation.
-GemmArgs packed_product(const char* op, const PackedHeader& header, const TensorView& x) {
+GemmArgs packed_product(const char* op, const LinearHeader& header, const TensorView& x) {
   check_linear(op, x, header.weight, 1);
   GemmArgs args = product(op, x.dtype, rows_of(x), matrix_of(header.weight, true));
-  args.b = reinterpret_cast<const char*>(&header) + kHeaderBytes;
+  args.b = weights_of(header);
   args.b_packed = true;
   return args;
 }
@@ -285,16 +273,14 @@ extern "C" mk_status mk_linear_pack(const DLTensor* weight, void* packed, size_t
     const char* op = "linear_plan";
     const TensorView wv = view(op, "weight", weight);
     const size_t needed = packed_bytes_of(op, wv);
-    require(packed != nullptr && packed_bytes == needed, op, ": packed must have ", needed,
-            " bytes, got ", packed != nullptr ? packed_bytes : 0);
-    expect_aligned(op, packed);
+    expect_packing_memory(op, packed, packed_bytes, needed);
     const GemmKernels& kernels = *kernels_for(wv.device).gemm;
-    auto& header = *static_cast<PackedHeader*>(packed);
-    header = {kPackedMark, needed, &kernels, wv};
+    auto& header = *static_cast<LinearHeader*>(packed);
+    header = {{kPackedMark, needed, &kernels}, wv};
     header.weight.data = nullptr;
     const Matrix b = matrix_of(wv, true);
     kernels.pack_b(wv.dtype, b.rows, b.columns, b.data, b.row_stride, b.column_stride,
-                   static_cast<char*>(packed) + kHeaderBytes);
+                   weights_of(header));
   });
 }
 
@@ -302,7 +288,7 @@ extern "C" mk_status mk_linear_packed_output_shape(const void* packed, size_t pa
                                                    const DLTensor* x, int64_t* shape) {
   return guarded([&] {
     const char* op = "linear";
-    const PackedHeader& header = packed_header(op, packed, packed_bytes);
+    const LinearHeader& header = packed_header(op, packed, packed_bytes);
     const TensorView xv = view(op, "x", x);
     const GemmArgs args = packed_product(op, header, xv);
     give_shape(op, shape, xv.rank, Leading(xv, args.n).shape);
@@ -313,9 +299,9 @@ extern "C" mk_status mk_linear_packed_workspace(const void* packed, size_t packe
                                                 const DLTensor* x, size_t* bytes) {
   return guarded([&] {
     const char* op = "linear";
-    const PackedHeader& header = packed_header(op, packed, packed_bytes);
+    const LinearHeader& header = packed_header(op, packed, packed_bytes);
     const GemmArgs args = packed_product(op, header, view(op, "x", x));
-    give_bytes(op, bytes, header.kernels->workspace(args));
+    give_bytes(op, bytes, kernels_for(header.weight.device).gemm->workspace(args));
   });
 }
 
@@ -325,7 +311,7 @@ extern "C" mk_status mk_linear_packed_forward(const void* packed, size_t packed_
                                               size_t workspace_bytes) {
   return guarded([&] {
     const char* op = "linear";
-    const PackedHeader& header = packed_header(op, packed, packed_bytes);
+    const LinearHeader& header = packed_header(op, packed, packed_bytes);
     const TensorView xv = view(op, "x", x), yv = view(op, "y", y);
     const TensorView biasv = optional_view(op, "bias", bias);
     GemmArgs args = packed_product(op, header, xv);

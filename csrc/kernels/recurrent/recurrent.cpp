@@ -3,6 +3,7 @@
 
 #include "core/tensor.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/packed.h"
 #include "kernels/table.h"
 #include "medkern/recurrent.h"
 
@@ -35,11 +36,8 @@ const RecurrentKernels& kernels_of(int32_t cell, DLDevice device) {
   }
 }
 
-// What stands before packed weights: how they came to be.
-struct PackedHeader {
-  uint64_t mark;  // the bytes are a PackedHeader
-  size_t bytes;   // with the weights
-  const RecurrentKernels* kernels;
+// How packed weights came to be.
+struct RecurrentHeader : PackedHeader {
   int32_t cell, directions;
   Dtype dtype;
   DLDevice device;
@@ -47,7 +45,6 @@ struct PackedHeader {
   size_t bytes_each;  // of a direction
 };
 constexpr uint64_t kPackedMark = 0x6d6b5f7265637572;  // "mk_recur"
-constexpr size_t kHeaderBytes = (sizeof(PackedHeader) + 63) / 64 * 64;
 
 struct Shape {
   int rank;
@@ -63,7 +60,7 @@ struct Layer {
   int64_t row_n, row_t;                 // as in RecurrentArgs
   TensorView x, lengths, h0, c0;
   TensorView weight_ih[2], weight_hh[2], bias_ih[2], bias_hh[2];
-  const PackedHeader* packed;  // nullptr if there are weights
+  const RecurrentHeader* packed;  // nullptr if there are weights
   Shape y, state, saved;
 
   int64_t gates() const { return kCells[cell].gates; }
@@ -164,13 +161,10 @@ void check_sizes(const Layer& l) {
 
 // What the packed weights of this layer say of them.
 void check_packed(Layer& l, const mk_recurrent_layer& layer) {
-  const auto& header = *static_cast<const PackedHeader*>(layer.packed);
-  require(layer.packed_bytes >= kHeaderBytes &&
-              reinterpret_cast<uintptr_t>(layer.packed) % 64 == 0 && header.mark == kPackedMark &&
-              header.bytes == layer.packed_bytes,
-          l.op, ": packed must be what mk_recurrent_pack wrote");
-  require(header.kernels == &kernels_of(header.cell, header.device), l.op,
-          ": the weights were packed for another instruction set");
+  expect_packed(l.op, layer.packed, layer.packed_bytes, kHeaderBytes<RecurrentHeader>, kPackedMark,
+                "mk_recurrent_pack");
+  const auto& header = *static_cast<const RecurrentHeader*>(layer.packed);
+  expect_packed_by(l.op, header, &kernels_of(header.cell, header.device));
   require(header.cell == l.cell && header.directions == l.directions, l.op,
           ": the weights were packed for another cell, or another number of directions");
   if (header.dtype != l.x.dtype) {
@@ -396,7 +390,7 @@ RecurrentArgs args_of(const Layer& l, int d) {
   a.bias_ih = l.bias_ih[d].data;
   a.bias_hh = l.bias_hh[d].data;
   if (l.packed != nullptr) {
-    a.packed = reinterpret_cast<const char*>(l.packed) + kHeaderBytes + d * l.packed->bytes_each;
+    a.packed = static_cast<const char*>(weights_of(*l.packed)) + d * l.packed->bytes_each;
   }
   return a;
 }
@@ -466,7 +460,7 @@ extern "C" mk_status mk_recurrent_output_shapes(const mk_recurrent_layer* layer,
 extern "C" mk_status mk_recurrent_packed_bytes(const mk_recurrent_layer* layer, size_t* bytes) {
   return guarded([&] {
     const Layer l = check_weights_alone(layer);
-    give_bytes(l.op, bytes, kHeaderBytes + l.directions * packed_bytes_each(l));
+    give_bytes(l.op, bytes, kHeaderBytes<RecurrentHeader> + l.directions * packed_bytes_each(l));
   });
 }
 
@@ -474,17 +468,21 @@ extern "C" mk_status mk_recurrent_pack(const mk_recurrent_layer* layer, void* pa
                                        size_t packed_bytes) {
   return guarded([&] {
     const Layer l = check_weights_alone(layer);
-    const size_t each = packed_bytes_each(l), needed = kHeaderBytes + l.directions * each;
-    require(packed != nullptr && packed_bytes == needed &&
-                reinterpret_cast<uintptr_t>(packed) % 64 == 0,
-            l.op, ": packed must have ", needed, " bytes aligned to 64, got ",
-            packed != nullptr ? packed_bytes : 0);
+    const size_t each = packed_bytes_each(l);
+    const size_t needed = kHeaderBytes<RecurrentHeader> + l.directions * each;
+    expect_packing_memory(l.op, packed, packed_bytes, needed);
     const RecurrentKernels& kernels = kernels_of(l.cell, l.x.device);
-    *static_cast<PackedHeader*>(packed) = {kPackedMark,  needed,    &kernels,   l.cell,
-                                           l.directions, l.x.dtype, l.x.device, l.input,
-                                           l.hidden,     each};
+    auto& header = *static_cast<RecurrentHeader*>(packed);
+    header = {{kPackedMark, needed, &kernels},
+              l.cell,
+              l.directions,
+              l.x.dtype,
+              l.x.device,
+              l.input,
+              l.hidden,
+              each};
     for (int d = 0; d < l.directions; ++d) {
-      kernels.pack(args_of(l, d), static_cast<char*>(packed) + kHeaderBytes + d * each);
+      kernels.pack(args_of(l, d), static_cast<char*>(weights_of(header)) + d * each);
     }
   });
 }
