@@ -268,6 +268,17 @@ struct Box {
   int64_t taps_before;  // of the classes before this one
 };
 
+// Calls visit(source, result) for the first pixel of each row of a box, which has count[3] of them.
+template <class T, class Visit>
+MK_INLINE void for_each_row(const Boxes& b, const Box<T>& box, Visit visit) {
+  for (int64_t n = 0; n < box.count[0]; ++n)
+    for (int64_t d = 0; d < box.count[1]; ++d)
+      for (int64_t h = 0; h < box.count[2]; ++h) {
+        visit(box.source + n * box.step[0] + d * box.step[1] + h * box.step[2],
+              box.result + n * b.result_step[0] + d * b.result_step[1] + h * b.result_step[2]);
+      }
+}
+
 // Copies one row of a box: `count` positions from `first` on, `step` apart, of one channel or of
 // all. `from` is position 0 of the row in x, or nullptr if the row is padding.
 template <class T>

@@ -309,22 +309,17 @@ void run_of(const ConvArgs& a) {
       whole.result_step = boxes.result_step[3];
       // A single channel is contiguous, whatever its stride says.
       whole.result_channel = a.result.c == 1 ? 1 : a.result.stride_c;
-      const T* source = box.source + group * channels * box.channel_step;
-      T* result = box.result + group * results * whole.result_channel;
+      const int64_t group_source = group * channels * box.channel_step;
+      const int64_t group_result = group * results * whole.result_channel;
       const int64_t last_panel = tile_start(block + 1, p.panel_blocks, p.panels);
       for (int64_t panel = tile_start(block, p.panel_blocks, p.panels); panel < last_panel;
            ++panel) {
         whole.column = panel * kPanel<T>;
         whole.columns = smaller(results - whole.column, kPanel<T>);
         for_each_block(whole, [&](const Part<T>& part) {
-          for (int64_t n = 0; n < box.count[0]; ++n)
-            for (int64_t d = 0; d < box.count[1]; ++d)
-              for (int64_t h = 0; h < box.count[2]; ++h)
-                run_row(part, source + n * box.step[0] + d * box.step[1] + h * box.step[2],
-                        box.step[3],
-                        result + n * boxes.result_step[0] + d * boxes.result_step[1] +
-                            h * boxes.result_step[2],
-                        box.count[3]);
+          for_each_row(boxes, box, [&](const T* source, T* result) {
+            run_row(part, source + group_source, box.step[3], result + group_result, box.count[3]);
+          });
         });
       }
     });

@@ -216,14 +216,11 @@ void run_of(const ConvArgs& a) {
       row.vectors = pixel / Vec<T>::kLanes;
       row.bias = static_cast<const T*>(a.bias);
       row.relu = a.activation == Activation::relu;
-      for (int64_t n = 0; n < box.count[0]; ++n)
-        for (int64_t d = 0; d < box.count[1]; ++d)
-          for (int64_t h = 0; h < box.count[2]; ++h) {
-            row.source = box.source + n * box.step[0] + d * box.step[1] + h * box.step[2];
-            row.result = box.result + n * boxes.result_step[0] + d * boxes.result_step[1] +
-                         h * boxes.result_step[2];
-            run_row(row, box.count[3], a.result.c);
-          }
+      for_each_row(boxes, box, [&](const T* source, T* result) {
+        row.source = source;
+        row.result = result;
+        run_row(row, box.count[3], a.result.c);
+      });
     });
   });
 }

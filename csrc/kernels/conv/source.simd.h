@@ -22,6 +22,10 @@ MK_INLINE bool is_channels_last_image(const Image& x) {
   return (x.c == 1 || x.stride_c == 1) && (x.size[2] == 1 || x.stride[2] == x.c);
 }
 
+MK_INLINE Region whole_region(const Image& x) {
+  return {{0, 0, 0}, {x.size[0], x.size[1], x.size[2]}};
+}
+
 // Whether a region has no padding.
 MK_INLINE bool is_inside(const Image& x, const Region& region) {
   bool inside = true;

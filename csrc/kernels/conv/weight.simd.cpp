@@ -52,8 +52,6 @@ struct WeightPlan {
   size_t bytes;
 };
 
-Region whole(const Image& x) { return {{0, 0, 0}, {x.size[0], x.size[1], x.size[2]}}; }
-
 template <class T>
 WeightPlan<T> plan_of(const ConvWeightArgs& a) {
   WeightPlan<T> p{};
@@ -97,7 +95,7 @@ WeightPlan<T> plan_of(const ConvWeightArgs& a) {
 
   Pieces pieces{a.workspace};
   p.x = pieces.take<T>(p.x_in_place ? 0 : copied_elements(a.x, a.region, a.x.c));
-  p.dy = pieces.take<T>(p.dy_in_place ? 0 : copied_elements(a.dy, whole(a.dy), p.dy_pixel));
+  p.dy = pieces.take<T>(p.dy_in_place ? 0 : copied_elements(a.dy, whole_region(a.dy), p.dy_pixel));
   p.partial = pieces.take<T>(p.fused ? max_workers() * p.taps * p.channels * kPanel<T>
                                      : p.chunks * partial);
   p.row_offsets = pieces.take<int64_t>(p.rows);
@@ -221,7 +219,8 @@ void backward_weight_of(const ConvWeightArgs& a) {
   const Source<T> x =
       p.x_in_place ? source_in_place<T>(a.x) : copy_source<T>(a.x, a.region, 1, a.x.c, p.x);
   const T* dy = static_cast<const T*>(a.dy.data);
-  if (!p.dy_in_place) dy = copy_source<T>(a.dy, whole(a.dy), a.groups, p.dy_pixel, p.dy).data;
+  if (!p.dy_in_place)
+    dy = copy_source<T>(a.dy, whole_region(a.dy), a.groups, p.dy_pixel, p.dy).data;
 
   const T* first = x.data;  // of the first pixel and tap
   int64_t pixel_step[3];

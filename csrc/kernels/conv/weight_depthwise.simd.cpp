@@ -29,8 +29,6 @@ struct Plan {
   size_t bytes;
 };
 
-Region all_of(const Image& x) { return {{0, 0, 0}, {x.size[0], x.size[1], x.size[2]}}; }
-
 template <class T>
 Plan<T> plan_of(const ConvWeightArgs& a) {
   Plan<T> p{};
@@ -44,8 +42,8 @@ Plan<T> plan_of(const ConvWeightArgs& a) {
   p.x_in_place = is_channels_last_image(a.x);
   p.dy_in_place = is_channels_last_image(a.dy);
   Pieces pieces{a.workspace};
-  p.x = pieces.take<T>(p.x_in_place ? 0 : copied_elements(a.x, all_of(a.x), a.x.c));
-  p.dy = pieces.take<T>(p.dy_in_place ? 0 : copied_elements(a.dy, all_of(a.dy), a.dy.c));
+  p.x = pieces.take<T>(p.x_in_place ? 0 : copied_elements(a.x, whole_region(a.x), a.x.c));
+  p.dy = pieces.take<T>(p.dy_in_place ? 0 : copied_elements(a.dy, whole_region(a.dy), a.dy.c));
   p.partial = pieces.take<T>(p.chunks * p.taps * p.channels);
   p.bytes = pieces.used;
   return p;
@@ -209,10 +207,11 @@ void add_row(const ConvWeightArgs& a, const Plan<T>& p, const Source<T>& x, cons
 template <class T>
 void depthwise_of(const ConvWeightArgs& a) {
   const Plan<T> p = plan_of<T>(a);
-  const Source<T> x =
-      p.x_in_place ? source_in_place<T>(a.x) : copy_source<T>(a.x, all_of(a.x), 1, p.channels, p.x);
-  const Source<T> dy = p.dy_in_place ? source_in_place<T>(a.dy)
-                                     : copy_source<T>(a.dy, all_of(a.dy), 1, p.channels, p.dy);
+  const Source<T> x = p.x_in_place ? source_in_place<T>(a.x)
+                                   : copy_source<T>(a.x, whole_region(a.x), 1, p.channels, p.x);
+  const Source<T> dy = p.dy_in_place
+                           ? source_in_place<T>(a.dy)
+                           : copy_source<T>(a.dy, whole_region(a.dy), 1, p.channels, p.dy);
   const int64_t size = p.taps * p.channels;
   parallel_for(p.chunks, 2 * p.rows * a.dy.size[2] * size, [&](int64_t chunk, int) {
     T* sums = p.partial + chunk * size;

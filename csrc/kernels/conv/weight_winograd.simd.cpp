@@ -86,8 +86,6 @@ struct Plan {
   size_t bytes;
 };
 
-Region all_of(const Image& x) { return {{0, 0, 0}, {x.size[0], x.size[1], x.size[2]}}; }
-
 Plan plan_of(const ConvWeightArgs& a) {
   Plan p{};
   p.c = blocks_of(a.x.c);
@@ -128,8 +126,8 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.x_in_place = is_channels_last_image(a.x);
   p.dy_in_place = is_channels_last_image(a.dy);
   Pieces pieces{a.workspace};
-  p.x = pieces.take<float>(p.x_in_place ? 0 : copied_elements(a.x, all_of(a.x), a.x.c));
-  p.dy = pieces.take<float>(p.dy_in_place ? 0 : copied_elements(a.dy, all_of(a.dy), a.dy.c));
+  p.x = pieces.take<float>(p.x_in_place ? 0 : copied_elements(a.x, whole_region(a.x), a.x.c));
+  p.dy = pieces.take<float>(p.dy_in_place ? 0 : copied_elements(a.dy, whole_region(a.dy), a.dy.c));
   p.v = pieces.take<float>(p.x_size);
   p.d = pieces.take<float>(p.dy_size);
   p.u = pieces.take<float>((p.fused ? max_workers() : pairs) * p.sums);
@@ -437,9 +435,9 @@ void weight_winograd(const ConvWeightArgs& a) {
   job.p = plan_of(a);
   const Plan& p = job.p;
   job.x = p.x_in_place ? source_in_place<float>(a.x)
-                       : copy_source<float>(a.x, all_of(a.x), 1, a.x.c, p.x);
+                       : copy_source<float>(a.x, whole_region(a.x), 1, a.x.c, p.x);
   job.dy = p.dy_in_place ? source_in_place<float>(a.dy)
-                         : copy_source<float>(a.dy, all_of(a.dy), 1, a.dy.c, p.dy);
+                         : copy_source<float>(a.dy, whole_region(a.dy), 1, a.dy.c, p.dy);
   job.depth_pad = a.window.pad_before[0];
   job.pad[0] = a.window.pad_before[1];
   job.pad[1] = a.window.pad_before[2];

@@ -55,10 +55,6 @@ MK_INLINE bool winograd_keeps(const ConvArgs& a, double tiles, double filter_cos
   return winograd_pays(a, tiles, 0.6 * tiles * kTileOut * kTileOut, filter_cost);
 }
 
-MK_INLINE Region whole_region(const Image& x) {
-  return {{0, 0, 0}, {x.size[0], x.size[1], x.size[2]}};
-}
-
 // Tiles of a slice of the result. Result position p reads the source from p - lead on.
 struct Tiling {
   int64_t rows, columns, count;
