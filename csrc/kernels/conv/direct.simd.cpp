@@ -230,7 +230,7 @@ Plan<T> plan_of(const ConvArgs& a) {
   Plan<T> p{};
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
   p.scattered = is_scattered(a);
-  p.boxes = boxes_of(a, p.scattered, a.source.c, false);
+  p.boxes = boxes_of(a, {.pixel = a.source.c, .planes = p.scattered});
   p.panels = panels_in<T>(results);
   p.panel_blocks = 1;
   BoxLimits limits{
