@@ -14,6 +14,7 @@
 // fma over (taps, channels), each of a length that depends on kernel and channels only, added one
 // after the other.
 #include "core/parallel.h"
+#include "cpu/lanes.h"
 #include "kernels/conv/algorithm.simd.h"
 #include "kernels/conv/boxes.simd.h"
 #include "kernels/conv/scattered.simd.h"
@@ -85,6 +86,11 @@ void pack_of(const ConvArgs& a, void* base) {
       const int64_t last = smaller(first + kPackedChannels, channels);
       for (int64_t r = 0; r < results; r += kLanes) {
         for (int64_t c = first; c < last; ++c) {
+          if (taps == 1) {  // they lie as they are wanted
+            const int64_t lanes = smaller(results - r, kLanes);
+            store(group, 0, c, r, load_lanes(weight + (group * channels + c) * results + r, lanes));
+            continue;
+          }
           for_each_column(weight + ((group * channels + c) * results + r) * taps, taps,
                           smaller(results - r, kLanes), taps,
                           [&](int64_t tap, Vec<T> v) { store(group, tap, c, r, v); });
