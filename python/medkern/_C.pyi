@@ -249,6 +249,7 @@ class BinaryOp:
     @property
     def value(self) -> int: ...
     add: BinaryOp
+    add_relu: BinaryOp
     div: BinaryOp
     maximum: BinaryOp
     minimum: BinaryOp
