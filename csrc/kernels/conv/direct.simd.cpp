@@ -353,30 +353,16 @@ void run_of(const ConvArgs& a) {
 
 bool always(const ConvArgs&) { return true; }
 
-size_t packed_bytes(const ConvArgs& a) {
-  return a.dtype == Dtype::f32 ? packed_of<float>(a, nullptr).bytes
-                               : packed_of<double>(a, nullptr).bytes;
-}
-
-void pack(const ConvArgs& a, void* packed) {
-  a.dtype == Dtype::f32 ? pack_of<float>(a, packed) : pack_of<double>(a, packed);
-}
-
-size_t workspace(const ConvArgs& a) {
-  return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
-}
-
-void run(const ConvArgs& a) { a.dtype == Dtype::f32 ? run_of<float>(a) : run_of<double>(a); }
+template <class T>
+struct Direct {
+  static size_t packed_bytes(const ConvArgs& a) { return packed_of<T>(a, nullptr).bytes; }
+  static void pack(const ConvArgs& a, void* packed) { pack_of<T>(a, packed); }
+  static size_t workspace(const ConvArgs& a) { return plan_of<T>(a).bytes; }
+  static void run(const ConvArgs& a) { run_of<T>(a); }
+};
 
 }  // namespace
 
-constinit const ConvAlgorithm direct_algorithm = {
-    .fits = always,
-    .keeps = always,
-    .packed_bytes = packed_bytes,
-    .pack = pack,
-    .workspace = workspace,
-    .run = run,
-};
+constinit const ConvAlgorithm direct_algorithm = algorithm_of_types<Direct>(always);
 
 }  // namespace medkern::MK_ISA
