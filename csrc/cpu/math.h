@@ -61,13 +61,25 @@ MK_INLINE Exponent split_exponent(Vec<float> x) {
 // 2^n for -126 <= n <= 127.
 MK_INLINE Vec<float> power_of_two(Vec<float>::Mask n) { return from_bits((n + 127) << 23); }
 
-// x between two bounds that are not NaN; NaN as it is. Half the instructions of max and min, which
-// have to look for NaN on both sides.
+// x between two bounds that are not NaN; NaN as it is. One instruction, where max and min have to
+// look for NaN on both sides.
 MK_INLINE Vec<float> at_most(Vec<float> x, Vec<float> bound) {
+#if defined(__AVX512F__)
+  return Vec<float>::Native(_mm512_maskz_min_ps(0xffff, bound.v, x.v));
+#elif defined(__AVX2__)
+  return Vec<float>::Native(_mm256_min_ps(bound.v, x.v));
+#else
   return select<float>(bound < x, bound, x);
+#endif
 }
 MK_INLINE Vec<float> at_least(Vec<float> x, Vec<float> bound) {
+#if defined(__AVX512F__)
+  return Vec<float>::Native(_mm512_maskz_max_ps(0xffff, bound.v, x.v));
+#elif defined(__AVX2__)
+  return Vec<float>::Native(_mm256_max_ps(bound.v, x.v));
+#else
   return select<float>(bound > x, bound, x);
+#endif
 }
 
 // expm1(x) for -20 <= x <= 89, and NaN.
