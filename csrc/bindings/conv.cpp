@@ -2,6 +2,7 @@
 #include "medkern/conv.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -55,10 +56,7 @@ Array conv(const py::object& x_object, const py::object& weight_object,
   check(mk_conv_workspace(&desc, x.dl(), weight.dl(), &bytes));
   const Array y = result(out, x, shape, channels_last);
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_forward(&desc, x.dl(), weight.dl(), dl(bias), activation, y.dl(),
-                           workspace.data(), bytes);
-  });
+  call(mk_conv_forward, desc, x, weight, bias, activation, y, workspace);
   return y;
 }
 
@@ -80,10 +78,7 @@ Array conv_transpose(const py::object& x_object, const py::object& weight_object
   check(mk_conv_transpose_workspace(&desc, x.dl(), weight.dl(), &bytes));
   const Array y = result(out, x, shape, channels_last);
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_transpose_forward(&desc, x.dl(), weight.dl(), dl(bias), activation, y.dl(),
-                                     workspace.data(), bytes);
-  });
+  call(mk_conv_transpose_forward, desc, x, weight, bias, activation, y, workspace);
   return y;
 }
 
@@ -100,9 +95,7 @@ Array conv_backward_input(const py::object& dy_object, const py::object& weight_
   size_t bytes = 0;
   check(mk_conv_backward_input_workspace(&desc, dy.dl(), weight.dl(), dx.dl(), &bytes));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_backward_input(&desc, dy.dl(), weight.dl(), dx.dl(), workspace.data(), bytes);
-  });
+  call(mk_conv_backward_input, desc, dy, weight, dx, workspace);
   return dx;
 }
 
@@ -120,9 +113,7 @@ Array conv_backward_weight(const py::object& dy_object, const py::object& x_obje
   size_t bytes = 0;
   check(mk_conv_backward_weight_workspace(&desc, dy.dl(), x.dl(), dweight.dl(), &bytes));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_backward_weight(&desc, dy.dl(), x.dl(), dweight.dl(), workspace.data(), bytes);
-  });
+  call(mk_conv_backward_weight, desc, dy, x, dweight, workspace);
   return dweight;
 }
 
@@ -143,8 +134,8 @@ class ConvPlan {
     axes_argument("conv_transpose", "output_padding", output_padding, rank, desc.output_padding);
     size_t bytes = 0;
     check(mk_conv_packed_bytes(&desc, transposed, weight.dl(), &bytes));
-    packed_ = std::make_unique<Workspace>(bytes);
-    call([&] { return mk_conv_pack(&desc, transposed, weight.dl(), packed_->data(), bytes); });
+    packed_ = std::make_shared<Memory>(bytes);
+    call(mk_conv_pack, desc, transposed, weight, packed_);
   }
 
   Array run(const py::object& x_object, bool channels_last, const py::object& out) const {
@@ -157,10 +148,7 @@ class ConvPlan {
     check(mk_conv_packed_workspace(packed, packed_bytes, x.dl(), &bytes));
     const Array y = result(out, x, shape, channels_last);
     const Workspace workspace(bytes);
-    call([&] {
-      return mk_conv_packed_forward(packed, packed_bytes, x.dl(), dl(bias_), activation_, y.dl(),
-                                    workspace.data(), bytes);
-    });
+    call(mk_conv_packed_forward, packed_, x, bias_, activation_, y, workspace);
     return y;
   }
 
@@ -169,7 +157,7 @@ class ConvPlan {
  private:
   int rank_, activation_;
   std::optional<Array> bias_;
-  std::unique_ptr<Workspace> packed_;
+  std::shared_ptr<Memory> packed_;
 };
 
 void set_algorithm(int algorithm) { check(mk_conv_set_algorithm(algorithm)); }
