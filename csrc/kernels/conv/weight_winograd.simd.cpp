@@ -42,6 +42,7 @@ namespace {
 using V = Vec<float>;
 
 constexpr int64_t kTaps = 9;
+constexpr int64_t kTileIn = 6, kTile = 4, kTilePlanes = kTileIn * kTileIn;
 constexpr int64_t kMostDepthTaps = 3;
 // Channels of a block at most.
 constexpr int64_t kMostBlock = 64;
@@ -91,8 +92,8 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.c = blocks_of(a.x.c);
   p.o = blocks_of(a.dy.c);
   p.depth_taps = a.window.kernel[0];
-  p.tile_columns = divide_up(a.dy.size[2], kTileOut);
-  p.slice_tiles = divide_up(a.dy.size[1], kTileOut) * p.tile_columns;
+  p.tile_columns = divide_up(a.dy.size[2], kTile);
+  p.slice_tiles = divide_up(a.dy.size[1], kTile) * p.tile_columns;
   p.joined = p.depth_taps == 1 && a.window.pad_before[0] == 0 && a.window.pad_after[0] == 0;
   p.sequences = p.joined ? 1 : a.dy.n;
   p.length = p.joined ? a.dy.n * a.dy.size[0] : a.dy.size[0];
@@ -185,10 +186,10 @@ void transform_tiles(const Slice& x, int64_t columns, const int64_t pad[2], int6
                      int64_t last, float* to, int64_t step, int64_t plane, Transform transform) {
   for (int64_t t = first; t < last; ++t) {
     const int64_t next = t + kAhead;
-    const float* ahead = x.data + (next / columns * kTileOut - pad[0]) * x.row +
-                         (next % columns * kTileOut - pad[1]) * x.pixel;
-    transform_tile<kSize>(x, t / columns * kTileOut - pad[0], t % columns * kTileOut - pad[1],
-                          ahead, to + (t - first) * step, plane, transform);
+    const float* ahead = x.data + (next / columns * kTile - pad[0]) * x.row +
+                         (next % columns * kTile - pad[1]) * x.pixel;
+    transform_tile<kSize>(x, t / columns * kTile - pad[0], t % columns * kTile - pad[1], ahead,
+                          smaller(kSize, kTile), to + (t - first) * step, plane, transform);
   }
 }
 
@@ -236,7 +237,7 @@ void transform_block(const Job& job, const Block& b) {
         transform_tiles<kTileIn>(
             from, p.tile_columns, job.pad, b.first_tile + first, b.first_tile + last,
             p.v + i * p.x_block + (slot * b.tiles + first) * p.c.width, p.c.width, p.x_plane,
-            [](auto... a) { transform_input_vector(a...); });
+            [](auto... a) { transform_input_vector<6>(a...); });
       }
     } else {
       const int64_t number = slice - b.x_slices;
@@ -244,10 +245,10 @@ void transform_block(const Job& job, const Block& b) {
         const Slice from = slice_of(job.dy, job.dy_size, b.sequence, b.first + number, p.joined,
                                     p.o.first(i), p.o.size(i));
         constexpr int64_t kNoPad[2] = {0, 0};
-        transform_tiles<kTileOut>(
-            from, p.tile_columns, kNoPad, b.first_tile + first, b.first_tile + last,
-            p.d + i * p.dy_block + (number * b.tiles + first) * p.o.width, p.o.width, p.dy_plane,
-            [](auto... a) { transform_dy_vector(a...); });
+        transform_tiles<kTile>(from, p.tile_columns, kNoPad, b.first_tile + first,
+                               b.first_tile + last,
+                               p.d + i * p.dy_block + (number * b.tiles + first) * p.o.width,
+                               p.o.width, p.dy_plane, [](auto... a) { transform_dy_vector(a...); });
       }
     }
   });
@@ -424,7 +425,7 @@ bool weight_takes_winograd(const ConvWeightArgs& a) {
   }
   if (a.x.c < 8 || a.dy.c < 8 || a.dy.n * a.dy.size[0] == 0 || a.x.size[0] == 0) return false;
   const int64_t height = a.dy.size[1], width = a.dy.size[2];
-  const int64_t tiles = divide_up(height, kTileOut) * divide_up(width, kTileOut);
+  const int64_t tiles = divide_up(height, kTile) * divide_up(width, kTile);
   return height * width >= 6 * tiles;
 }
 
