@@ -22,6 +22,10 @@ def _sequence(cell: str, name: str, **more: Any) -> dict[str, Any]:
     return {"cell": cell, **dict(sizes), "bidirectional": name.endswith("bidirectional"), **more}
 
 
+def _cell(cell: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"cell": cell, **dict(zip(("batch", "inputs", "hidden"), _CELLS[name], strict=True)), **more}
+
+
 CASES = [
     *[
         Case(f"{name}_{cell}", "sequence", "recurrent", _sequence(cell, name))
@@ -51,8 +55,19 @@ CASES = [
         for name in _SEQUENCES
     ],
     *[
-        Case(f"{cell}_cell_{name}", "cell", "cell", {"cell": cell, "batch": n, "inputs": i, "hidden": h})
+        Case(f"{cell}_cell_{name}", "cell", "cell", _cell(cell, name))
         for cell in ("lstm", "gru")
-        for name, (n, i, h) in _CELLS.items()
+        for name in _CELLS
+    ],
+    *[
+        Case(
+            f"{cell}_cell_{name}_plain",
+            "cell_plain",
+            "cell",
+            _cell(cell, name, prepared=False),
+            ("torch",),
+        )
+        for cell in ("lstm", "gru")
+        for name in _CELLS
     ],
 ]

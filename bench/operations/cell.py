@@ -19,12 +19,17 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 @dataclass(frozen=True)
 class Sizes:
-    """A step of a batch from given states."""
+    """A step of a batch from given states.
+
+    Attributes:
+        prepared: whether medkern prepares the weights once.
+    """
 
     cell: str
     batch: int
     inputs: int
     hidden: int
+    prepared: bool = True
     gradients: bool = False
 
 
@@ -54,14 +59,16 @@ def work(s: Sizes) -> tuple[float, float]:
 
 
 def by_medkern(s: Sizes, a: Arrays) -> Callable[[], Any]:
-    """`kernels.lstm_cell` or `gru_cell`."""
+    """A plan, or `kernels.lstm_cell` or `gru_cell`."""
     from medkern import kernels
 
-    x, h, weights = a["x"], a["h"], [a[name] for name in _NAMES]
-    if s.cell == "gru":
-        return lambda: kernels.gru_cell(x, h, *weights)
-    state = (h, a["c"])
-    return lambda: kernels.lstm_cell(x, state, *weights)
+    x, weights = a["x"], [a[name] for name in _NAMES]
+    state = a["h"] if s.cell == "gru" else (a["h"], a["c"])
+    if s.prepared:
+        plan = getattr(kernels, f"{s.cell}_cell_plan")(*weights)
+        return lambda: plan(x, state)
+    function = getattr(kernels, f"{s.cell}_cell")
+    return lambda: function(x, state, *weights)
 
 
 def by_torch(s: Sizes, a: dict[str, Any]) -> Callable[[], Any]:

@@ -163,7 +163,8 @@ void bind_pointwise(py::module_& module) {
       .value("mul", MK_MUL)
       .value("div", MK_DIV)
       .value("maximum", MK_MAXIMUM)
-      .value("minimum", MK_MINIMUM);
+      .value("minimum", MK_MINIMUM)
+      .value("add_relu", MK_ADD_RELU);
   py::enum_<mk_compare_op>(module, "CompareOp")
       .value("eq", MK_EQUAL)
       .value("ne", MK_NOT_EQUAL)

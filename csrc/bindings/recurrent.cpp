@@ -159,11 +159,12 @@ py::tuple recurrent_forward(const std::string& cell, bool single_step, const py:
   return run_forward(l, save, out);
 }
 
-// Weights of a layer packed for many forward passes.
+// Weights of a layer, or of a single step, packed for many forward passes.
 class RecurrentPlan {
  public:
-  RecurrentPlan(const std::string& cell, const py::sequence& weights) : cell_(cell) {
-    LayerArguments l(cell, false);
+  RecurrentPlan(const std::string& cell, bool single_step, const py::sequence& weights)
+      : cell_(cell), single_step_(single_step) {
+    LayerArguments l(cell, single_step);
     l.set_weights(weights);
     directions_ = l.layer.directions;
     size_t bytes = 0;
@@ -174,7 +175,7 @@ class RecurrentPlan {
 
   py::tuple run(const py::object& x, const py::object& h0, const py::object& c0,
                 const py::object& lengths, const py::object& out) const {
-    LayerArguments l(cell_, false);
+    LayerArguments l(cell_, single_step_);
     l.layer.directions = directions_;
     l.layer.packed = packed_->data();
     l.layer.packed_bytes = packed_->bytes();
@@ -186,6 +187,7 @@ class RecurrentPlan {
 
  private:
   std::string cell_;
+  bool single_step_;
   int32_t directions_;
   std::unique_ptr<Workspace> packed_;
 };
@@ -252,7 +254,8 @@ void bind_recurrent(py::module_& module) {
   module.def("recurrent_forward", recurrent_forward, arg("cell"), arg("single_step"), arg("x"),
              arg("weights"), arg("h0"), arg("c0"), arg("lengths"), arg("save"), arg("out"));
   py::class_<RecurrentPlan>(module, "RecurrentPlan")
-      .def(py::init<const std::string&, const py::sequence&>(), arg("cell"), arg("weights"))
+      .def(py::init<const std::string&, bool, const py::sequence&>(), arg("cell"),
+           arg("single_step"), arg("weights"))
       .def("run", &RecurrentPlan::run, arg("x"), arg("h0"), arg("c0"), arg("lengths"), arg("out"))
       .def_property_readonly("nbytes", &RecurrentPlan::bytes);
   module.def("recurrent_backward", recurrent_backward, arg("cell"), arg("single_step"), arg("dy"),

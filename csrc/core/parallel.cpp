@@ -1,10 +1,11 @@
-// The thread pool: started at the first large loop, spins briefly and then sleeps between loops,
+// The thread pool: started at the first large loop, spins a while and then sleeps between loops,
 // forgets its threads in a forked child, and runs a loop serially when another thread is using the
 // pool.
 #include "core/parallel.h"
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -32,7 +33,9 @@ constexpr int kSpinsBeforeYield = 2000;
 // Counters of different workers lie on different cache lines.
 constexpr int kCountStride = 8;
 constexpr int64_t kClosed = int64_t{1} << 32;
-constexpr auto kSpinTime = std::chrono::microseconds(30);
+// To wake a sleeping thread takes tens of microseconds, as long as a layer of a small network; so
+// threads stay awake over what a program does between two loops.
+constexpr auto kSpinTime = std::chrono::microseconds(200);
 
 void pause_briefly() {
 #if defined(__SSE2__)
@@ -76,6 +79,12 @@ thread_local int this_worker = 0;
 // What max_workers() last said in the current C API call, 0 if it was not asked.
 thread_local int promised_workers = 0;
 
+// The tasks of a loop that are meant for one worker: `next` up to `end`.
+struct alignas(64) Share {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+
 class Pool {
  public:
   explicit Pool(int count) : count_(count) {}
@@ -95,8 +104,11 @@ class Pool {
     start_workers();
     body_ = body;
     context_ = context;
-    tasks_ = tasks;
     limit_ = workers;
+    for (int i = 0; i < workers; ++i) {
+      shares_[i].next.store(share_start(tasks, i, workers), std::memory_order_relaxed);
+      shares_[i].end = share_start(tasks, i + 1, workers);
+    }
     begin();
     take_part(0);
     end();
@@ -126,7 +138,6 @@ class Pool {
   // A loop is open to workers from begin() to end(). Who comes later finds it closed and is not
   // waited for: a thread that gets no processor in time delays nothing that is done without it.
   void begin() {
-    next_.store(0, std::memory_order_relaxed);
     ++loop_;
     gate_.fetch_sub(kClosed, std::memory_order_release);
     {
@@ -164,11 +175,21 @@ class Pool {
     this_worker = 0;
   }
 
+  // The first of the tasks that are meant for a worker; the odd ones go to those who come first.
+  static int64_t share_start(int64_t tasks, int worker, int workers) {
+    return tasks / workers * worker + std::min<int64_t>(tasks % workers, worker);
+  }
+
+  // First those that are meant for this worker, so that a loop run again, or the next loop over the
+  // same things, finds them in the cache of its processor; then what others have not come to.
   void take_tasks(int worker) {
-    for (;;) {
-      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-      if (task >= tasks_) break;
-      body_(context_, task, worker);
+    for (int i = 0; i < limit_; ++i) {
+      Share& share = shares_[(worker + i) % limit_];
+      for (;;) {
+        const int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+        if (task >= share.end) break;
+        body_(context_, task, worker);
+      }
     }
   }
 
@@ -230,7 +251,6 @@ class Pool {
   std::condition_variable wake_;
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int64_t> next_{0};
   std::atomic<int64_t> gate_{kClosed};  // workers inside, and kClosed more while no loop is open
   std::atomic<int> awaited_{0};         // workers of a team that have not finished
   std::atomic<int> count_;
@@ -239,8 +259,8 @@ class Pool {
   void (*team_body_)(void*, Team&) = nullptr;  // instead of body_ where a team runs
   void* context_ = nullptr;
   int64_t loop_ = 0;  // the number of the loop; this and the above are fixed while it is open
-  int64_t tasks_ = 0;
   int limit_ = 0;
+  Share shares_[kMostThreads];
   alignas(64) std::atomic<int64_t> counts_[kMostThreads * kCountStride];
 };
 

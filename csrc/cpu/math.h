@@ -42,39 +42,59 @@ namespace detail {
 
 // x = n log(2) + r with |r| <= log(2) / 2, and expm1(r). |x| < 2^21.
 struct Exponent {
-  Vec<float>::Mask n;
+  Vec<float> shifted;  // 1.5 * 2^23 + n: n in its low bits
   Vec<float> expm1_r;
 };
+constexpr float kShift = 0x1.8p23f;
 
 MK_INLINE Exponent split_exponent(Vec<float> x) {
   // Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the sum.
-  const Vec<float> magic = 0x1.8p23f;
-  const Vec<float> shifted = fma<float>(x, 0x1.715476p0f, magic);
-  const Vec<float> n = shifted - magic;
+  const Vec<float> shifted = fma<float>(x, 0x1.715476p0f, kShift);
+  const Vec<float> n = shifted - Vec<float>(kShift);
   // log(2) in two parts, the first so short that n times it is exact.
   Vec<float> r = fma<float>(n, -0x1.63p-1f, x);
   r = fma<float>(n, 0x1.bd0106p-13f, r);
   constexpr float c[] = {0.5f, 0.16666537523f, 0.041666265578f, 0.0083672469482f, 0.0013947595144f};
-  return {bits_of(shifted) - bits_of(magic), fma(polynomial(r, c), r * r, r)};
+  return {shifted, fma(polynomial(r, c), r * r, r)};
+}
+MK_INLINE Vec<float>::Mask integer_of(Exponent e) {
+  return bits_of(e.shifted) - bits_of(Vec<float>(kShift));
 }
 
 // 2^n for -126 <= n <= 127.
 MK_INLINE Vec<float> power_of_two(Vec<float>::Mask n) { return from_bits((n + 127) << 23); }
 
-// x between two bounds that are not NaN; NaN as it is. Half the instructions of max and min, which
-// have to look for NaN on both sides.
+// x between two bounds that are not NaN; NaN as it is: the processor's own minimum gives its second
+// operand where one is NaN.
 MK_INLINE Vec<float> at_most(Vec<float> x, Vec<float> bound) {
+#if defined(__AVX512F__)
+  return Vec<float>::Native(_mm512_maskz_min_ps(0xffff, bound.v, x.v));
+#elif defined(__AVX2__)
+  return Vec<float>::Native(_mm256_min_ps(bound.v, x.v));
+#else
   return select<float>(bound < x, bound, x);
+#endif
 }
 MK_INLINE Vec<float> at_least(Vec<float> x, Vec<float> bound) {
+#if defined(__AVX512F__)
+  return Vec<float>::Native(_mm512_maskz_max_ps(0xffff, bound.v, x.v));
+#elif defined(__AVX2__)
+  return Vec<float>::Native(_mm256_max_ps(bound.v, x.v));
+#else
   return select<float>(bound > x, bound, x);
+#endif
+}
+
+// 2^(n + more), for -126 <= n + more <= 127: of the sum's bits only those of n stay.
+MK_INLINE Vec<float> power_of(Exponent e, int more = 0) {
+  return from_bits((bits_of(e.shifted) + (127 + more)) << 23);
 }
 
 // expm1(x) for -20 <= x <= 89, and NaN.
 MK_INLINE Vec<float> expm1_within(Vec<float> x) {
   const Exponent e = split_exponent(x);
   // 2^n expm1(r) + (2^n - 1), at half its size so that n = 128 does not overflow too early.
-  const Vec<float> half_power = power_of_two(e.n - 1);
+  const Vec<float> half_power = power_of(e, -1);
   const Vec<float> half = fma(half_power, e.expm1_r, half_power - Vec<float>(0.5f));
   return half + half;
 }
@@ -86,9 +106,9 @@ MK_INLINE Vec<float> exp(Vec<float> x) {
   // 128.
   x = detail::at_least(detail::at_most(x, 89.0f), -104.0f);
   const detail::Exponent e = detail::split_exponent(x);
-  const Vec<float>::Mask half = e.n >> 1;
+  const Vec<float>::Mask n = detail::integer_of(e), half = n >> 1;
   return (e.expm1_r + Vec<float>(1.0f)) * detail::power_of_two(half) *
-         detail::power_of_two(e.n - half);
+         detail::power_of_two(n - half);
 }
 
 MK_INLINE Vec<float> expm1(Vec<float> x) {
@@ -126,13 +146,20 @@ MK_INLINE Vec<float> log1p(Vec<float> x) {
 }
 
 MK_INLINE Vec<float> tanh(Vec<float> x) {
-  // expm1(2|x|) / (expm1(2|x|) + 2): in this form errors of expm1 shrink.
-  const Vec<float> t = detail::expm1_within(detail::at_most(abs(x) * Vec<float>(2.0f), 20.0f));
+  // t / (t + 2) with t = expm1(2 |x|): in this form errors of expm1 shrink.
+  const detail::Exponent e =
+      detail::split_exponent(detail::at_most(abs(x) * Vec<float>(2.0f), 20.0f));
+  const Vec<float> power = detail::power_of(e);
+  const Vec<float> t = fma(power, e.expm1_r, power - Vec<float>(1.0f));
   return with_sign(t / (t + Vec<float>(2.0f)), x);
 }
 
 MK_INLINE Vec<float> sigmoid(Vec<float> x) {
-  return Vec<float>(1.0f) / (Vec<float>(1.0f) + exp(-x));
+  // 1 / (1 + exp(-x)), which is 0 (a flushed denormal) and 1 beyond these bounds.
+  const detail::Exponent e =
+      detail::split_exponent(detail::at_least(detail::at_most(-x, 88.0f), -87.0f));
+  const Vec<float> power = detail::power_of(e);
+  return Vec<float>(1.0f) / (fma(power, e.expm1_r, power) + Vec<float>(1.0f));
 }
 
 MK_INLINE Vec<float> erf(Vec<float> x) {

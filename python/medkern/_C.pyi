@@ -249,6 +249,7 @@ class BinaryOp:
     @property
     def value(self) -> int: ...
     add: BinaryOp
+    add_relu: BinaryOp
     div: BinaryOp
     maximum: BinaryOp
     minimum: BinaryOp
@@ -372,7 +373,7 @@ def uniform(
 # Recurrent layers.
 
 class RecurrentPlan:
-    def __init__(self, cell: str, weights: Sequence[Any]) -> None: ...
+    def __init__(self, cell: str, single_step: bool, weights: Sequence[Any]) -> None: ...
     def run(self, x: Any, h0: Any, c0: Any, lengths: Any, out: Any) -> tuple[Any, ...]: ...
     @property
     def nbytes(self) -> int: ...

@@ -7,8 +7,9 @@ import pytest
 
 import medkern
 from compiled import Apply, agree, draw_statistics, eager, flat, image, poison
-from medkern import functional, models, nn
+from medkern import _C, functional, models, nn
 from medkern.functional.conv import Conv, ConvTranspose
+from medkern.functional.pointwise import Add
 from medkern.inference import TraceError
 
 # Folded batch norms round the product of weight and scale once more, which moves a result by about 2^-24 per
@@ -172,6 +173,37 @@ def test_batch_norm_and_relu_join_a_convolution(rng, rank, affine):
     draw_statistics(model, rng)
     compiled = agree(model, image(rng, 2, 3, *(6,) * rank), tolerance=FOLDED)
     assert [step.function for step in steps_of(compiled)] == [Conv, ConvTranspose]
+
+
+def test_relu_joins_a_sum(rng):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x):
+            return functional.relu(self.conv(x) + x)
+
+    compiled = agree(Model(), image(rng, 2, 3, 6, 6))
+    assert [(step.function, step.activation) for step in steps_of(compiled)] == [(Conv, None), (Add, "relu")]
+
+
+def test_weights_of_recurrent_layers_are_prepared(rng):
+    class Wrapped(nn.Module):
+        def __init__(self, layer, part):
+            super().__init__()
+            self.layer, self.part = layer, part
+
+        def forward(self, x):
+            return self.layer(x)[self.part]
+
+    layer = nn.LSTM(3, 4, num_layers=2, batch_first=True)
+    for part in (0, 1):  # only y, or only the states, are wanted
+        agree(Wrapped(layer, part), image(rng, 2, 5, 3))
+    compiled = agree(layer, image(rng, 2, 5, 3))
+    (plans,) = compiled._weights._kept.values()
+    assert [type(plan) for plan in plans] == [_C.RecurrentPlan] * 2
+    assert compiled.nbytes["weights"] == sum(plan.nbytes for plan in plans)
 
 
 def test_what_is_read_twice_is_not_folded(rng):

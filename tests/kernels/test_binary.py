@@ -42,6 +42,7 @@ def test_arithmetic(isa, rng, shape_a, shape_b, dtype, layout):
         assert y.dtype == dtype
         # Rounded once: float32 results from float64 ones are the nearest for these operations.
         np.testing.assert_array_equal(y, rounded(getattr(reference, name)(a, b), dtype))
+    np.testing.assert_array_equal(kernels.add(a, b, activation="relu"), np.maximum(kernels.add(a, b), 0))
     np.testing.assert_array_equal(a, before[0])
     np.testing.assert_array_equal(b, before[1])
 
@@ -51,6 +52,10 @@ def test_special_values(isa, name):
     values = np.array([np.nan, np.inf, -np.inf, 0.0, 1.0, -2.0])
     a, b = np.repeat(values, 6), np.tile(values, 6)
     np.testing.assert_array_equal(getattr(kernels, name)(a, b), getattr(reference, name)(a, b))
+    if name == "add":
+        np.testing.assert_array_equal(
+            kernels.add(a, b, activation="relu"), np.maximum(reference.add(a, b), 0)
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64, np.uint8, bool])
@@ -139,6 +144,8 @@ def test_bad_arguments_are_named():
         kernels.add(1.0, 2.0)
     with pytest.raises(TypeError, match="b must be an array"):
         kernels.add(x, "one")
+    with pytest.raises(ValueError, match="add: activation must be None or 'relu', got 'tanh'"):
+        kernels.add(x, x, activation="tanh")
     with pytest.raises(ValueError, match=r"sub: y must have shape \(2, 20\)"):
         kernels.sub(x, x, out=np.zeros((1, 2, 20), np.float32))
     with pytest.raises(ValueError, match="sub: y must not share memory with a"):

@@ -313,6 +313,15 @@ def test_a_cell_is_a_layer_of_one_step(isa, rng, cell, batch, inputs, hidden, dt
         found_h, gates = kernels.rnn_cell(x, h, *weights, name, save=True)
         dx, dh0, *dweights = kernels.rnn_cell_backward(dh, gates, x, h, *weights, name)
     np.testing.assert_array_equal(found_h, y[:, 0])
+    if cell in ("lstm", "gru"):
+        plan = {"lstm": kernels.lstm_cell_plan, "gru": kernels.gru_cell_plan}[cell](*weights)
+        out = np.empty_like(found_h)
+        result = plan(x, (h, c) if cell == "lstm" else h, out=out)
+        assert plan.nbytes >= sum(w.nbytes for w in weights)
+        np.testing.assert_array_equal(out, found_h)
+        np.testing.assert_array_equal(result[0] if cell == "lstm" else result, found_h)
+        if cell == "lstm":
+            np.testing.assert_array_equal(result[1], found_c)
     np.testing.assert_array_equal(dx, expected[0][:, 0])
     np.testing.assert_array_equal(dh0, expected[1][0])
     for a, b in zip(dweights, expected[3][0], strict=True):
@@ -326,6 +335,19 @@ def test_cells_start_from_zeros(rng):
         kernels.lstm_cell(x, None, *weights), kernels.lstm_cell(x, (zeros, zeros), *weights), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
+    for found, expected in zip(
+        kernels.lstm_cell_plan(*weights)(x), kernels.lstm_cell(x, None, *weights), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_cell_plan_keeps_its_own_weights(rng):
+    (weights,) = make_weights(rng, "gru", 3, 4)
+    x, plan = rng.standard_normal((2, 3)), kernels.gru_cell_plan(*weights)
+    expected = plan(x)
+    for w in weights:
+        w[:] = 0
+    np.testing.assert_array_equal(plan(x), expected)
 
 
 def test_out_is_written(rng):

@@ -214,6 +214,37 @@ def test_bad_arguments_of_plans_are_named():
             plan(*arguments)
 
 
+def test_bad_arguments_of_cell_plans_are_named():
+    weights = zeros(20, 4), zeros(20, 5)
+    for call, error, message in [
+        (lambda: kernels.lstm_cell_plan(zeros(20, 4), zeros(15, 5)), ValueError, "weight_hh must have shape"),
+        (
+            lambda: kernels.lstm_cell_plan(zeros(20), zeros(20, 5)),
+            ValueError,
+            "lstm_cell: weight_ih must hav",
+        ),
+        (lambda: kernels.gru_cell_plan(*weights), ValueError, "gru_cell: weight_hh must have shape"),
+        (lambda: kernels.lstm_cell_plan(None, None), ValueError, "lstm_cell: weight_ih is missing"),
+        (lambda: kernels.lstm_cell_plan(*weights, zeros(5)), ValueError, "lstm_cell: bias_ih must have"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+    plan = kernels.lstm_cell_plan(*weights)
+    state = zeros(2, 5)
+    for arguments, error, message in [
+        ((zeros(2, 6),), ValueError, "lstm_cell: the weights expect x with 4 features, got 6"),
+        ((zeros(2, 4, dtype=np.float32),), TypeError, "lstm_cell: x must be float64 as the weights are"),
+        ((zeros(2, 3, 4),), ValueError, "lstm_cell: x must have 2 dimensions, got 3"),
+        ((zeros(2, 4), state), TypeError, r"lstm_cell: hx must be a pair \(h0, c0\)"),
+        ((zeros(2, 4), (zeros(2, 6), state)), ValueError, r"h0 must have shape \(2, 5\)"),
+        ((zeros(2, 4), (state, zeros(3, 5))), ValueError, r"c0 must have shape \(2, 5\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            plan(*arguments)
+    with pytest.raises(ValueError, match=r"h_n must have shape \(2, 5\)"):
+        plan(zeros(2, 4), out=zeros(2, 6))
+
+
 def test_a_plan_serves_one_instruction_set():
     names = _C.isa_names()
     if len(names) < 2:

@@ -53,7 +53,8 @@ typedef enum mk_binary_op {
   MK_MUL = 2,
   MK_DIV = 3,
   MK_MAXIMUM = 4, /* NaN if either is */
-  MK_MINIMUM = 5
+  MK_MINIMUM = 5,
+  MK_ADD_RELU = 6 /* max(a + b, 0), where the branches of a residual block meet */
 } mk_binary_op;
 
 /* y = a op b.  a, b  float32 or float64, the same for both; a tensor of rank 0 is a number.

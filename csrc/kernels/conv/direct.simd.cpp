@@ -176,6 +176,24 @@ MK_INLINE void run_row(const Part<T>& part, const T* source, int64_t step, T* re
                        int64_t pixels) {
   T* at = result + part.column * part.result_channel;
   if (part.result_channel == 1) return run_tiles(part, source, step, at, part.result_step, pixels);
+  if (part.scattered && step == 1 && part.result_step == 1) {
+    return run_planes({
+        .a = source,
+        .a_row = 1,
+        .a_col = 1,
+        .b = part.weights + part.column * part.all_steps,
+        .b_row = panel_width<T>(part.columns),
+        .c = at,
+        .c_row = part.result_channel,
+        .k = 1,
+        .steps = part.all_steps,
+        .a_offset = part.offsets,
+        .rows = pixels,
+        .columns = part.columns,
+        .bias = part.bias != nullptr ? part.bias + part.column : nullptr,
+        .relu = part.relu,
+    });
+  }
   // Channels that don't lie side by side are staged: so many pixels that whole cache lines of a
   // channel are written at once, since those of other channels often compete for their places.
   constexpr int64_t kStaged = 128;
@@ -230,7 +248,7 @@ Plan<T> plan_of(const ConvArgs& a) {
   Plan<T> p{};
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
   p.scattered = is_scattered(a);
-  p.boxes = boxes_of(a, p.scattered, a.source.c, false);
+  p.boxes = boxes_of(a, {.pixel = a.source.c, .planes = p.scattered});
   p.panels = panels_in<T>(results);
   p.panel_blocks = 1;
   BoxLimits limits{

@@ -77,7 +77,7 @@ Plan<T> plan_of(const ConvArgs& a) {
   Plan<T> p{};
   // Every tap loads whole vectors of the source: better once than often across lines of the cache.
   const bool copies = taps_of(a.window) > 1 && !is_aligned<T>(a.source);
-  p.boxes = boxes_of(a, false, pixel_of<T>(a), copies);
+  p.boxes = boxes_of(a, {.pixel = pixel_of<T>(a), .copies = copies});
   const int64_t share = larger(divide_up(all_pixels(p.boxes), kFewTasks), kFewPixels);
   cut_boxes(p.boxes, {
                          .most_pixels = smaller(share, kMostPixels),

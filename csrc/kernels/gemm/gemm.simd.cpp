@@ -1,10 +1,10 @@
 // Matrix product on the CPU: c[m, n] = a[m, k] b[k, n].
 //
 // Loops: tasks of (kGemmBlockTiles x kGemmBlockPanels) of c; in a task blocks of kGemmBlockK of k,
-// in those panels of b, in those tiles of rows of a. b is packed into panels: all of it beforehand,
-// or, where one task covers all rows, block by block in the task's own cache; a row-major b that
-// one tile uses up is read where it lies. a is read where it lies if its rows are contiguous, else
-// packed too.
+// in those tiles of rows of a, in those panels of b. b is packed into panels: all of it beforehand,
+// or, where one task covers all rows, block by block in the task's own cache, and then panels come
+// before tiles; a row-major b that one tile uses up is read where it lies. a is read where it lies
+// if its rows are contiguous, else packed too.
 //
 // Work 2 m n k flops. Memory: a read n / (kGemmBlockPanels panels) times, b m / (kGemmBlockTiles
 // tiles) times, mostly from caches; c read and written once per block of k. Numerics: for each
@@ -127,6 +127,9 @@ void gemm_of(const GemmArgs& g) {
         const int64_t first_panel = task / p.row_blocks * p.panels_each;
         const int64_t last_panel = smaller(first_panel + p.panels_each, p.panels);
         const int64_t blocks = larger(divide_up(g.k, kGemmBlockK), 1);
+        // A tile's rows of a stay in the L1 cache for all panels, which come from the L2 cache one
+        // after the other: one stream, where rows of a are many.
+        const bool rows_first = (g.b_packed || p.pack_b) && !p.wide;
         for (int64_t kb = 0; kb < blocks; ++kb) {
           const int64_t k = kb * kGemmBlockK, steps = smaller(g.k - k, kGemmBlockK);
           // Where a panel's part of b is to be read; packed into `to` if it isn't yet.
@@ -140,36 +143,46 @@ void gemm_of(const GemmArgs& g) {
             return {to, width};
           };
           const int64_t together = p.wide ? 2 : 1;
+          // Tile i of the rows times `b` and the panel after it.
+          const auto run = [&](int64_t i, int64_t panel, PanelPart<T> b, PanelPart<T> next) {
+            const int64_t row = tile_start(i, p.row_tiles, g.m), column = panel * kPanel<T>;
+            const int64_t rows = tile_start(i + 1, p.row_tiles, g.m) - row;
+            const bool last = kb == blocks - 1;
+            run_tile(Tile<T>{
+                .a = p.pack_a ? a_packed + row * g.k + k * rows
+                              : static_cast<const T*>(g.a) + row * g.a_row + k * g.a_col,
+                .a_row = p.pack_a ? 1 : g.a_row,
+                .a_col = p.pack_a ? rows : 1,
+                .b = b.data,
+                .b_row = b.row,
+                .b_next = next.data,
+                .b_next_row = next.row,
+                .c = static_cast<T*>(g.c) + row * g.c_row + column,
+                .c_row = g.c_row,
+                .k = steps,
+                .rows = rows,
+                .columns = smaller(g.n - column, together * kPanel<T>),
+                .accumulate = g.accumulate || kb > 0,
+                .bias =
+                    last && g.bias != nullptr ? static_cast<const T*>(g.bias) + column : nullptr,
+                .relu = last && g.activation == Activation::relu,
+            });
+          };
+          if (rows_first) {
+            for (int64_t i = first_tile; i < last_tile; ++i) {
+              for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+                run(i, panel, panel_of_b(panel, nullptr), {});
+              }
+            }
+            continue;
+          }
           for (int64_t panel = first_panel; panel < last_panel; panel += together) {
-            const int64_t column = panel * kPanel<T>;
-            const int64_t columns = smaller(g.n - column, together * kPanel<T>);
             const PanelPart<T> b = panel_of_b(panel, packed[0]);
             PanelPart<T> next{};
-            if (columns > kPanel<T>) next = panel_of_b(panel + 1, packed[1]);
-            for (int64_t i = first_tile; i < last_tile; ++i) {
-              const int64_t row = tile_start(i, p.row_tiles, g.m);
-              const int64_t rows = tile_start(i + 1, p.row_tiles, g.m) - row;
-              const bool last = kb == blocks - 1;
-              run_tile(Tile<T>{
-                  .a = p.pack_a ? a_packed + row * g.k + k * rows
-                                : static_cast<const T*>(g.a) + row * g.a_row + k * g.a_col,
-                  .a_row = p.pack_a ? 1 : g.a_row,
-                  .a_col = p.pack_a ? rows : 1,
-                  .b = b.data,
-                  .b_row = b.row,
-                  .b_next = next.data,
-                  .b_next_row = next.row,
-                  .c = static_cast<T*>(g.c) + row * g.c_row + column,
-                  .c_row = g.c_row,
-                  .k = steps,
-                  .rows = rows,
-                  .columns = columns,
-                  .accumulate = g.accumulate || kb > 0,
-                  .bias =
-                      last && g.bias != nullptr ? static_cast<const T*>(g.bias) + column : nullptr,
-                  .relu = last && g.activation == Activation::relu,
-              });
+            if (together == 2 && g.n > (panel + 1) * kPanel<T>) {
+              next = panel_of_b(panel + 1, packed[1]);
             }
+            for (int64_t i = first_tile; i < last_tile; ++i) run(i, panel, b, next);
           }
         }
       });

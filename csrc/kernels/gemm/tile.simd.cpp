@@ -90,21 +90,29 @@ constexpr TileFunction<T> kByRows[] = {
 #endif
 };
 
-// Three or four vectors.
-template <class T, int kVectors, bool kRowsContiguous>
-constexpr TileFunction<T> kWideByRows[] = {
-    tile<T, 1, kVectors, kRowsContiguous>, tile<T, 2, kVectors, kRowsContiguous>,
-    tile<T, 3, kVectors, kRowsContiguous>,
+// Three vectors.
+template <class T, bool kRowsContiguous>
+constexpr TileFunction<T> kThreeByRows[] = {
+    tile<T, 1, 3, kRowsContiguous>, tile<T, 2, 3, kRowsContiguous>, tile<T, 3, 3, kRowsContiguous>,
 #if MK_VECTOR_BYTES >= 64
-    tile<T, 4, kVectors, kRowsContiguous>, tile<T, 5, kVectors, kRowsContiguous>,
-    tile<T, 6, kVectors, kRowsContiguous>,
+    tile<T, 4, 3, kRowsContiguous>, tile<T, 5, 3, kRowsContiguous>, tile<T, 6, 3, kRowsContiguous>,
+    tile<T, 7, 3, kRowsContiguous>, tile<T, 8, 3, kRowsContiguous>, tile<T, 9, 3, kRowsContiguous>,
+#endif
+};
+
+// Four vectors.
+template <class T, bool kRowsContiguous>
+constexpr TileFunction<T> kFourByRows[] = {
+    tile<T, 1, 4, kRowsContiguous>, tile<T, 2, 4, kRowsContiguous>, tile<T, 3, 4, kRowsContiguous>,
+#if MK_VECTOR_BYTES >= 64
+    tile<T, 4, 4, kRowsContiguous>, tile<T, 5, 4, kRowsContiguous>, tile<T, 6, 4, kRowsContiguous>,
 #endif
 };
 
 template <class T, bool kRowsContiguous>
 void run_wide(const Tile<T>& t) {
   const bool three = t.columns <= 3 * Vec<T>::kLanes;
-  (three ? kWideByRows<T, 3, kRowsContiguous> : kWideByRows<T, 4, kRowsContiguous>)[t.rows - 1](t);
+  (three ? kThreeByRows<T, kRowsContiguous> : kFourByRows<T, kRowsContiguous>)[t.rows - 1](t);
 }
 
 template <class T>

@@ -5,9 +5,10 @@
 //                                               * b[(s k + kk) b_row + j])
 //
 // with i < rows <= kTileRows, j < columns <= kPanel; up to kWideRows rows may have columns up to
-// 2 kPanel, those from kPanel on in b_next. Each element is one chain of fused
-// multiply-adds in the order of (s, kk), whatever the shape of the tile: an element has the same
-// bits in any tile. Work 2 rows columns k flops, (rows + 2) loads per k for rows * 2 fma.
+// 2 kPanel, up to kThreeRows rows up to three vectors, those from kPanel on in b_next. Each element
+// is one chain of fused multiply-adds in the order of (s, kk), whatever the shape of the tile: an
+// element has the same bits in any tile. Work 2 rows columns k flops, (rows + 2) loads per k for
+// rows * 2 fma.
 #pragma once
 
 #include "kernels/gemm/tiles.h"
@@ -39,7 +40,9 @@ void run_tile(const Tile<float>& tile);
 void run_tile(const Tile<double>& tile);
 
 // Cutting `count` rows into the fewest tiles of nearly equal size: tile i starts at tile_start(i).
-MK_INLINE int64_t tiles_in(int64_t count) { return (count + kTileRows - 1) / kTileRows; }
+MK_INLINE int64_t tiles_in(int64_t count, int64_t most = kTileRows) {
+  return (count + most - 1) / most;
+}
 MK_INLINE int64_t tile_start(int64_t i, int64_t tiles, int64_t count) {
   return count / tiles * i + (i < count % tiles ? i : count % tiles);
 }

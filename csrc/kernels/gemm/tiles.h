@@ -7,9 +7,11 @@
 //   accumulators         28               12               8
 //   left for b and a     4                4                8
 //   kWideRows            6                3                3
+//   kThreeRows           9                3                3
 //
 // A tile needs at least 8 accumulators to hide the latency of fma (4 cycles, 2 per cycle): a tile
-// of few rows gets them by taking two panels at once.
+// of few rows gets them by taking two panels at once. One of three vectors reads less per product
+// than one of two and one of one.
 #pragma once
 
 #include "cpu/vec.h"
@@ -19,12 +21,15 @@ namespace medkern::MK_ISA {
 #if MK_VECTOR_BYTES == 64
 constexpr int kTileRows = 14;
 constexpr int kWideRows = 6;
+constexpr int kThreeRows = 9;
 #elif MK_VECTOR_BYTES == 32
 constexpr int kTileRows = 6;
 constexpr int kWideRows = 3;
+constexpr int kThreeRows = 3;
 #else
 constexpr int kTileRows = 4;
 constexpr int kWideRows = 3;
+constexpr int kThreeRows = 3;
 #endif
 constexpr int kTileVectors = 2;
 

@@ -49,7 +49,7 @@ extern "C" mk_status mk_binary_output_shape(const DLTensor* a, const DLTensor* b
 extern "C" mk_status mk_binary(mk_binary_op op, const DLTensor* a, const DLTensor* b, DLTensor* y) {
   return guarded([&] {
     const char* name =
-        name_of_op("binary", int(op), {"add", "sub", "mul", "div", "maximum", "minimum"});
+        name_of_op("binary", int(op), {"add", "sub", "mul", "div", "maximum", "minimum", "add"});
     const TensorView av = view(name, "a", a), bv = view(name, "b", b), yv = view(name, "y", y);
     expect_float(name, av);
     expect_same_dtype(name, bv, av);

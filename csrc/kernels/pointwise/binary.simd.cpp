@@ -47,6 +47,12 @@ struct Minimum {
     return min(a, b);
   }
 };
+struct AddRelu {
+  template <class V>
+  MK_INLINE static V y(V a, V b) {
+    return max(a + b, V::zero());
+  }
+};
 
 template <class Op, class T>
 void binary_of(const BinaryArgs& args) {
@@ -65,9 +71,9 @@ using BinaryKernel = void (*)(const BinaryArgs&);
 
 // In the order of mk_binary_op.
 template <class T>
-constexpr BinaryKernel kBinary[] = {binary_of<Add, T>,     binary_of<Sub, T>,
-                                    binary_of<Mul, T>,     binary_of<Div, T>,
-                                    binary_of<Maximum, T>, binary_of<Minimum, T>};
+constexpr BinaryKernel kBinary[] = {
+    binary_of<Add, T>,     binary_of<Sub, T>,     binary_of<Mul, T>,    binary_of<Div, T>,
+    binary_of<Maximum, T>, binary_of<Minimum, T>, binary_of<AddRelu, T>};
 
 void binary(const BinaryArgs& args) {
   (args.dtype == Dtype::f32 ? kBinary<float> : kBinary<double>)[args.op](args);

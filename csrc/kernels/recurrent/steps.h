@@ -149,8 +149,10 @@ struct BlockProduct {
 template <class T>
 MK_INLINE void multiply_block(const BlockProduct<T>& p) {
   const int64_t blocks = p.k > 0 ? divide_up(p.k, kGemmBlockK) : 1;
-  const bool wide = p.rows <= kWideRows;
-  const int64_t together = wide ? 2 * kPanel<T> : kPanel<T>, tiles = tiles_in(p.rows);
+  const bool three = p.columns > kPanel<T> && p.columns <= 3 * Vec<T>::kLanes;
+  const bool wide = p.rows <= kWideRows || three;
+  const int64_t together = wide ? 2 * kPanel<T> : kPanel<T>;
+  const int64_t tiles = tiles_in(p.rows, three ? kThreeRows : kTileRows);
   for (int64_t kb = 0; kb < blocks; ++kb) {
     const int64_t k = kb * kGemmBlockK;
     for (int64_t j = 0; j < p.columns; j += together) {

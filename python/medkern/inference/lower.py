@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from medkern import _C
 from medkern.autograd import Function
-from medkern.functional import _broadcast, conv, copy, gemm, norm, pointwise, pool, reduce, resize
+from medkern.functional import _broadcast, conv, copy, gemm, norm, pointwise, pool, recurrent, reduce, resize
 from medkern.functional.embedding import Embedding
+from medkern.functional.recurrent import Recurrent
 from medkern.functional.softmax import LogSoftmax, Softmax
 from medkern.inference.graph import Graph, Step
 from medkern.inference.weights import Weights
@@ -42,13 +41,16 @@ def lower(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call 
         A function and its arguments; values among them, and in lists among them, stand for their arrays. None
         if there is no kernel that takes memory for every wanted result.
     """
-    function, o, y = step.function, step.options, step.outputs[0]
+    if step.function is Recurrent:
+        return _recurrent(step, graph, weights, wanted)
     if any(value in wanted for value in step.outputs[1:]):
         return None
-    if function in _PREPARED:
-        return _PREPARED[function](step, graph, weights)
-    kernel = _KERNELS.get(function)
-    return None if kernel is None else kernel(step.inputs, o, y)
+    if step.function in _PREPARED:
+        return _PREPARED[step.function](step, graph, weights)
+    if step.function is pointwise.Add and step.activation == "relu":
+        return _C.binary, [_C.BinaryOp.add_relu, *step.inputs, step.outputs[0]]
+    kernel = _KERNELS.get(step.function)
+    return None if kernel is None else kernel(step.inputs, step.options, step.outputs[0])
 
 
 Kernel = Callable[[list[Any], dict[str, Any], Any], Call | None]
@@ -188,12 +190,45 @@ def _linear(step: Step, graph: Graph, weights: Weights) -> Call | None:
     if not step.has_constant_weights:
         return None
 
-    def make() -> tuple[_C.Array, _C.Array | None]:
-        weight, bias = weights.folded(graph, step)
-        return _C.Array(np.array(weight)), None if bias is None else _C.Array(np.array(bias))
+    def make() -> _C.LinearPlan:
+        return _C.LinearPlan(*weights.folded(graph, step), ACTIVATIONS[step.activation])
 
-    weight, bias = weights.prepared(_key(step), make)
-    return _C.linear, [step.inputs[0], weight, bias, ACTIVATIONS[step.activation], step.outputs[0]]
+    plan = weights.prepared(_key(step), make)
+    return plan.run, [step.inputs[0], step.outputs[0]]
+
+
+def _recurrent(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call | None:
+    x, h0, c0, *parameters = step.inputs
+    if not all(p is None or p.is_constant for p in parameters):
+        return None
+    o = step.options
+    directions, exchanged = o["directions"], not o["batch_first"]
+
+    def make() -> tuple[_C.RecurrentPlan, ...]:
+        arrays = [None if p is None else weights.computed(graph, p) for p in parameters]
+        layers = len(arrays) // (directions * recurrent._PARAMETERS)
+        each = (recurrent._by_direction(arrays, layer, directions) for layer in range(layers))
+        return tuple(_C.RecurrentPlan(o["cell"], False, part) for part in each)
+
+    key = (step.function, o["cell"], directions, *(None if p is None else p.key for p in parameters))
+    plans = weights.prepared(key, make)
+
+    def run(y: _C.Array, h0: Any, c0: Any, lengths: Any, outs: list[Any]) -> None:
+        out, *states = outs
+        if exchanged:
+            y, out = recurrent._exchanged(y), None if out is None else recurrent._exchanged(out)
+        ends = []
+        for layer, plan in enumerate(plans):
+            part = slice(layer * directions, (layer + 1) * directions)
+            starts = recurrent._rows(h0, part), recurrent._rows(c0, part)
+            y, *end, _ = plan.run(y, *starts, lengths, out if plan is plans[-1] else None)
+            ends.append(end)
+        for state, parts in zip(states, zip(*ends, strict=True), strict=False):
+            if state is not None:
+                _C.copy(recurrent._joined(list(parts)), None, False, state)
+
+    results = [value if value in wanted else None for value in step.outputs]
+    return run, [x, h0, c0, o["lengths"], results]
 
 
 _PREPARED = {conv.Conv: _conv, conv.ConvTranspose: _conv, gemm.Linear: _linear}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from medkern.functional.conv import Conv, ConvTranspose
 from medkern.functional.gemm import Linear
 from medkern.functional.norm import BatchNorm
-from medkern.functional.pointwise import Unary
+from medkern.functional.pointwise import Add, Unary
 from medkern.inference.graph import Graph, Step
 from medkern.inference.strips import find_strips
 
@@ -39,6 +39,8 @@ def fold_batch_norms(graph: Graph) -> None:
     def fold(step: Step, producer: Step) -> bool:
         if step.function is not BatchNorm or step.options["training"] or producer.activation is not None:
             return False
+        if not _has_weights(producer):
+            return False
         if producer.function is Linear and len(step.outputs[0].shape) != 2:
             return False  # its channels are axis 1, those of the linear layer the last
         parameters = [value for value in step.reads() if value is not step.inputs[0]]
@@ -52,10 +54,12 @@ def fold_batch_norms(graph: Graph) -> None:
 
 
 def fuse_activations(graph: Graph) -> None:
-    """Makes relu(conv(x)) one step."""
+    """Makes relu(conv(x)) one step, and relu(a + b)."""
 
     def fuse(step: Step, producer: Step) -> bool:
         if step.function is not Unary or step.options["op"] != "relu" or producer.activation is not None:
+            return False
+        if not _has_weights(producer) and producer.function is not Add:
             return False
         producer.activation = "relu"
         return True
@@ -63,21 +67,18 @@ def fuse_activations(graph: Graph) -> None:
     _merge(graph, fuse)
 
 
+def _has_weights(step: Step) -> bool:
+    return step.function in _WEIGHTED and step.has_constant_weights
+
+
 def _merge(graph: Graph, absorb: Callable[[Step, Step], bool]) -> None:
-    """Offers each step to the convolution or linear layer whose result it alone reads."""
+    """Offers each step to the one whose result it alone reads."""
     uses, producers = graph.uses(), graph.producers()
     kept: list[Step] = []
     for step in graph.steps:
         x = step.inputs[0] if step.inputs else None
         producer = producers.get(x) if x is not None else None
-        if (
-            x is not None
-            and producer is not None
-            and producer.function in _WEIGHTED
-            and producer.has_constant_weights
-            and uses[x] == 1
-            and absorb(step, producer)
-        ):
+        if x is not None and producer is not None and uses[x] == 1 and absorb(step, producer):
             producer.outputs = step.outputs
             producers[step.outputs[0]] = producer
         else:

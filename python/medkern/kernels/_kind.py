@@ -26,3 +26,8 @@ def like(x: Any, result: _C.Array) -> Any:
     library = sys.modules.get(_PUBLIC.get(package, package))
     from_dlpack = getattr(library, "from_dlpack", None)
     return np.asarray(result) if from_dlpack is None else from_dlpack(result)
+
+
+def like_optional(x: Any, result: _C.Array | None) -> Any:
+    """The same for a result that may not be there."""
+    return None if result is None else like(x, result)

@@ -1,9 +1,14 @@
-"""The form of recurrent arguments, for `kernels` and `functional`; their values are checked by the C API."""
+"""The form of recurrent arguments, for `kernels` and `functional`, and that of their gradients.
+
+Their values are checked by the C API.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+from medkern.kernels._kind import like, like_optional
 
 
 def pair_of(op: str, hx: Any) -> tuple[Any, Any]:
@@ -41,3 +46,9 @@ def check_states(op: str, states: Sequence[Any], wanted: int) -> None:
     for name, state in zip(("h0", "c0"), states, strict=False):
         if state is not None and (state.ndim != 3 or state.shape[0] != wanted):
             raise ValueError(f"{op}: {name} must have shape ({wanted}, N, H), got {tuple(state.shape)}")
+
+
+def gradients_like(x: Any, dx: Any, dh0: Any, dc0: Any, dweights: Any) -> tuple[Any, Any, Any, list[Any]]:
+    """What `_C.recurrent_backward` gives, as the kind of array x is."""
+    parameters = [tuple(like_optional(x, w) for w in each) for each in dweights]
+    return like_optional(x, dx), like(x, dh0), like_optional(x, dc0), parameters

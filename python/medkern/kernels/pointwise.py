@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from medkern import _C
+from medkern.kernels._activation import activation_number
 from medkern.kernels._kind import like
 
 
@@ -140,8 +141,8 @@ def _binary(op: str, a: Any, b: Any, out: Any) -> Any:
     return like(b if isinstance(a, (int, float)) else a, _C.binary(getattr(_C.BinaryOp, op), a, b, out))
 
 
-def add(a: Any, b: Any, *, out: Any = None) -> Any:
-    """Y = a + b with broadcasting.
+def add(a: Any, b: Any, *, activation: str | None = None, out: Any = None) -> Any:
+    """Y = act(a + b) with broadcasting.
 
     This holds for every function of two arrays here: shapes are aligned at the last axis and sizes of 1
     stretch, as in NumPy; any strides will do; `out` may be a or b.
@@ -149,6 +150,7 @@ def add(a: Any, b: Any, *, out: Any = None) -> Any:
     Args:
         a: float32 or float64, or a number.
         b: an array of the type of `a`, or a number; one of the two must be an array.
+        activation: None or "relu"; for `add` only, where the branches of a residual block meet.
         out: array for the result; may be `a` or `b` if it has the result's shape.
 
     Returns:
@@ -162,7 +164,7 @@ def add(a: Any, b: Any, *, out: Any = None) -> Any:
         >>> medkern.kernels.add(np.ones((2, 3)), np.array([0.0, 1.0, 2.0]))[1]
         array([1., 2., 3.])
     """
-    return _binary("add", a, b, out)
+    return _binary("add_relu" if activation_number("add", activation) else "add", a, b, out)
 
 
 def sub(a: Any, b: Any, *, out: Any = None) -> Any:

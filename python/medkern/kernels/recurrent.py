@@ -1,4 +1,4 @@
-"""Recurrent kernels: LSTM, GRU and plain RNN, single steps and whole sequences."""
+"""Recurrent kernels: LSTM, GRU and plain RNN over whole sequences."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 
 from medkern import _C
-from medkern.kernels._kind import like
-from medkern.kernels._recurrent import check_stack, check_states, pair_of, rnn_cell_name
-
-
-def _like_optional(x: Any, result: _C.Array | None) -> Any:
-    return None if result is None else like(x, result)
+from medkern.kernels._kind import like, like_optional
+from medkern.kernels._recurrent import check_stack, check_states, gradients_like, pair_of, rnn_cell_name
 
 
 def recurrent_layer(
@@ -52,7 +48,7 @@ def recurrent_layer(
         TypeError: a dtype doesn't fit.
     """
     y, h_n, c_n, saved = _C.recurrent_forward(cell, False, x, weights, h0, c0, lengths, save, out)
-    return like(x, y), like(x, h_n), _like_optional(x, c_n), _like_optional(x, saved)
+    return like(x, y), like(x, h_n), like_optional(x, c_n), like_optional(x, saved)
 
 
 def recurrent_layer_backward(
@@ -100,12 +96,7 @@ def recurrent_layer_backward(
     dx, dh0, dc0, dweights = _C.recurrent_backward(
         cell, False, dy, dh_n, dc_n, x, weights, h0, c0, lengths, y, saved, input_gradient, weight_gradients
     )
-    return _gradients(x, dx, dh0, dc0, dweights)
-
-
-def _gradients(x: Any, dx: Any, dh0: Any, dc0: Any, dweights: Any) -> tuple[Any, Any, Any, list[Any]]:
-    parameters = [tuple(_like_optional(x, w) for w in each) for each in dweights]
-    return _like_optional(x, dx), like(x, dh0), _like_optional(x, dc0), parameters
+    return gradients_like(x, dx, dh0, dc0, dweights)
 
 
 # Runs one layer: (index of the layer, x, h0, c0, out) to the results of `_C.recurrent_forward`.
@@ -123,9 +114,9 @@ def _run_stack(
         h_n.append(h)
         c_n.append(c)
     if num_layers == 1:
-        return like(x, y), like(x, h_n[0]), _like_optional(x, c_n[0])
+        return like(x, y), like(x, h_n[0]), like_optional(x, c_n[0])
     joined = [None if s[0] is None else _C.Array(np.concatenate(s)) for s in (h_n, c_n)]
-    return like(x, y), *(_like_optional(x, s) for s in joined)
+    return like(x, y), *(like_optional(x, s) for s in joined)
 
 
 def _states(h0: Any, c0: Any) -> list[Any]:
@@ -257,7 +248,7 @@ class _PackedStack:
         self._directions = 2 if bidirectional else 1
         check_stack(f"{cell}_plan", weights, (), num_layers, self._directions)
         parts = [weights[i : i + self._directions] for i in range(0, len(weights), self._directions)]
-        self._layers = [_C.RecurrentPlan(cell, part) for part in parts]
+        self._layers = [_C.RecurrentPlan(cell, False, part) for part in parts]
         self.nbytes = sum(layer.nbytes for layer in self._layers)
 
     def run(self, x: Any, h0: Any, c0: Any, lengths: Any, out: Any) -> tuple[Any, Any, Any]:
@@ -376,163 +367,3 @@ def rnn(
     """
     cell = rnn_cell_name("rnn", nonlinearity)
     return _stack("rnn", cell, x, weights, hx, None, lengths, num_layers, bidirectional, out)[:2]
-
-
-def _step(cell: str, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...], save: bool, out: Any) -> list[Any]:
-    """[h, c, saved], without those that are not there."""
-    results = _C.recurrent_forward(cell, True, x, [weights], h0, c0, None, save, out)
-    return [like(x, result) for result in results if result is not None]
-
-
-def _step_backward(
-    cell: str, dh: Any, dc: Any, saved: Any, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...]
-) -> tuple[Any, Any, Any, tuple[Any, ...]]:
-    results = _C.recurrent_backward(
-        cell, True, None, dh, dc, x, [weights], h0, c0, None, None, saved, True, True
-    )
-    dx, dh0, dc0, (dweights,) = _gradients(x, *results)
-    return dx, dh0, dc0, dweights
-
-
-def lstm_cell(
-    x: Any,
-    hx: Any,
-    weight_ih: Any,
-    weight_hh: Any,
-    bias_ih: Any = None,
-    bias_hh: Any = None,
-    *,
-    save: bool = False,
-    out: Any = None,
-) -> Any:
-    """One step of LSTM; the formula is that of `lstm`.
-
-    Args:
-        x: (N, I).
-        hx: (h, c), each (N, H); None means zeros.
-        weight_ih: (4 H, I).
-        weight_hh: (4 H, H).
-        bias_ih: (4 H,); None means zeros.
-        bias_hh: (4 H,); None means zeros.
-        save: also give what `lstm_cell_backward` needs.
-        out: array for the new h.
-
-    Returns:
-        The new (h, c), or with `save` (h, c, saved).
-
-    Raises:
-        ValueError: a shape doesn't fit.
-        TypeError: a dtype doesn't fit.
-    """
-    h, c = pair_of("lstm_cell", hx)
-    return tuple(_step("lstm", x, h, c, (weight_ih, weight_hh, bias_ih, bias_hh), save, out))
-
-
-def lstm_cell_backward(
-    dh: Any,
-    dc: Any,
-    saved: Any,
-    x: Any,
-    hx: Any,
-    weight_ih: Any,
-    weight_hh: Any,
-    bias_ih: Any = None,
-    bias_hh: Any = None,
-) -> tuple[Any, ...]:
-    """The gradients of `lstm_cell`.
-
-    Args:
-        dh: gradient of the new h, or None for zeros.
-        dc: gradient of the new c, or None for zeros.
-        saved: what `lstm_cell` gave with `save`.
-        x: as in the forward pass; so are the following.
-        hx: see there.
-        weight_ih: see there.
-        weight_hh: see there.
-        bias_ih: see there.
-        bias_hh: see there.
-
-    Returns:
-        (dx, (dh, dc), dweight_ih, dweight_hh, dbias_ih, dbias_hh), the last two None for a bias that
-        is None.
-    """
-    h, c = pair_of("lstm_cell_backward", hx)
-    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-    dx, dh, dc, dweights = _step_backward("lstm", dh, dc, saved, x, h, c, weights)
-    return dx, (dh, dc), *dweights
-
-
-def gru_cell(
-    x: Any,
-    hx: Any,
-    weight_ih: Any,
-    weight_hh: Any,
-    bias_ih: Any = None,
-    bias_hh: Any = None,
-    *,
-    save: bool = False,
-    out: Any = None,
-) -> Any:
-    """One step of GRU, formula of `gru`; arguments as `lstm_cell`, but hx is h and G is 3.
-
-    Returns:
-        The new h (N, H), or with `save` (h, saved).
-    """
-    results = _step("gru", x, hx, None, (weight_ih, weight_hh, bias_ih, bias_hh), save, out)
-    return tuple(results) if save else results[0]
-
-
-def gru_cell_backward(
-    dh: Any,
-    saved: Any,
-    x: Any,
-    hx: Any,
-    weight_ih: Any,
-    weight_hh: Any,
-    bias_ih: Any = None,
-    bias_hh: Any = None,
-) -> tuple[Any, ...]:
-    """The gradients of `gru_cell`, (dx, dh, dweight_ih, dweight_hh, dbias_ih, dbias_hh)."""
-    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-    dx, dh, _, dweights = _step_backward("gru", dh, None, saved, x, hx, None, weights)
-    return dx, dh, *dweights
-
-
-def rnn_cell(
-    x: Any,
-    hx: Any,
-    weight_ih: Any,
-    weight_hh: Any,
-    bias_ih: Any = None,
-    bias_hh: Any = None,
-    nonlinearity: str = "tanh",
-    *,
-    save: bool = False,
-    out: Any = None,
-) -> Any:
-    """One step of a plain RNN, formula of `rnn`; arguments as `gru_cell`, but G is 1.
-
-    Returns:
-        The new h (N, H), or with `save` (h, saved).
-    """
-    cell = rnn_cell_name("rnn_cell", nonlinearity)
-    results = _step(cell, x, hx, None, (weight_ih, weight_hh, bias_ih, bias_hh), save, out)
-    return tuple(results) if save else results[0]
-
-
-def rnn_cell_backward(
-    dh: Any,
-    saved: Any,
-    x: Any,
-    hx: Any,
-    weight_ih: Any,
-    weight_hh: Any,
-    bias_ih: Any = None,
-    bias_hh: Any = None,
-    nonlinearity: str = "tanh",
-) -> tuple[Any, ...]:
-    """The gradients of `rnn_cell`, (dx, dh, dweight_ih, dweight_hh, dbias_ih, dbias_hh)."""
-    cell = rnn_cell_name("rnn_cell_backward", nonlinearity)
-    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-    dx, dh, _, dweights = _step_backward(cell, dh, None, saved, x, hx, None, weights)
-    return dx, dh, *dweights
