@@ -23,6 +23,7 @@ struct ConvAlgorithm {
   void (*run)(const ConvArgs&);
 };
 
+extern const ConvAlgorithm columns_algorithm;
 extern const ConvAlgorithm depthwise_algorithm;
 extern const ConvAlgorithm direct_algorithm;
 extern const ConvAlgorithm few_results_algorithm;
