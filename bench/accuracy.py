@@ -21,11 +21,19 @@ _SUMS = {"conv", "conv_gradients", "gemm", "linear"}
 
 _2D = {"x": (1, 256, 32, 32), "filters": 256}
 _3D = {"x": (1, 64, 12, 16, 16), "filters": 64}
+_5X5 = {"x": (1, 64, 48, 48), "filters": 64, "kernel": 5, "padding": 2}
+_7X7 = {"x": (1, 64, 48, 48), "filters": 64, "kernel": 7, "padding": 3}
 
 # Name, operation, sizes.
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("conv2d 3x3", "conv", _2D),
     ("conv2d 3x3 gradients", "conv_gradients", {**_2D, "gradients": True}),
+    ("conv2d 3x3 dilation 2", "conv", {"x": (1, 128, 48, 48), "filters": 128, "dilation": 2, "padding": 2}),
+    ("conv2d 5x5", "conv", _5X5),
+    ("conv2d 5x5 gradients", "conv_gradients", {**_5X5, "gradients": True}),
+    ("conv2d 7x7", "conv", _7X7),
+    ("conv2d 7x7 gradients", "conv_gradients", {**_7X7, "gradients": True}),
+    ("conv2d 4x4 stride 2", "conv", {"x": (4, 128, 32, 32), "filters": 128, "kernel": 4, "stride": 2}),
     ("conv3d 3x3x3", "conv", _3D),
     ("conv3d 3x3x3 gradients", "conv_gradients", {**_3D, "gradients": True}),
     ("conv2d 3x3, 1 channel in", "conv", {"x": (1, 1, 96, 96), "filters": 64}),

@@ -47,6 +47,7 @@ constexpr ConvAlgorithm algorithm_of_types(bool (*fits)(const ConvArgs&)) {
   };
 }
 
+extern const ConvAlgorithm columns_algorithm;
 extern const ConvAlgorithm depthwise_algorithm;
 extern const ConvAlgorithm direct_algorithm;
 extern const ConvAlgorithm few_results_algorithm;

@@ -96,22 +96,19 @@ size_t packed_bytes(const ConvArgs& a) { return bytes_of(a, winograd_form(a, kPo
 
 template <int kTaps>
 void pack_filters(const ConvArgs& a, const WinogradForm& f, float* packed) {
-  constexpr int64_t kLanes = Vec<float>::kLanes, kChannels = 16;
   const int64_t k = a.window.kernel[0] * f.parts * a.source.c;
-  const int64_t vectors = divide_up(a.result.c, kLanes), blocks = divide_up(a.source.c, kChannels);
+  const FilterBlocks blocks = filter_blocks(a);
   FilterTaps map;
   list_filter_taps(a, f, map);
-  const int64_t work = f.all_classes * f.columns * k * kPlanes;
-  parallel_for(vectors * blocks, work, [&](int64_t task, int) {
-    const int64_t result = task / blocks * kLanes, first = task % blocks * kChannels;
-    const int64_t panel = result / kPanel<float> * kPanel<float>;
-    const int64_t width = panel_width<float>(f.columns - panel);
-    float* to = packed + panel_start(k, panel) + result - panel;
-    for_each_filter(a, f, map, result, first, smaller(first + kChannels, a.source.c),
-                    [&](int64_t number, int64_t row, const Vec<float>* g) {
+  parallel_for(blocks.count, f.all_classes * f.columns * k * kPlanes, [&](int64_t task, int) {
+    for_each_filter(a, f, map, filter_block(a, blocks, task),
+                    [&](int64_t number, int64_t row, int64_t result, const Vec<float>* g) {
+                      const int64_t panel = result / kPanel<float> * kPanel<float>;
+                      const int64_t width = panel_width<float>(f.columns - panel);
+                      float* to = packed + number * class_size(a, f) + panel_start(k, panel) +
+                                  row * width + result - panel;
                       evaluate<kPoints, kTaps, true>([&](int h, int w) { return g[h * kTaps + w]; },
-                                                     to + number * class_size(a, f) + row * width,
-                                                     plane_stride(k, width));
+                                                     to, plane_stride(k, width));
                     });
   });
 }

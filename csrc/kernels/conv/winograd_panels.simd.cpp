@@ -91,21 +91,19 @@ size_t packed_bytes(const ConvArgs& a) {
 
 template <int kPoints>
 void pack(const ConvArgs& a, void* packed) {
-  constexpr int64_t kLanes = Vec<float>::kLanes, kChannels = 64;
   const WinogradForm f = winograd_form(a, kPoints);
   const int64_t rows = filter_rows(a, f), size = f.taps * f.taps;
-  const int64_t vectors = divide_up(a.result.c, kLanes), blocks = divide_up(a.source.c, kChannels);
+  const FilterBlocks blocks = filter_blocks(a);
   FilterTaps map;
   list_filter_taps(a, f, map);
-  parallel_for(vectors * blocks, f.all_classes * f.columns * rows, [&](int64_t task, int) {
-    const int64_t result = task / blocks * kLanes, first = task % blocks * kChannels;
-    const int64_t panel = result / kPanel<float> * kPanel<float>;
-    const int64_t width = panel_width<float>(f.columns - panel);
-    float* to = static_cast<float*>(packed) + panel * rows + result - panel;
-    for_each_filter(a, f, map, result, first, smaller(first + kChannels, a.source.c),
-                    [&](int64_t number, int64_t row, const Vec<float>* g) {
-                      float* at = to + (number * f.columns * rows) + row * size * width;
-                      for (int64_t i = 0; i < size; ++i) g[i].store(at + i * width);
+  parallel_for(blocks.count, f.all_classes * f.columns * rows, [&](int64_t task, int) {
+    for_each_filter(a, f, map, filter_block(a, blocks, task),
+                    [&](int64_t number, int64_t row, int64_t result, const Vec<float>* g) {
+                      const int64_t panel = result / kPanel<float> * kPanel<float>;
+                      const int64_t width = panel_width<float>(f.columns - panel);
+                      float* to = static_cast<float*>(packed) + number * f.columns * rows +
+                                  panel * rows + row * size * width + result - panel;
+                      for (int64_t i = 0; i < size; ++i) g[i].store(to + i * width);
                     });
   });
 }

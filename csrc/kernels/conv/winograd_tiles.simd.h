@@ -263,42 +263,79 @@ static void list_filter_taps(const ConvArgs& a, const WinogradForm& f, FilterTap
   }
 }
 
-// Calls visit(class, row, g) for the filters from channels [first, last) to kLanes result channels,
-// from `result` on, as correlations of the source have them: rows are (depth tap, part, channel).
+// A part of the filters that is read at once: channels and result channels [first, last).
+struct FilterBlock {
+  int64_t channel, last_channel, result, last_result;
+};
+
+// The filters are cut into blocks such that what a block reads is contiguous or nearly so.
+struct FilterBlocks {
+  int64_t channels, results;      // of a block
+  int64_t channel_blocks, count;  // of them
+};
+
+MK_INLINE FilterBlocks filter_blocks(const ConvArgs& a) {
+  FilterBlocks b;
+  b.channels = a.backward ? 16 : 64;
+  b.results = (a.backward ? 4 : 1) * Vec<float>::kLanes;
+  b.channel_blocks = divide_up(a.source.c, b.channels);
+  b.count = b.channel_blocks * divide_up(a.result.c, b.results);
+  return b;
+}
+
+MK_INLINE FilterBlock filter_block(const ConvArgs& a, const FilterBlocks& b, int64_t i) {
+  const int64_t channel = i % b.channel_blocks * b.channels;
+  const int64_t result = i / b.channel_blocks * b.results;
+  return {channel, smaller(channel + b.channels, a.source.c), result,
+          smaller(result + b.results, a.result.c)};
+}
+
+// Calls visit(class, row, result, g) for the filters of a block, kLanes result channels from
+// `result` on, as correlations of the source have them: rows are (depth tap, part, channel).
 template <class Visit>
 MK_INLINE void for_each_filter(const ConvArgs& a, const WinogradForm& f, const FilterTaps& map,
-                               int64_t result, int64_t first, int64_t last, Visit visit) {
+                               const FilterBlock& b, Visit visit) {
   using V = Vec<float>;
   const float* weight = static_cast<const float*>(a.weight);
   const int64_t depth = a.window.kernel[0], kernel = a.window.kernel[1] * a.window.kernel[2];
   const int64_t taps = kernel * depth, filter = f.taps * f.taps;
-  const int64_t lanes = smaller(a.result.c - result, V::kLanes);
   V w[kMostKernel], g[kMostTaps * kMostTaps];
-  const auto visit_all = [&](int64_t c, int64_t d) {
+  const auto visit_all = [&](int64_t c, int64_t d, int64_t result) {
     for (int64_t k = 0; k < f.all_classes; ++k) {
       const int16_t* tap = map.tap[k];
       for (int64_t part = 0; part < f.parts; ++part) {
         for (int64_t i = 0; i < filter; ++i, ++tap) g[i] = *tap < 0 ? V::zero() : w[*tap];
-        visit(k, (d * f.parts + part) * a.source.c + c, g);
+        visit(k, (d * f.parts + part) * a.source.c + c, result, g);
       }
     }
   };
-  int64_t at = 0, d = 0, c = first;  // tap of a slice, depth tap, channel
-  const auto take = [&](V v) {
-    w[at++] = v;
-    if (at < kernel) return;
-    visit_all(c, a.backward ? depth - 1 - d : d);
-    at = 0;
-    if (++d == depth) d = 0, ++c;
-  };
-  if (a.backward) {  // weight[channel][result][tap]
-    for (int64_t i = first; i < last; ++i) {
-      for_each_column(weight + (i * a.result.c + result) * taps, taps, lanes, taps,
-                      [&](int64_t, V v) { take(v); });
+  int64_t at = 0, d = 0;  // tap of a slice, depth tap
+  if (a.backward) {       // weight[channel][result][tap]
+    for (int64_t c = b.channel; c < b.last_channel; ++c) {
+      for (int64_t r = b.result; r < b.last_result; r += V::kLanes) {
+        for_each_column(weight + (c * a.result.c + r) * taps, taps,
+                        smaller(b.last_result - r, V::kLanes), taps, [&](int64_t, V v) {
+                          w[at++] = v;
+                          if (at < kernel) return;
+                          visit_all(c, depth - 1 - d, r);
+                          at = 0;
+                          if (++d == depth) d = 0;
+                        });
+      }
     }
   } else {  // weight[result][channel][tap]
-    for_each_column(weight + (result * a.source.c + first) * taps, a.source.c * taps, lanes,
-                    (last - first) * taps, [&](int64_t, V v) { take(v); });
+    for (int64_t r = b.result; r < b.last_result; r += V::kLanes) {
+      int64_t c = b.channel;
+      for_each_column(weight + (r * a.source.c + c) * taps, a.source.c * taps,
+                      smaller(b.last_result - r, V::kLanes), (b.last_channel - c) * taps,
+                      [&](int64_t, V v) {
+                        w[at++] = v;
+                        if (at < kernel) return;
+                        visit_all(c, d, r);
+                        at = 0;
+                        if (++d == depth) d = 0, ++c;
+                      });
+    }
   }
 }
 
