@@ -33,10 +33,10 @@ static DLTensor tensor(float* data, int32_t rank, int64_t* shape) {
 }
 
 int main(void) {
-  int64_t filter_shape[4] = {2, 1, 1, 1}, image_shape[4] = {1, 1, 2, 2}, shape[4];
-  int64_t matrix_shape[2] = {2, 3}, rows_shape[2] = {1, 3};
+  int64_t filter_shape[4] = {2, 1, 1, 1}, image_shape[4] = {1, 1, 2, 2}, shape[4], product_shape[2];
+  int64_t matrix_shape[2] = {64, 3}, rows_shape[2] = {1, 3};
   float filter_data[2] = {1, 2}, image_data[4] = {1, 2, 3, 4}, result_data[8];
-  float matrix_data[6] = {1, 2, 3, 4, 5, 6}, rows_data[3] = {1, 1, 1};
+  float matrix_data[192] = {0}, rows_data[3] = {1, 1, 1};
   DLTensor filter = tensor(filter_data, 4, filter_shape),
            image = tensor(image_data, 4, image_shape);
   DLTensor matrix = tensor(matrix_data, 2, matrix_shape), rows = tensor(rows_data, 2, rows_shape);
@@ -78,7 +78,7 @@ int main(void) {
   mk_conv_packed_forward(packed, bytes, &image, NULL, 0, &result, scratch, scratch_bytes)
   CHECK(FORWARD(conv, conv_bytes) == MK_OK);
   CHECK(result_data[0] == 1 && result_data[4] == 2 && result_data[7] == 8);
-  CHECK(mk_linear_packed_output_shape(linear, linear_bytes, &rows, shape) == MK_OK);
+  CHECK(mk_linear_packed_output_shape(linear, linear_bytes, &rows, product_shape) == MK_OK);
 
   /* The wrong size: none, less than a header, a byte less or more than were written. */
   memset(result_data, 0, sizeof result_data);
@@ -86,7 +86,7 @@ int main(void) {
   REFUSED(FORWARD(conv, 8), "bytes, got 8");
   REFUSED(FORWARD(conv, conv_bytes - 1), "conv_plan: packed must be what mk_conv_pack wrote");
   REFUSED(FORWARD(conv, conv_bytes + 1), "conv_plan: packed must be what mk_conv_pack wrote");
-  REFUSED(mk_linear_packed_output_shape(linear, linear_bytes - 1, &rows, shape),
+  REFUSED(mk_linear_packed_output_shape(linear, linear_bytes - 1, &rows, product_shape),
           "packed must be what mk_linear_pack wrote");
 
   /* Another place. */
@@ -98,7 +98,7 @@ int main(void) {
 
   /* Another operation's. */
   REFUSED(FORWARD(linear, linear_bytes), "packed must be what mk_conv_pack wrote");
-  REFUSED(mk_linear_packed_output_shape(conv, conv_bytes, &rows, shape),
+  REFUSED(mk_linear_packed_output_shape(conv, conv_bytes, &rows, product_shape),
           "packed must be what mk_linear_pack wrote");
 
   /* A header of which a byte was changed: its mark, its size, whose kernels packed it. */

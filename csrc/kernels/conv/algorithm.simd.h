@@ -23,8 +23,7 @@ struct ConvAlgorithm {
   void (*run)(const ConvArgs&);
 };
 
-// One that computes with both types, each by the functions of Of<T>, and fits whatever the images'
-// sizes.
+// One that computes with both types, each by the functions of Of<T>, whatever the images' sizes.
 template <template <class> class Of>
 constexpr ConvAlgorithm algorithm_of_types(bool (*fits)(const ConvArgs&)) {
   return {

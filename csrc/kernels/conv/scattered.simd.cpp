@@ -28,8 +28,7 @@ void tile(const Tile<T>& t) {
 #pragma GCC unroll 2
     for (int j = 0; j < kVectors; ++j) bk[j] = V::load(b + j * kLanes);
     b += kVectors * kLanes;
-    // Rows in threes from one pointer: p, p + row, p + 2 row are addresses the processor forms
-    // itself.
+    // Rows in threes from one pointer, for p, p + row, p + 2 row are addresses that cost nothing.
     const T* a = t.a + t.a_offset[s];
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
