@@ -178,7 +178,7 @@ def as_tensor(value):
         return tuple(as_tensor(each) for each in value)
     try:
         return medkern.tensor(value) if isinstance(value, np.ndarray) else value
-    except TypeError:
+    except (TypeError, ValueError):  # of a type, or with dimensions, that no tensor has
         return value
 
 

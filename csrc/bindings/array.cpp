@@ -1,6 +1,7 @@
 #include "bindings/array.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/exchange.h"
 
 namespace medkern::python {
@@ -92,24 +93,28 @@ Shape dense_strides(const Shape& shape, Format format) {
   return strides;
 }
 
+void Shape::throw_too_long(size_t rank) {
+  throw py::value_error("a shape must have at most " + std::to_string(MK_MAX_RANK) +
+                        " dimensions, got " + std::to_string(rank));
+}
+
 Array Array::over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
-                  Shape shape, Shape strides, bool readonly) {
-  Array array;
-  array.owner_ = std::move(owner);
-  array.shape_ = std::move(shape);
-  array.strides_ = std::move(strides);
-  array.readonly_ = readonly;
-  array.tensor_.data = data;
-  array.tensor_.dtype = dtype;
-  array.tensor_.device = device;
-  return array;
+                  const Shape& shape, const Shape& strides, bool readonly) {
+  const auto block = std::make_shared<Block>();
+  block->shape = shape;
+  block->strides = strides;
+  block->owner = std::move(owner);
+  block->readonly = readonly;
+  block->tensor.data = data;
+  block->tensor.device = device;
+  block->tensor.dtype = dtype;
+  block->tensor.ndim = static_cast<int32_t>(shape.size());
+  block->tensor.shape = block->shape.data();
+  block->tensor.strides = block->strides.data();
+  return Array(block);
 }
 
 Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format) {
-  if (shape.size() > MK_MAX_RANK) {
-    throw py::value_error("a shape must have at most " + std::to_string(MK_MAX_RANK) +
-                          " dimensions, got " + std::to_string(shape.size()));
-  }
   bool fits = true;
   int64_t bytes = dtype.bits / 8;
   for (const int64_t size : shape) {
@@ -121,9 +126,9 @@ Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format
   }
   if (!fits) throw_memory_error("the bytes of a shape overflow 64 bits");
   if (outlining()) {
-    Array outline =
+    const Array outline =
         over(nullptr, g_nowhere, dtype, device, shape, dense_strides(shape, format), false);
-    outline.outline_ = true;
+    outline.block_->outline = true;
     return outline;
   }
   void* data = nullptr;
@@ -133,6 +138,8 @@ Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format
 }
 
 Array Array::from_object(const py::object& object, const char* name) {
+  // Most arguments are NumPy's, and to ask whether an object is is quick.
+  if (py::isinstance<py::array>(object)) return array_from_buffer(object, name);
   if (py::isinstance<Array>(object)) return object.cast<Array>();
   if (PyObject_CheckBuffer(object.ptr()) && !py::isinstance<py::bytes>(object)) {
     return array_from_buffer(object, name);
@@ -152,39 +159,39 @@ Array Array::dense() const { return is_dense() ? *this : copy(format()); }
 Array Array::contiguous() const { return is_contiguous() ? *this : copy(Format::contiguous); }
 
 Array Array::copy(Format format) const {
-  const Array result = empty(shape_, dtype(), device(), format);
-  call([&] { return mk_copy(dl(), result.dl()); });
+  const Array result = empty(shape(), dtype(), device(), format);
+  call(mk_copy, *this, result);
   return result;
 }
 
-Array Array::with_layout(Shape shape, Shape strides, int64_t offset) const {
-  if (shape.size() != strides.size() || shape.size() > MK_MAX_RANK) {
-    throw py::value_error("with_layout: shape and strides must have the same length of at most " +
-                          std::to_string(MK_MAX_RANK));
+Array Array::with_layout(const Shape& shape, const Shape& strides, int64_t offset) const {
+  if (shape.size() != strides.size()) {
+    throw py::value_error("with_layout: shape and strides must have the same length");
   }
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < 0 || strides[i] < 0) {
       throw py::value_error("with_layout: shape and strides must not be negative");
     }
   }
-  const std::optional<int64_t> wanted = extent(shape, strides), there = extent(shape_, strides_);
+  const std::optional<int64_t> wanted = extent(shape, strides),
+                               there = extent(this->shape(), this->strides());
   if (!wanted || !there || offset < 0 || *wanted > *there || offset > *there - *wanted) {
     throw py::value_error("with_layout: the new layout reaches beyond this array's memory");
   }
-  char* first = static_cast<char*>(tensor_.data) + offset * (tensor_.dtype.bits / 8);
-  Array array = over(owner_, outline_ ? g_nowhere : first, tensor_.dtype, tensor_.device,
-                     std::move(shape), std::move(strides), readonly_);
-  array.outline_ = outline_;
+  char* first = static_cast<char*>(data()) + offset * (dtype().bits / 8);
+  const Array array = over(block_->owner, outline() ? g_nowhere : first, dtype(), device(), shape,
+                           strides, readonly());
+  array.block_->outline = outline();
   return array;
 }
 
 Format Array::format() const {
-  if (is_contiguous() || rank() < 3 || strides_[1] != 1 || shape_[1] == 1) {
+  if (is_contiguous() || rank() < 3 || strides()[1] != 1 || shape()[1] == 1) {
     return Format::contiguous;
   }
   for (int axis = 2; axis < rank(); ++axis) {
     // A stride of 0 repeats an element and says nothing.
-    if (shape_[axis] > 1 && strides_[axis] > 0 && strides_[axis] < shape_[1]) {
+    if (shape()[axis] > 1 && strides()[axis] > 0 && strides()[axis] < shape()[1]) {
       return Format::contiguous;
     }
   }
@@ -192,31 +199,35 @@ Format Array::format() const {
 }
 
 bool Array::is_contiguous() const {
-  return has_strides(shape_, strides_, dense_strides(shape_, Format::contiguous));
+  return has_strides(shape(), strides(), dense_strides(shape(), Format::contiguous));
 }
 
 bool Array::is_channels_last() const {
-  return rank() >= 3 && has_strides(shape_, strides_, dense_strides(shape_, Format::channels_last));
+  return rank() >= 3 &&
+         has_strides(shape(), strides(), dense_strides(shape(), Format::channels_last));
 }
 
 bool Array::is_channel_slice() const {
   if (rank() < 3) return false;
-  Shape whole = shape_;
+  Shape whole = shape();
   for (int i = 0; i < rank(); ++i) {
-    if (i != 1 && shape_[i] > 1) whole[1] = strides_[i];  // in the end elements from pixel to pixel
+    if (i != 1 && shape()[i] > 1)
+      whole[1] = strides()[i];  // in the end elements from pixel to pixel
   }
-  return whole[1] >= shape_[1] &&
-         has_strides(shape_, strides_, dense_strides(whole, Format::channels_last));
+  return whole[1] >= shape()[1] &&
+         has_strides(shape(), strides(), dense_strides(whole, Format::channels_last));
 }
 
 int64_t Array::count() const {
   int64_t count = 1;
-  for (const int64_t size : shape_) count *= size;
+  for (const int64_t size : shape()) count *= size;
   return count;
 }
 
 py::dtype Array::numpy_dtype() const {
   const DLDataType type = dtype();
+  if (type.code == kDLFloat && type.bits == 32) return py::dtype::of<float>();
+  if (type.code == kDLFloat && type.bits == 64) return py::dtype::of<double>();
   const char* kind = type.code == kDLFloat  ? "f"
                      : type.code == kDLInt  ? "i"
                      : type.code == kDLUInt ? "u"
@@ -225,15 +236,12 @@ py::dtype Array::numpy_dtype() const {
 }
 
 void Array::expect_values() const {
-  if (outline_) throw_no_values();
+  if (outline()) throw_no_values();
 }
 
 DLTensor* Array::dl() const {
-  if (outline_ && !outlining()) throw_no_values();
-  tensor_.ndim = rank();
-  tensor_.shape = const_cast<int64_t*>(shape_.data());
-  tensor_.strides = const_cast<int64_t*>(strides_.data());
-  return &tensor_;
+  if (outline() && !outlining()) throw_no_values();
+  return &block_->tensor;
 }
 
 void bind_array(py::module_& module) {
@@ -262,10 +270,11 @@ void bind_array(py::module_& module) {
       .def("contiguous", &Array::contiguous)
       .def(
           "with_layout",
-          [](const Array& array, Shape shape, Shape strides, int64_t offset) {
-            return array.with_layout(std::move(shape), std::move(strides), offset);
+          [](const Array& array, const Shape& shape, const Shape& strides, int64_t offset) {
+            return array.with_layout(shape, strides, offset);
           },
           py::arg("shape"), py::arg("strides"), py::arg("offset") = 0)
+      .def("numpy", numpy_array)
       .def("__array__",
            [](const Array& array, const py::args&, const py::kwargs&) -> py::object {
              // NumPy takes the buffer; it comes here only where there is none, and forgot why.

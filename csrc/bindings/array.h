@@ -6,6 +6,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,7 +20,49 @@ namespace medkern::python {
 
 namespace py = pybind11;
 
-using Shape = std::vector<int64_t>;
+// A few sizes or strides, at most MK_MAX_RANK: ValueError if there are more.
+class Shape {
+ public:
+  using value_type = int64_t;
+
+  Shape() = default;
+  explicit Shape(size_t rank) { resize(rank); }
+  Shape(std::initializer_list<int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
+  template <std::input_iterator Iterator>
+  Shape(Iterator first, Iterator last) : Shape(static_cast<size_t>(last - first)) {
+    std::copy(first, last, begin());
+  }
+
+  void resize(size_t rank) {
+    if (rank > MK_MAX_RANK) throw_too_long(rank);
+    std::fill(sizes_ + std::min(rank, rank_), sizes_ + rank, 0);
+    rank_ = rank;
+  }
+  void push_back(int64_t size) {
+    resize(rank_ + 1);
+    back() = size;
+  }
+  void clear() { rank_ = 0; }
+
+  size_t size() const { return rank_; }
+  bool empty() const { return rank_ == 0; }
+  int64_t* data() { return sizes_; }
+  const int64_t* data() const { return sizes_; }
+  int64_t* begin() { return sizes_; }
+  int64_t* end() { return sizes_ + rank_; }
+  const int64_t* begin() const { return sizes_; }
+  const int64_t* end() const { return sizes_ + rank_; }
+  int64_t& back() { return sizes_[rank_ - 1]; }
+  int64_t& operator[](size_t axis) { return sizes_[axis]; }
+  const int64_t& operator[](size_t axis) const { return sizes_[axis]; }
+  bool operator==(const Shape& other) const { return std::ranges::equal(*this, other); }
+
+ private:
+  [[noreturn]] static void throw_too_long(size_t rank);
+
+  size_t rank_ = 0;
+  int64_t sizes_[MK_MAX_RANK];
+};
 
 // Raises the Python exception that belongs to a status.
 void check(mk_status status);
@@ -34,13 +79,14 @@ enum class Format { contiguous, channels_last };
 // The strides, in elements, of an array without gaps.
 Shape dense_strides(const Shape& shape, Format format);
 
+// Copies of an Array are the same array: one descriptor, which keeps the memory alive.
 class Array {
  public:
   // Uninitialised memory of this shape; an outline while outlining.
   static Array empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format);
   // A view of memory that `owner` keeps alive.
   static Array over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
-                    Shape shape, Shape strides, bool readonly);
+                    const Shape& shape, const Shape& strides, bool readonly);
   // A view of any object with the buffer protocol or __dlpack__. TypeError for anything else.
   static Array from_object(const py::object& object, const char* name);
 
@@ -54,7 +100,7 @@ class Array {
   Array copy(Format format) const;
   // The same memory from element `offset` on with another shape and strides (in elements), which
   // must stay inside it.
-  Array with_layout(Shape shape, Shape strides, int64_t offset = 0) const;
+  Array with_layout(const Shape& shape, const Shape& strides, int64_t offset = 0) const;
 
   // The format for results: channels_last where its memory is that and not contiguous, or is a part
   // of such memory.
@@ -65,61 +111,43 @@ class Array {
   // Channels-last, or some of the channels of such an array.
   bool is_channel_slice() const;
 
-  const Shape& shape() const { return shape_; }
-  const Shape& strides() const { return strides_; }
-  int rank() const { return static_cast<int>(shape_.size()); }
+  const Shape& shape() const { return block_->shape; }
+  const Shape& strides() const { return block_->strides; }
+  int rank() const { return block_->tensor.ndim; }
   int64_t count() const;
-  DLDataType dtype() const { return tensor_.dtype; }
-  DLDevice device() const { return tensor_.device; }
-  void* data() const { return tensor_.data; }
-  bool readonly() const { return readonly_; }
-  bool outline() const { return outline_; }
+  DLDataType dtype() const { return block_->tensor.dtype; }
+  DLDevice device() const { return block_->tensor.device; }
+  void* data() const { return block_->tensor.data; }
+  bool readonly() const { return block_->readonly; }
+  bool outline() const { return block_->outline; }
   // Fails for an outline.
   void expect_values() const;
   py::dtype numpy_dtype() const;
 
-  // For the C API; valid while this Array lives.
+  // For the C API; valid while a copy of this Array lives, and the same for all of them.
   DLTensor* dl() const;
 
  private:
-  Array() = default;
+  struct Block {
+    DLTensor tensor{};
+    Shape shape, strides;
+    std::shared_ptr<void> owner;  // keeps the memory alive
+    bool readonly = false, outline = false;
+  };
 
-  std::shared_ptr<void> owner_;  // keeps the memory alive
-  Shape shape_, strides_;
-  bool readonly_ = false, outline_ = false;
-  mutable DLTensor tensor_{};
+  explicit Array(std::shared_ptr<Block> block) : block_(std::move(block)) {}
+
+  std::shared_ptr<Block> block_;
+  friend class Slot;
 };
-
-// Scratch memory for the length of a call.
-class Workspace {
- public:
-  explicit Workspace(size_t bytes) : bytes_(bytes) {
-    if (bytes > 0 && !outlining()) check(mk_alloc(bytes, &memory_));
-  }
-  ~Workspace() { mk_free(memory_); }
-  Workspace(const Workspace&) = delete;
-  Workspace& operator=(const Workspace&) = delete;
-  void* data() const { return memory_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  void* memory_ = nullptr;
-  size_t bytes_;
-};
-
-// Runs a C API call without the interpreter lock and raises if it fails. Does nothing while
-// outlining.
-template <class Call>
-void call(Call&& body) {
-  if (outlining()) return;
-  mk_status status;
-  {
-    py::gil_scoped_release released;
-    status = body();
-  }
-  check(status);
-}
 
 void bind_array(py::module_& module);
 
 }  // namespace medkern::python
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<medkern::python::Shape> : list_caster<medkern::python::Shape, int64_t> {};
+
+}  // namespace pybind11::detail

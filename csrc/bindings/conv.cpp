@@ -2,6 +2,7 @@
 #include "medkern/conv.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -55,10 +56,7 @@ Array conv(const py::object& x_object, const py::object& weight_object,
   check(mk_conv_workspace(&desc, x.dl(), weight.dl(), &bytes));
   const Array y = result(out, x, shape, channels_last);
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_forward(&desc, x.dl(), weight.dl(), dl(bias), activation, y.dl(),
-                           workspace.data(), bytes);
-  });
+  call(mk_conv_forward, desc, x, weight, bias, activation, y, workspace);
   return y;
 }
 
@@ -80,10 +78,7 @@ Array conv_transpose(const py::object& x_object, const py::object& weight_object
   check(mk_conv_transpose_workspace(&desc, x.dl(), weight.dl(), &bytes));
   const Array y = result(out, x, shape, channels_last);
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_transpose_forward(&desc, x.dl(), weight.dl(), dl(bias), activation, y.dl(),
-                                     workspace.data(), bytes);
-  });
+  call(mk_conv_transpose_forward, desc, x, weight, bias, activation, y, workspace);
   return y;
 }
 
@@ -100,9 +95,7 @@ Array conv_backward_input(const py::object& dy_object, const py::object& weight_
   size_t bytes = 0;
   check(mk_conv_backward_input_workspace(&desc, dy.dl(), weight.dl(), dx.dl(), &bytes));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_backward_input(&desc, dy.dl(), weight.dl(), dx.dl(), workspace.data(), bytes);
-  });
+  call(mk_conv_backward_input, desc, dy, weight, dx, workspace);
   return dx;
 }
 
@@ -120,9 +113,7 @@ Array conv_backward_weight(const py::object& dy_object, const py::object& x_obje
   size_t bytes = 0;
   check(mk_conv_backward_weight_workspace(&desc, dy.dl(), x.dl(), dweight.dl(), &bytes));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_conv_backward_weight(&desc, dy.dl(), x.dl(), dweight.dl(), workspace.data(), bytes);
-  });
+  call(mk_conv_backward_weight, desc, dy, x, dweight, workspace);
   return dweight;
 }
 
@@ -138,13 +129,28 @@ class ConvPlan {
     // A copy: the caller may change his later.
     const auto bias = bias_argument(bias_object);
     if (bias) bias_ = bias->copy(Format::contiguous);
-    mk_conv_desc desc = conv_desc(transposed ? "conv_transpose" : "conv", rank, weight.shape(),
-                                  stride, padding, dilation, groups, algorithm);
-    axes_argument("conv_transpose", "output_padding", output_padding, rank, desc.output_padding);
+    desc_ = conv_desc(transposed ? "conv_transpose" : "conv", rank, weight.shape(), stride, padding,
+                      dilation, groups, algorithm);
+    axes_argument("conv_transpose", "output_padding", output_padding, rank, desc_.output_padding);
     size_t bytes = 0;
-    check(mk_conv_packed_bytes(&desc, transposed, weight.dl(), &bytes));
-    packed_ = std::make_unique<Workspace>(bytes);
-    call([&] { return mk_conv_pack(&desc, transposed, weight.dl(), packed_->data(), bytes); });
+    check(mk_conv_packed_bytes(&desc_, transposed, weight.dl(), &bytes));
+    for (int i = 0; i < rank; ++i) kernel_[i] = weight.shape()[i + 2];
+    packed_ = std::make_shared<Memory>(bytes);
+    call(mk_conv_pack, desc_, transposed, weight, packed_);
+  }
+
+  // The same with another padding, without weights of its own: its packed bytes refer to these,
+  // and keep them.
+  ConvPlan padded(const py::object& padding) const {
+    int64_t sides[3][2] = {};
+    padding_argument("conv", padding, rank_, kernel_, desc_.stride, desc_.dilation, sides);
+    size_t bytes = 0;
+    check(mk_conv_shared_bytes(&bytes));
+    ConvPlan other(*this);
+    other.packed_ = std::shared_ptr<Memory>(new Memory(bytes),
+                                            [owner = packed_](Memory* memory) { delete memory; });
+    check(mk_conv_share(packed_->data(), packed_->bytes(), sides, other.packed_->data(), bytes));
+    return other;
   }
 
   Array run(const py::object& x_object, bool channels_last, const py::object& out) const {
@@ -157,10 +163,7 @@ class ConvPlan {
     check(mk_conv_packed_workspace(packed, packed_bytes, x.dl(), &bytes));
     const Array y = result(out, x, shape, channels_last);
     const Workspace workspace(bytes);
-    call([&] {
-      return mk_conv_packed_forward(packed, packed_bytes, x.dl(), dl(bias_), activation_, y.dl(),
-                                    workspace.data(), bytes);
-    });
+    call(mk_conv_packed_forward, packed_, x, bias_, activation_, y, workspace);
     return y;
   }
 
@@ -168,8 +171,10 @@ class ConvPlan {
 
  private:
   int rank_, activation_;
+  mk_conv_desc desc_;
+  int64_t kernel_[3] = {1, 1, 1};
   std::optional<Array> bias_;
-  std::unique_ptr<Workspace> packed_;
+  std::shared_ptr<Memory> packed_;
 };
 
 void set_algorithm(int algorithm) { check(mk_conv_set_algorithm(algorithm)); }
@@ -197,6 +202,7 @@ void bind_conv(py::module_& module) {
            arg("groups"), arg("transposed"), arg("output_padding"), arg("activation"),
            arg("algorithm"))
       .def("run", &ConvPlan::run, arg("x"), arg("channels_last"), arg("out"))
+      .def("padded", &ConvPlan::padded, arg("padding"))
       .def_property_readonly("nbytes", &ConvPlan::bytes);
   module.def("conv_set_algorithm", set_algorithm, arg("algorithm"));
   module.def("conv_get_algorithm", mk_conv_get_algorithm);

@@ -2,6 +2,7 @@
 #include "medkern/copy.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -15,14 +16,20 @@ Array copy(const py::object& x_object, const py::object& dtype, bool channels_la
                       ? Array::empty(x.shape(), type, x.device(),
                                      channels_last ? Format::channels_last : Format::contiguous)
                       : output_argument(out, x, x.shape());
-  call([&] { return mk_copy(x.dl(), y.dl()); });
+  call(mk_copy, x, y);
   return y;
 }
 
 Array fill(const py::object& out, double value) {
   const Array y = inplace_argument(out, "out");
-  call([&] { return mk_fill(value, y.dl()); });
+  call(mk_fill, value, y);
   return y;
+}
+
+mk_status concat_arrays(const std::vector<Array>* xs, int32_t axis, DLTensor* y) {
+  std::vector<const DLTensor*> pointers;
+  for (const Array& x : *xs) pointers.push_back(x.dl());
+  return mk_concat(pointers.data(), static_cast<int32_t>(pointers.size()), axis, y);
 }
 
 Array concat(const py::sequence& objects, int64_t dim, const py::object& out) {
@@ -42,7 +49,7 @@ Array concat(const py::sequence& objects, int64_t dim, const py::object& out) {
   Shape shape(xs[0].rank());
   check(mk_concat_output_shape(pointers.data(), count, axis, shape.data()));
   const Array y = output_argument(out, xs[0], shape);
-  call([&] { return mk_concat(pointers.data(), count, axis, y.dl()); });
+  call(concat_arrays, xs, axis, y);
   return y;
 }
 
@@ -56,7 +63,8 @@ mk_pad_mode pad_mode(const std::string& mode) {
 }
 
 // `padding` as in PyTorch: (before, after) of the last axis, then of the one before it, and so on.
-mk_pad_desc pad_desc(int rank, const Shape& padding, const std::string& mode, double value) {
+mk_pad_desc pad_desc(int rank, const std::vector<int64_t>& padding, const std::string& mode,
+                     double value) {
   mk_pad_desc desc{};
   desc.struct_size = sizeof desc;
   desc.mode = pad_mode(mode);
@@ -70,23 +78,24 @@ mk_pad_desc pad_desc(int rank, const Shape& padding, const std::string& mode, do
   return desc;
 }
 
-Array pad(const py::object& x_object, const Shape& padding, const std::string& mode, double value,
-          const py::object& out) {
+Array pad(const py::object& x_object, const std::vector<int64_t>& padding, const std::string& mode,
+          double value, const py::object& out) {
   const Array x = Array::from_object(x_object, "x");
   const mk_pad_desc desc = pad_desc(x.rank(), padding, mode, value);
   Shape shape(x.rank());
   check(mk_pad_output_shape(&desc, x.dl(), shape.data()));
   const Array y = output_argument(out, x, shape);
-  call([&] { return mk_pad(&desc, x.dl(), y.dl()); });
+  call(mk_pad, desc, x, y);
   return y;
 }
 
-Array pad_backward(const py::object& dy_object, const Shape& input_shape, const Shape& padding,
-                   const std::string& mode, const py::object& out) {
+Array pad_backward(const py::object& dy_object, const Shape& input_shape,
+                   const std::vector<int64_t>& padding, const std::string& mode,
+                   const py::object& out) {
   const Array dy = Array::from_object(dy_object, "dy");
   const mk_pad_desc desc = pad_desc(dy.rank(), padding, mode, 0);
   const Array dx = output_argument(out, dy, input_shape);
-  call([&] { return mk_pad_backward(&desc, dy.dl(), dx.dl()); });
+  call(mk_pad_backward, desc, dy, dx);
   return dx;
 }
 

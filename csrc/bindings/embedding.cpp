@@ -2,12 +2,11 @@
 #include "medkern/embedding.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
 namespace {
-
-const int64_t* pointer(const std::optional<int64_t>& value) { return value ? &*value : nullptr; }
 
 Array embedding(const py::object& indices_object, const py::object& weight_object,
                 std::optional<int64_t> padding_idx, const py::object& out) {
@@ -16,9 +15,7 @@ Array embedding(const py::object& indices_object, const py::object& weight_objec
   int64_t shape[MK_MAX_RANK];
   check(mk_embedding_output_shape(indices.dl(), weight.dl(), shape));
   const Array y = output_argument(out, weight, Shape(shape, shape + indices.rank() + 1));
-  call([&] {
-    return mk_embedding_forward(indices.dl(), weight.dl(), pointer(padding_idx), y.dl());
-  });
+  call(mk_embedding_forward, indices, weight, padding_idx, y);
   return y;
 }
 
@@ -28,9 +25,7 @@ Array embedding_backward(const py::object& dy_object, const py::object& indices_
   const Array dy = Array::from_object(dy_object, "dy").contiguous();
   const Array indices = Array::from_object(indices_object, "indices").contiguous();
   const Array dweight = output_argument(out, dy, weight_shape);
-  call([&] {
-    return mk_embedding_backward(dy.dl(), indices.dl(), pointer(padding_idx), dweight.dl());
-  });
+  call(mk_embedding_backward, dy, indices, padding_idx, dweight);
   return dweight;
 }
 

@@ -57,6 +57,16 @@ bool is_known(DLDataType type) {
   }
 }
 
+// The sizes or strides of an argument. It comes with as many as it likes.
+template <class Size>
+Shape shape_of(const Size* sizes, size_t rank, const char* name) {
+  if (rank > MK_MAX_RANK) {
+    throw py::value_error(std::string(name) + " must have at most " + std::to_string(MK_MAX_RANK) +
+                          " dimensions, got " + std::to_string(rank));
+  }
+  return Shape(sizes, sizes + rank);
+}
+
 py::buffer_info request_buffer(const py::object& object, const char* name) {
   try {
     return py::reinterpret_borrow<py::buffer>(object).request();
@@ -103,10 +113,9 @@ Array take_capsule(const py::object& capsule, const char* label, const char* use
   if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr)) {
     throw py::value_error(std::string(name) + ": its DLPack capsule has no shape");
   }
-  const Shape shape(tensor.shape, tensor.shape + tensor.ndim);
-  const Shape strides = tensor.strides != nullptr
-                            ? Shape(tensor.strides, tensor.strides + tensor.ndim)
-                            : dense_strides(shape, Format::contiguous);
+  const Shape shape = shape_of(tensor.shape, tensor.ndim, name);
+  const Shape strides = tensor.strides != nullptr ? shape_of(tensor.strides, tensor.ndim, name)
+                                                  : dense_strides(shape, Format::contiguous);
   void* data =
       tensor.data != nullptr ? static_cast<char*>(tensor.data) + tensor.byte_offset : nullptr;
   return Array::over(owner, data, tensor.dtype, tensor.device, shape, strides, readonly);
@@ -142,7 +151,7 @@ py::capsule make_capsule(const Array& array, const char* label) {
 
 // Most arguments are plain NumPy arrays, and a small call has many of them: their fields are read
 // directly. Nothing for what the buffer protocol has to explain, convert or refuse.
-std::optional<Array> plain_numpy_array(const py::object& object) {
+std::optional<Array> plain_numpy_array(const py::object& object, const char* name) {
   if (!py::isinstance<py::array>(object)) return std::nullopt;
   const auto array = py::reinterpret_borrow<py::array>(object);
   const py::dtype type = array.dtype();
@@ -170,7 +179,8 @@ std::optional<Array> plain_numpy_array(const py::object& object) {
   }
   const auto rank = static_cast<size_t>(array.ndim());
   if (reinterpret_cast<uintptr_t>(array.data()) % item != 0) return std::nullopt;
-  Shape shape(array.shape(), array.shape() + rank), strides(rank);
+  const Shape shape = shape_of(array.shape(), rank, name);
+  Shape strides(rank);
   for (size_t i = 0; i < rank; ++i) {
     const int64_t step = array.strides()[i];
     if (shape[i] > 1 && (step < 0 || step % item != 0)) return std::nullopt;
@@ -181,17 +191,16 @@ std::optional<Array> plain_numpy_array(const py::object& object) {
     py::gil_scoped_acquire locked;
     Py_DECREF(static_cast<PyObject*>(held));
   });
-  return Array::over(owner, data, dtype, {kDLCPU, 0}, std::move(shape), std::move(strides),
-                     !array.writeable());
+  return Array::over(owner, data, dtype, {kDLCPU, 0}, shape, strides, !array.writeable());
 }
 
 }  // namespace
 
 Array array_from_buffer(const py::object& object, const char* name) {
-  if (const auto plain = plain_numpy_array(object)) return *plain;
+  if (const auto plain = plain_numpy_array(object, name)) return *plain;
   auto info = std::make_shared<py::buffer_info>(request_buffer(object, name));
   const DLDataType dtype = buffer_dtype(info->format, info->itemsize, name);
-  const Shape shape(info->shape.begin(), info->shape.end());
+  const Shape shape = shape_of(info->shape.data(), info->shape.size(), name);
   Shape strides(shape.size());
   bool describable = reinterpret_cast<uintptr_t>(info->ptr) % info->itemsize == 0;
   for (size_t i = 0; i < shape.size(); ++i) {
@@ -232,6 +241,16 @@ Array array_from_dlpack(const py::object& object, const char* name) {
   }
   return take_capsule<VersionedTensor>(capsule, kVersioned, "used_dltensor_versioned",
                                        (managed->flags & kFlagReadOnly) != 0, name);
+}
+
+py::array numpy_array(const py::object& object) {
+  const Array& array = object.cast<const Array&>();
+  array.expect_values();
+  Shape strides = array.strides();
+  for (int64_t& stride : strides) stride *= array.dtype().bits / 8;
+  py::array result(array.numpy_dtype(), array.shape(), strides, array.data(), object);
+  if (array.readonly()) result.attr("setflags")(py::arg("write") = false);
+  return result;
 }
 
 py::capsule dlpack_capsule(const Array& array, const py::object& stream,

@@ -12,6 +12,9 @@ Array array_from_buffer(const py::object& object, const char* name);
 // A view of an object with __dlpack__.
 Array array_from_dlpack(const py::object& object, const char* name);
 
+// A NumPy array over the memory of an Array, given as the Python object, which it keeps alive.
+py::array numpy_array(const py::object& array);
+
 // What __dlpack__ returns: a capsule of version 1 if max_version allows it, else of version 0.
 py::capsule dlpack_capsule(const Array& array, const py::object& stream,
                            const py::object& max_version, const py::object& dl_device,

@@ -2,6 +2,7 @@
 #include "medkern/gemm.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -36,9 +37,7 @@ Array gemm(const py::object& a_object, const py::object& b_object, const py::obj
   check(mk_gemm_workspace(a.dl(), b.dl(), &bytes));
   const Array c = result(out, a, with_last(a.shape(), size_from_end(b, 1)));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_gemm(a.dl(), b.dl(), dl(bias), activation, c.dl(), workspace.data(), bytes);
-  });
+  call(mk_gemm, a, b, bias, activation, c, workspace);
   return c;
 }
 
@@ -51,10 +50,7 @@ Array linear(const py::object& x_object, const py::object& weight_object,
   check(mk_linear_workspace(x.dl(), weight.dl(), &bytes));
   const Array y = result(out, x, with_last(x.shape(), size_from_end(weight, 2)));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_linear_forward(x.dl(), weight.dl(), dl(bias), activation, y.dl(), workspace.data(),
-                             bytes);
-  });
+  call(mk_linear_forward, x, weight, bias, activation, y, workspace);
   return y;
 }
 
@@ -70,8 +66,8 @@ class LinearPlan {
     }
     size_t bytes = 0;
     check(mk_linear_packed_bytes(weight.dl(), &bytes));
-    packed_ = std::make_unique<Workspace>(bytes);
-    call([&] { return mk_linear_pack(weight.dl(), packed_->data(), bytes); });
+    packed_ = std::make_shared<Memory>(bytes);
+    call(mk_linear_pack, weight, packed_);
   }
 
   Array run(const py::object& x_object, const py::object& out) const {
@@ -84,10 +80,7 @@ class LinearPlan {
     check(mk_linear_packed_workspace(packed, packed_bytes, x.dl(), &bytes));
     const Array y = result(out, x, shape);
     const Workspace workspace(bytes);
-    call([&] {
-      return mk_linear_packed_forward(packed, packed_bytes, x.dl(), dl(bias_), activation_, y.dl(),
-                                      workspace.data(), bytes);
-    });
+    call(mk_linear_packed_forward, packed_, x, bias_, activation_, y, workspace);
     return y;
   }
 
@@ -96,7 +89,7 @@ class LinearPlan {
  private:
   int activation_;
   std::optional<Array> bias_;
-  std::unique_ptr<Workspace> packed_;
+  std::shared_ptr<Memory> packed_;
 };
 
 Array linear_backward_input(const py::object& dy_object, const py::object& weight_object,
@@ -107,9 +100,7 @@ Array linear_backward_input(const py::object& dy_object, const py::object& weigh
   check(mk_linear_backward_input_workspace(dy.dl(), weight.dl(), &bytes));
   const Array dx = result(out, dy, with_last(dy.shape(), size_from_end(weight, 1)));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_linear_backward_input(dy.dl(), weight.dl(), dx.dl(), workspace.data(), bytes);
-  });
+  call(mk_linear_backward_input, dy, weight, dx, workspace);
   return dx;
 }
 
@@ -121,9 +112,7 @@ Array linear_backward_weight(const py::object& dy_object, const py::object& x_ob
   check(mk_linear_backward_weight_workspace(dy.dl(), x.dl(), &bytes));
   const Array dweight = result(out, dy, {size_from_end(dy, 1), size_from_end(x, 1)});
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_linear_backward_weight(dy.dl(), x.dl(), dweight.dl(), workspace.data(), bytes);
-  });
+  call(mk_linear_backward_weight, dy, x, dweight, workspace);
   return dweight;
 }
 
@@ -133,7 +122,7 @@ Array bias_backward(const py::object& dy_object, int axis, const py::object& out
   check(mk_bias_backward_workspace(dy.dl(), axis, &bytes));
   const Array dbias = result(out, dy, {dy.shape()[axis]});
   const Workspace workspace(bytes);
-  call([&] { return mk_bias_backward(dy.dl(), axis, dbias.dl(), workspace.data(), bytes); });
+  call(mk_bias_backward, dy, axis, dbias, workspace);
   return dbias;
 }
 

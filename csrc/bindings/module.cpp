@@ -26,6 +26,7 @@ PYBIND11_MODULE(_C, module) {
   bind_peak(module);
   bind_pointwise(module);
   bind_pool(module);
+  bind_program(module);
   bind_random(module);
   bind_recurrent(module);
   bind_reduce(module);

@@ -15,6 +15,7 @@ void bind_optim(pybind11::module_& module);
 void bind_peak(pybind11::module_& module);
 void bind_pointwise(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
+void bind_program(pybind11::module_& module);
 void bind_random(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);

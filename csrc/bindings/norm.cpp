@@ -2,6 +2,7 @@
 #include "medkern/norm.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -56,11 +57,8 @@ py::tuple batch_norm(const py::object& x_object, const py::object& running_mean_
   const Array y = output_argument(out, x, x.shape());
   const Array mean = statistic(x, axes_of(x, 1, 2)), rstd = statistic(x, axes_of(x, 1, 2));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_batch_norm_forward(&desc, x.dl(), dl(weight), dl(bias), dl(running_mean),
-                                 dl(running_var), y.dl(), mean.dl(), rstd.dl(), workspace.data(),
-                                 workspace.bytes());
-  });
+  call(mk_batch_norm_forward, desc, x, weight, bias, running_mean, running_var, y, mean, rstd,
+       workspace);
   return py::make_tuple(y, mean, rstd);
 }
 
@@ -79,7 +77,7 @@ py::tuple gradients(const Array& x, const py::object& dy_object, const py::objec
   const Array dweight = parameter_gradient(x, parameter_shape);
   const Array dbias = parameter_gradient(x, parameter_shape);
   const Workspace workspace(workspace_bytes);
-  call([&] {
+  call_now([&] {
     return backward(dy.dl(), dl(weight), dl(bias), mean.dl(), rstd.dl(), dx.dl(), dweight.dl(),
                     dbias.dl(), workspace);
   });
@@ -126,10 +124,7 @@ py::tuple group_norm(const py::object& x_object, int64_t num_groups,
   const Shape shape{x.shape()[0], num_groups};
   const Array mean = statistic(x, shape), rstd = statistic(x, shape);
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_group_norm_forward(&desc, x.dl(), dl(weight), dl(bias), y.dl(), mean.dl(), rstd.dl(),
-                                 workspace.data(), workspace.bytes());
-  });
+  call(mk_group_norm_forward, desc, x, weight, bias, y, mean, rstd, workspace);
   return py::make_tuple(y, mean, rstd);
 }
 
@@ -163,10 +158,7 @@ py::tuple instance_norm(const py::object& x_object, const py::object& weight_obj
   const Array y = output_argument(out, x, x.shape());
   const Array mean = statistic(x, axes_of(x, 0, 2)), rstd = statistic(x, axes_of(x, 0, 2));
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_instance_norm_forward(eps, activation, x.dl(), dl(weight), dl(bias), y.dl(),
-                                    mean.dl(), rstd.dl(), workspace.data(), workspace.bytes());
-  });
+  call(mk_instance_norm_forward, eps, activation, x, weight, bias, y, mean, rstd, workspace);
   return py::make_tuple(y, mean, rstd);
 }
 
@@ -216,9 +208,7 @@ py::tuple layer_norm(const py::object& x_object, const py::object& normalized_sh
   const Array y = output_argument(out, x, x.shape());
   const Shape shape = axes_of(x, 0, x.rank() - desc.normalized_rank);
   const Array mean = statistic(x, shape), rstd = statistic(x, shape);
-  call([&] {
-    return mk_layer_norm_forward(&desc, x.dl(), dl(weight), dl(bias), y.dl(), mean.dl(), rstd.dl());
-  });
+  call(mk_layer_norm_forward, desc, x, weight, bias, y, mean, rstd);
   return py::make_tuple(y, mean, rstd);
 }
 

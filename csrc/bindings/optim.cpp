@@ -2,6 +2,7 @@
 #include "medkern/optim.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -21,7 +22,7 @@ void sgd_step(const py::object& param_object, const py::object& grad_object,
   const Array grad = argument_like(grad_object, "grad", param);
   std::optional<Array> buffer;
   if (!buffer_object.is_none()) buffer = inplace_argument(buffer_object, "momentum_buffer");
-  call([&] { return mk_sgd_step(&desc, param.dl(), grad.dl(), dl(buffer)); });
+  call(mk_sgd_step, desc, param, grad, buffer);
 }
 
 void adam_step(const py::object& param_object, const py::object& grad_object,
@@ -41,7 +42,7 @@ void adam_step(const py::object& param_object, const py::object& grad_object,
   const Array grad = argument_like(grad_object, "grad", param);
   const Array exp_avg = inplace_argument(exp_avg_object, "exp_avg");
   const Array exp_avg_sq = inplace_argument(exp_avg_sq_object, "exp_avg_sq");
-  call([&] { return mk_adam_step(&desc, param.dl(), grad.dl(), exp_avg.dl(), exp_avg_sq.dl()); });
+  call(mk_adam_step, desc, param, grad, exp_avg, exp_avg_sq);
 }
 
 }  // namespace

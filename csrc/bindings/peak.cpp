@@ -2,6 +2,7 @@
 #include "medkern/peak.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -10,7 +11,7 @@ namespace {
 Array fma_chain(const py::object& x_object, int64_t rounds, const py::object& out) {
   const Array x = Array::from_object(x_object, "x").contiguous();
   const Array y = output_argument(out, x, x.shape());
-  call([&] { return mk_fma_chain(x.dl(), rounds, y.dl()); });
+  call(mk_fma_chain, x, rounds, y);
   return y;
 }
 

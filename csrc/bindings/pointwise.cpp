@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -12,7 +13,7 @@ namespace {
 Array unary(mk_unary_op op, const py::object& x_object, double a, double b, const py::object& out) {
   const Array x = Array::from_object(x_object, "x");
   const Array y = output_argument(out, x, x.shape());
-  call([&] { return mk_unary(op, x.dl(), a, b, y.dl()); });
+  call(mk_unary, op, x, a, b, y);
   return y;
 }
 
@@ -21,7 +22,7 @@ Array unary_backward(mk_unary_op op, const py::object& dy_object, const py::obje
   const Array dy = Array::from_object(dy_object, "dy");
   const Array saved = Array::from_object(saved_object, "saved");
   const Array dx = output_argument(out, saved, saved.shape());
-  call([&] { return mk_unary_backward(op, dy.dl(), saved.dl(), a, b, dx.dl()); });
+  call(mk_unary_backward, op, dy, saved, a, b, dx);
   return dx;
 }
 
@@ -102,7 +103,7 @@ Array binary(mk_binary_op op, const py::object& a_object, const py::object& b_ob
     return mk_binary_output_shape(a.dl(), b.dl(), sizes, rank);
   });
   const Array y = output_argument(out, leading(a, b), shape);
-  call([&, &a = a, &b = b] { return mk_binary(op, a.dl(), b.dl(), y.dl()); });
+  call(mk_binary, op, a, b, y);
   return y;
 }
 
@@ -113,7 +114,7 @@ Array compare(mk_compare_op op, const py::object& a_object, const py::object& b_
     return mk_binary_output_shape(a.dl(), b.dl(), sizes, rank);
   });
   const Array y = output_argument(out, leading(a, b), shape, kBool);
-  call([&, &a = a, &b = b] { return mk_compare(op, a.dl(), b.dl(), y.dl()); });
+  call(mk_compare, op, a, b, y);
   return y;
 }
 
@@ -125,7 +126,7 @@ Array where(const py::object& mask_object, const py::object& a_object, const py:
     return mk_where_output_shape(mask.dl(), a.dl(), b.dl(), sizes, rank);
   });
   const Array y = output_argument(out, leading(leading(a, b), mask), shape, a.dtype());
-  call([&, &a = a, &b = b] { return mk_where(mask.dl(), a.dl(), b.dl(), y.dl()); });
+  call(mk_where, mask, a, b, y);
   return y;
 }
 

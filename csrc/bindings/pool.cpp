@@ -2,6 +2,7 @@
 #include "medkern/pool.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -31,11 +32,11 @@ py::object max_pool(const py::object& x_object, int rank, const py::object& kern
   check(mk_max_pool_output_shape(&desc, x.dl(), shape.data()));
   const Array y = output_argument(out, x, shape);
   if (index_dtype.is_none()) {
-    call([&] { return mk_max_pool_forward(&desc, x.dl(), y.dl(), nullptr); });
+    call(mk_max_pool_forward, desc, x, y, nullptr);
     return py::cast(y);
   }
   const Array indices = output_argument(py::none(), x, shape, dtype_argument(index_dtype));
-  call([&] { return mk_max_pool_forward(&desc, x.dl(), y.dl(), indices.dl()); });
+  call(mk_max_pool_forward, desc, x, y, indices);
   return py::make_tuple(y, indices);
 }
 
@@ -48,7 +49,7 @@ Array max_pool_backward(const py::object& dy_object, const py::object& indices_o
   const Array dy = dense_argument(dy_object, "dy");
   const Array indices = dense_argument(indices_object, "indices");
   const Array dx = output_argument(out, dy, input_shape);
-  call([&] { return mk_max_pool_backward(&desc, dy.dl(), indices.dl(), dx.dl()); });
+  call(mk_max_pool_backward, desc, dy, indices, dx);
   return dx;
 }
 
@@ -61,7 +62,7 @@ Array avg_pool(const py::object& x_object, int rank, const py::object& kernel_si
   Shape shape(rank + 2);
   check(mk_avg_pool_output_shape(&desc, x.dl(), shape.data()));
   const Array y = output_argument(out, x, shape);
-  call([&] { return mk_avg_pool_forward(&desc, count_include_pad, x.dl(), y.dl()); });
+  call(mk_avg_pool_forward, desc, count_include_pad, x, y);
   return y;
 }
 
@@ -73,7 +74,7 @@ Array avg_pool_backward(const py::object& dy_object, const Shape& input_shape, i
       pool_desc("avg_pool_backward", rank, kernel_size, stride, padding, py::int_(1), ceil_mode);
   const Array dy = dense_argument(dy_object, "dy");
   const Array dx = output_argument(out, dy, input_shape);
-  call([&] { return mk_avg_pool_backward(&desc, count_include_pad, dy.dl(), dx.dl()); });
+  call(mk_avg_pool_backward, desc, count_include_pad, dy, dx);
   return dx;
 }
 
@@ -101,7 +102,7 @@ Array adaptive_avg_pool(const py::object& x_object, int rank, const py::object& 
   const Array x = dense_argument(x_object, "x");
   const Array y =
       output_argument(out, x, adaptive_shape("adaptive_avg_pool", x, rank, output_size));
-  call([&] { return mk_adaptive_avg_pool_forward(rank, x.dl(), y.dl()); });
+  call(mk_adaptive_avg_pool_forward, rank, x, y);
   return y;
 }
 
@@ -110,7 +111,7 @@ Array adaptive_avg_pool_backward(const py::object& dy_object, const Shape& input
   const Array dy = dense_argument(dy_object, "dy");
   const Array dx = output_argument(out, dy, input_shape);
   const int rank = static_cast<int>(input_shape.size()) - 2;
-  call([&] { return mk_adaptive_avg_pool_backward(rank, dy.dl(), dx.dl()); });
+  call(mk_adaptive_avg_pool_backward, rank, dy, dx);
   return dx;
 }
 
@@ -120,11 +121,11 @@ py::object adaptive_max_pool(const py::object& x_object, int rank, const py::obj
   const Shape shape = adaptive_shape("adaptive_max_pool", x, rank, output_size);
   const Array y = output_argument(out, x, shape);
   if (!return_indices) {
-    call([&] { return mk_adaptive_max_pool_forward(rank, x.dl(), y.dl(), nullptr); });
+    call(mk_adaptive_max_pool_forward, rank, x, y, nullptr);
     return py::cast(y);
   }
   const Array indices = output_argument(py::none(), x, shape, kInt64);
-  call([&] { return mk_adaptive_max_pool_forward(rank, x.dl(), y.dl(), indices.dl()); });
+  call(mk_adaptive_max_pool_forward, rank, x, y, indices);
   return py::make_tuple(y, indices);
 }
 
@@ -134,7 +135,7 @@ Array adaptive_max_pool_backward(const py::object& dy_object, const py::object& 
   const Array indices = dense_argument(indices_object, "indices");
   const Array dx = output_argument(out, dy, input_shape);
   const int rank = static_cast<int>(input_shape.size()) - 2;
-  call([&] { return mk_adaptive_max_pool_backward(rank, dy.dl(), indices.dl(), dx.dl()); });
+  call(mk_adaptive_max_pool_backward, rank, dy, indices, dx);
   return dx;
 }
 
@@ -158,7 +159,7 @@ Array max_unpool(const py::object& x_object, const py::object& indices_object, i
   check(mk_max_unpool_output_shape(&desc, output_size.is_none() ? nullptr : sizes, x.dl(),
                                    shape.data()));
   const Array y = output_argument(out, x, shape);
-  call([&] { return mk_max_unpool_forward(rank, x.dl(), indices.dl(), y.dl()); });
+  call(mk_max_unpool_forward, rank, x, indices, y);
   return y;
 }
 
@@ -167,7 +168,7 @@ Array max_unpool_backward(const py::object& dy_object, const py::object& indices
   const Array dy = dense_argument(dy_object, "dy");
   const Array indices = dense_argument(indices_object, "indices");
   const Array dx = output_argument(out, dy, indices.shape());
-  call([&] { return mk_max_unpool_backward(dy.rank() - 2, dy.dl(), indices.dl(), dx.dl()); });
+  call(mk_max_unpool_backward, dy.rank() - 2, dy, indices, dx);
   return dx;
 }
 

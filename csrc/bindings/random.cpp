@@ -3,6 +3,7 @@
 #include "medkern/random.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -46,7 +47,7 @@ py::tuple random_array(const char* op, const Shape& shape, const py::object& dty
                           py::repr(py::tuple(py::cast(shape))).cast<std::string>() + ", got " +
                           py::repr(py::tuple(py::cast(y.shape()))).cast<std::string>());
   }
-  call([&] { return draw(key, &next, a, b, y.dl()); });
+  call_now([&] { return draw(key, &next, a, b, y.dl()); });
   return py::make_tuple(y, next);
 }
 
@@ -67,7 +68,7 @@ py::tuple dropout(const py::object& x_object, double p, const py::object& seed,
   const Array x = dense_argument(x_object, "x");
   const Array y = output_argument(out, x, x.shape());
   const Array mask = output_argument(py::none(), x, x.shape(), kUint8);
-  call([&] { return mk_dropout_forward(p, key, &next, x.dl(), y.dl(), mask.dl()); });
+  call_now([&] { return mk_dropout_forward(p, key, &next, x.dl(), y.dl(), mask.dl()); });
   return py::make_tuple(y, mask, next);
 }
 
@@ -76,7 +77,7 @@ Array dropout_backward(const py::object& dy_object, const py::object& mask_objec
   const Array dy = dense_argument(dy_object, "dy");
   const Array mask = dense_argument(mask_object, "mask");
   const Array dx = output_argument(out, dy, dy.shape());
-  call([&] { return mk_dropout_backward(p, dy.dl(), mask.dl(), dx.dl()); });
+  call(mk_dropout_backward, p, dy, mask, dx);
   return dx;
 }
 

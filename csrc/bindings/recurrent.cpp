@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -146,7 +147,7 @@ py::tuple run_forward(const LayerArguments& l, bool save, const py::object& out)
   size_t bytes = 0;
   check(mk_recurrent_forward_workspace(&l.layer, &results, &bytes));
   const Workspace workspace(bytes);
-  call([&] { return mk_recurrent_forward(&l.layer, &results, workspace.data(), bytes); });
+  call_now([&] { return mk_recurrent_forward(&l.layer, &results, workspace.data(), bytes); });
   return py::make_tuple(cast_optional(y), h_n, cast_optional(c_n), cast_optional(saved));
 }
 
@@ -169,8 +170,8 @@ class RecurrentPlan {
     directions_ = l.layer.directions;
     size_t bytes = 0;
     check(mk_recurrent_packed_bytes(&l.layer, &bytes));
-    packed_ = std::make_unique<Workspace>(bytes);
-    call([&] { return mk_recurrent_pack(&l.layer, packed_->data(), bytes); });
+    packed_ = std::make_shared<Memory>(bytes);
+    call_now([&] { return mk_recurrent_pack(&l.layer, packed_->data(), bytes); });
   }
 
   py::tuple run(const py::object& x, const py::object& h0, const py::object& c0,
@@ -189,7 +190,7 @@ class RecurrentPlan {
   std::string cell_;
   bool single_step_;
   int32_t directions_;
-  std::unique_ptr<Workspace> packed_;
+  std::shared_ptr<Memory> packed_;
 };
 
 // (dx, dh0, dc0, [(dweight_ih, dweight_hh, dbias_ih, dbias_hh) per direction]), None where there is
@@ -243,7 +244,7 @@ py::tuple recurrent_backward(const std::string& cell, bool single_step, const py
   size_t bytes = 0;
   check(mk_recurrent_backward_workspace(&l.layer, &bytes));
   const Workspace workspace(bytes);
-  call([&] { return mk_recurrent_backward(&l.layer, &results, &g, workspace.data(), bytes); });
+  call_now([&] { return mk_recurrent_backward(&l.layer, &results, &g, workspace.data(), bytes); });
   return py::make_tuple(cast_optional(dx), dh0, cast_optional(dc0), parameters);
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -60,7 +61,7 @@ py::object reduce(mk_reduce_op op, const py::object& x_object, const py::object&
   const Array y = output_argument(out, x, shape);
   std::optional<Array> indices;
   if (return_indices) indices = output_argument(py::none(), x, shape, kInt64);
-  call([&] { return mk_reduce(&desc, x.dl(), y.dl(), dl(indices), workspace.data(), bytes); });
+  call(mk_reduce, desc, x, y, indices, workspace);
   if (return_indices) return py::make_tuple(y, *indices);
   return py::cast(y);
 }
@@ -76,7 +77,7 @@ Array reduce_take(const py::object& x_object, const py::object& indices_object,
   const Array indices = Array::from_object(indices_object, "indices");
   const mk_reduce_desc desc = reduce_desc(MK_SUM, dim, keepdim, 0);
   const Array y = output_argument(out, x, output_shape(desc, x));
-  call([&] { return mk_reduce_take(&desc, x.dl(), indices.dl(), y.dl()); });
+  call(mk_reduce_take, desc, x, indices, y);
   return y;
 }
 
@@ -87,7 +88,7 @@ Array reduce_put(const py::object& dy_object, const py::object& indices_object,
   const Array indices = Array::from_object(indices_object, "indices");
   const mk_reduce_desc desc = reduce_desc(MK_SUM, dim, keepdim, 0);
   const Array dx = output_argument(out, dy, input_shape);
-  call([&] { return mk_reduce_put(&desc, dy.dl(), indices.dl(), dx.dl()); });
+  call(mk_reduce_put, desc, dy, indices, dx);
   return dx;
 }
 

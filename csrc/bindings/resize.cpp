@@ -2,6 +2,7 @@
 #include "medkern/resize.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -72,7 +73,7 @@ Array interpolate(const py::object& x_object, const py::object& size,
   Shape shape(x.rank());
   check(mk_resize_output_shape(&desc, x.dl(), shape.data()));
   const Array y = output_argument(out, x, shape);
-  call([&] { return mk_resize_forward(&desc, x.dl(), y.dl()); });
+  call(mk_resize_forward, desc, x, y);
   return y;
 }
 
@@ -84,7 +85,7 @@ Array interpolate_backward(const py::object& dy_object, const Shape& input_shape
       resize_desc("interpolate_backward", static_cast<int>(input_shape.size()), size, scale_factor,
                   mode, align_corners);
   const Array dx = output_argument(out, dy, input_shape);
-  call([&] { return mk_resize_backward(&desc, dy.dl(), dx.dl()); });
+  call(mk_resize_backward, desc, dy, dx);
   return dx;
 }
 

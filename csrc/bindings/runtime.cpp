@@ -1,7 +1,7 @@
 // Python bindings of threads, memory and the choice of instruction set.
 #include "medkern/runtime.h"
 
-#include "bindings/array.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -28,8 +28,7 @@ void bind_runtime(py::module_& module) {
       py::arg("name"));
   module.def("get_num_threads", &mk_get_num_threads);
   module.def(
-      "set_num_threads", [](int32_t count) { call([&] { return mk_set_num_threads(count); }); },
-      py::arg("count"));
+      "set_num_threads", [](int32_t count) { call(mk_set_num_threads, count); }, py::arg("count"));
   module.def("memory_stats", [] {
     mk_memory_stats stats{};
     stats.struct_size = sizeof stats;

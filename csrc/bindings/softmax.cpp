@@ -2,6 +2,7 @@
 #include "medkern/softmax.h"
 
 #include "bindings/arguments.h"
+#include "bindings/call.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -19,7 +20,7 @@ Array softmax(const py::object& x_object, int32_t dim, bool logarithmic, const p
   const mk_softmax_desc desc = softmax_desc(dim, logarithmic);
   const Array x = dense_argument(x_object, "x");
   const Array y = output_argument(out, x, x.shape());
-  call([&] { return mk_softmax_forward(&desc, x.dl(), y.dl()); });
+  call(mk_softmax_forward, desc, x, y);
   return y;
 }
 
@@ -29,7 +30,7 @@ Array softmax_backward(const py::object& dy_object, const py::object& y_object, 
   const Array y = dense_argument(y_object, "y");
   const Array dy = argument_like(dy_object, "dy", y);
   const Array dx = output_argument(out, y, y.shape());
-  call([&] { return mk_softmax_backward(&desc, dy.dl(), y.dl(), dx.dl()); });
+  call(mk_softmax_backward, desc, dy, y, dx);
   return dx;
 }
 
@@ -70,10 +71,7 @@ py::tuple cross_entropy(const py::object& logits_object, const py::object& targe
                          : inplace_argument(out, "out");
   const Array total = Array::empty({}, kFloat64, logits.device(), Format::contiguous);
   const Workspace workspace(bytes);
-  call([&] {
-    return mk_cross_entropy_forward(&desc, logits.dl(), target.dl(), dl(weight), loss.dl(),
-                                    total.dl(), workspace.data(), workspace.bytes());
-  });
+  call(mk_cross_entropy_forward, desc, logits, target, weight, loss, total, workspace);
   return py::make_tuple(loss, total);
 }
 
@@ -90,10 +88,7 @@ Array cross_entropy_backward(const py::object& dloss_object, const py::object& l
   const Array total = dense_argument(total_object, "total_weight");
   const auto weight = optional_argument(weight_object, "weight");
   const Array dlogits = output_argument(out, logits, logits.shape());
-  call([&] {
-    return mk_cross_entropy_backward(&desc, dloss.dl(), logits.dl(), target.dl(), dl(weight),
-                                     total.dl(), dlogits.dl());
-  });
+  call(mk_cross_entropy_backward, desc, dloss, logits, target, weight, total, dlogits);
   return dlogits;
 }
 

@@ -33,12 +33,22 @@ CASES = [
     ((1, 9, 33, 64), 16, (3, 3), 1, 1, 1, 1),
     ((2, 1, 12, 13, 30), 16, (3, 3, 3), 1, 1, 1, 1),
     ((1, 6, 40, 41), 12, (3, 3), 1, 1, 1, 3),
+    # the same to results in planes: around one, two and three vectors of pixels, 8 + 4 + 2 + 1 channels
+    ((1, 1, 9, 49), 15, (3, 3), 1, 1, 1, 1),
+    ((2, 2, 7, 96), 7, (3, 2), 1, 0, 1, 1),
+    ((1, 1, 5, 17), 40, (3, 3), 1, 2, 2, 1),
+    ((1, 4, 31), 9, (4,), 1, 0, 1, 1),
     # depthwise: whole vectors of channels and rests, rows of whole eights and rests
     ((1, 32, 40, 41), 32, (3, 3), 1, 1, 1, 32),
     ((1, 21, 50, 61), 21, (3, 3), 2, 1, 1, 21),
     ((1, 16, 33, 40), 16, (5, 5), 1, 2, 1, 16),
     ((1, 16, 40, 44), 16, (3, 3), 1, 3, 3, 16),
     ((2, 18, 9, 12, 13), 18, (3, 3, 3), 1, 1, 1, 18),
+    ((1, 20, 30, 27), 20, (7, 7), 1, 3, 1, 20),
+    ((1, 16, 31, 30), 16, (5, 5), 2, 2, 1, 16),
+    ((2, 33, 5, 3), 33, (5, 5), 1, 4, 1, 33),
+    ((1, 17, 20, 9), 17, (1, 4), 1, 0, 1, 17),
+    ((1, 24, 14, 40), 24, (3, 3), 3, 2, 1, 24),
     # many channels: rows at the border, dilation that copies tap by tap, joined rows
     ((1, 24, 36, 70), 8, (3, 3), 1, 1, 1, 1),
     ((1, 40, 44, 45), 40, (3, 3), 1, 6, 6, 1),
@@ -136,6 +146,35 @@ def test_nan_and_infinity_pass(isa, channels, outputs, groups):
         number = outputs if groups == 1 else 1
         assert np.isnan(y[0, reached, 1:4, 2:5]).all() and np.isnan(y).sum() == 9 * number
         assert (y[0, reached, 14:17, 24:27] == np.inf).all() and np.isinf(y).sum() == 9 * number
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "groups"), [(20, 2, 1), (20, 20, 20), (2, 20, 1), (20, 40, 1)]
+)
+def test_padding_is_multiplied_too(isa, channels, outputs, groups):
+    weight = np.ones((outputs, channels // groups, 3, 3), np.float32)
+    weight[:, :, 0, 0] = np.inf  # times 0 is no number
+    for layout in FORMATS:
+        x = layout(np.ones((1, channels, 5, 30), np.float32))
+        y = kernels.conv2d(x, weight, padding=1, groups=groups, algorithm="direct")
+        assert np.isnan(y[:, :, 0]).all() and np.isnan(y[:, :, :, 0]).all()
+        assert (y[:, :, 1:, 1:] == np.inf).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "groups"), [(32, 32, 32), (17, 17, 17), (32, 2, 1), (2, 17, 1)]
+)
+def test_the_bits_do_not_depend_on_where_x_lies(isa, rng, channels, outputs, groups):
+    weight = rng.standard_normal((outputs, channels // groups, 3, 3)).astype(np.float32)
+    memory = rng.standard_normal(16 + channels * 20 * 21).astype(np.float32)
+    first = -memory.ctypes.data // 4 % 16
+    results = []
+    for offset in (first, first - 5):
+        x = memory[offset % 16 :][: channels * 20 * 21]
+        x[:] = np.arange(x.size) % 97 / 7
+        x = x.reshape(1, 20, 21, channels).transpose(0, 3, 1, 2)
+        results.append(kernels.conv2d(x, weight, padding=1, groups=groups, algorithm="direct"))
+    np.testing.assert_array_equal(*results)
 
 
 def guarded(x):

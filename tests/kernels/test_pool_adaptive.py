@@ -3,7 +3,7 @@ import pytest
 
 import medkern
 from arrays import FORMATS, channels_last
-from medkern import kernels
+from medkern import _C, kernels
 from reference import pool as reference
 
 # shape, output_size: dividing, not dividing, growing, global
@@ -73,6 +73,11 @@ def test_max(isa, rng, shape, output_size, dtype, layout):
         ((2, 16, 9, 9), 3, 2, 1),  # windows overlap: indices repeat, with equal values
         ((1, 5, 4, 4, 6), 2, 2, 0),
         ((0, 5, 4, 4), 2, 2, 0),
+        ((2, 37, 9, 7), 2, 2, 0),  # rows and columns are left over
+        ((1, 3, 5, 75), 2, 2, 0),
+        ((1, 20, 9, 11), 3, 3, 0),
+        ((1, 16, 5, 6, 34), 2, 2, 0),
+        ((1, 4, 9, 9), 9, 9, 0),  # more positions than a list holds
     ],
 )
 def test_unpool(isa, rng, shape, kernel_size, stride, padding, dtype, layout):
@@ -97,6 +102,48 @@ def test_unpool_lets_the_last_of_equal_indices_win_and_skips_minus_one(isa, layo
     assert (y.reshape(20, 16)[:, 3] == x[0, :, 1, 1]).all() and np.count_nonzero(y) == 20
     dx = kernels.max_unpool_backward(layout(y), indices)
     assert (dx[0, :, 1, 0] == 0).all() and (dx[0, :, 0, 0] == x[0, :, 1, 1]).all()
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_unpool_takes_indices_outside_of_their_tiles(isa, rng, dtype, layout):
+    shape, spatial = (2, 18, 4, 36), (8, 72)
+    x, dy = layout(rng.standard_normal(shape).astype(dtype)), layout(rng.standard_normal((2, 18, *spatial)))
+    dy = dy.astype(dtype)
+    top = 2 * np.arange(4)[:, None] * 72 + 2 * np.arange(36)
+    inside = np.broadcast_to(top, shape) + rng.choice([0, 1, 72, 73], shape)
+    inside = np.where(rng.random(shape) < 0.1, -1, inside)
+    for n, c, h, w, stray in [(0, 0, 0, 0, 2), (1, 17, 3, 35, 0), (1, 7, 2, 20, 575), (0, 5, 1, 3, None)]:
+        indices = inside.copy()
+        if stray is not None:
+            indices[n, c, h, w] = stray
+        indices = layout(indices)
+        y = kernels.max_unpool2d(x, indices, 2)
+        np.testing.assert_array_equal(y, reference.max_unpool(x, indices, spatial))
+        dx = kernels.max_unpool_backward(dy, indices)
+        np.testing.assert_array_equal(dx, reference.max_unpool_backward(dy, indices))
+    # A difference that is inside its tile in the lower 32 or, wrapping around, 64 bits.
+    for far in (2**32 + 1, 2**63 - 1, -(2**63)):
+        indices = inside.copy()
+        indices[1, 4, 1, 1] = far
+        with pytest.raises(ValueError, match="must be from -1 to 575"):
+            kernels.max_unpool2d(x, layout(indices), 2)
+
+
+def test_results_larger_than_the_caches(isa, rng):
+    # They are written past the caches, where channels fill vectors: the contiguous ones are not.
+    shape = (1, 32, 42, 88, 92)
+    assert 4 * np.prod(shape) > 40 << 20
+    x = rng.integers(-9, 9, shape).astype(np.float32)
+    pooled, indices = kernels.max_pool3d(x, 2, return_indices=True)
+    _, local = _C.max_pool(x, 3, 2, None, 0, 1, False, "uint8", None)
+    local = np.asarray(local)
+    for run in (
+        lambda f: kernels.max_unpool3d(f(pooled), f(indices), 2),
+        lambda f: kernels.max_pool_backward(f(pooled), f(local), shape, 2),
+        lambda f: kernels.avg_pool_backward(f(pooled), shape, 2),
+    ):
+        assert np.array_equal(run(channels_last), run(np.ascontiguousarray))
 
 
 def test_unpool_output_size(rng):

@@ -32,11 +32,12 @@ def test_the_paths_exist():
 
 
 @needs_c
-def test_a_c_program_uses_the_library(tmp_path):
-    program = tmp_path / "embed"
+@pytest.mark.parametrize("name", ["embed", "packed"])
+def test_a_c_program_uses_the_library(tmp_path, name):
+    program = tmp_path / name
     library = Path(medkern.get_library())
     rpath = f"-Wl,-rpath,{library.parent}"
-    source = HERE / "embed.c"
+    source = HERE / f"{name}.c"
     run(CC, "-std=c99", *WARNINGS, "-I", medkern.get_include(), source, library, rpath, "-o", program)
     run(program)
 

@@ -32,7 +32,7 @@ struct Boxes {
   int64_t source_step[4], result_step[4];            // from number to number, in elements
   int64_t before, after;  // numbers along w that read padding at the beginning and end
   bool readable;          // in place, where there is no padding
-  bool in_place;          // all of it
+  bool in_place;          // all of it, with padding if the kernel sees to that
   bool joined;            // axes of one class that lie one behind the other are numbered as one, w
   Order order;
   int64_t pixel;     // elements of a copy from pixel to pixel, if channels-last; else channels
@@ -50,13 +50,6 @@ MK_INLINE CopyAxis copy_axis(int64_t in_step, int64_t in_tap_step, int64_t taps,
   const int64_t span = (extent - 1) * in_step + (taps - 1) * in_tap_step + 1;
   if (taps * extent < span) return {taps * extent, 1, extent, true};
   return {span, in_step, in_tap_step, false};
-}
-
-// Whether all pixels of a channels-last image begin at whole vectors.
-template <class T>
-MK_INLINE bool is_aligned(const Image& x) {
-  const uintptr_t address = reinterpret_cast<uintptr_t>(x.data);
-  return address % (Vec<T>::kLanes * sizeof(T)) == 0 && x.c % Vec<T>::kLanes == 0;
 }
 
 MK_INLINE int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
@@ -93,10 +86,16 @@ MK_INLINE TapPlace place_of_tap(const ConvArgs& a, int64_t tap) {
   return place;
 }
 
-// Describes the boxes of a convolution, not cut yet. A kernel that takes channels in planes may
-// get them so; one that doesn't gets them side by side, `pixel` elements per pixel, in any case as
-// a copy if `copies`.
-MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel, bool copies) {
+// What a kernel asks of its source. Where it doesn't take planes it gets channels side by side,
+// `pixel` elements per pixel.
+struct Wants {
+  int64_t pixel;
+  bool planes = false;   // takes channels in planes too
+  bool padding = false;  // leaves out itself what lies outside the source, if channels-last
+};
+
+// Describes the boxes of a convolution, not cut yet.
+MK_INLINE Boxes boxes_of(const ConvArgs& a, const Wants& wants) {
   const Image &x = a.source, &y = a.result;
   Boxes b{};
   b.cut[0].count = y.n;
@@ -125,12 +124,13 @@ MK_INLINE Boxes boxes_of(const ConvArgs& a, bool takes_planes, int64_t pixel, bo
     b.result_step[i + 1] = first.out_step * y.stride[i];
   }
   const bool last = is_channels_last_image(x);
-  const bool planes = takes_planes && !last && (x.size[2] == 1 || x.stride[2] == 1);
+  const bool planes = wants.planes && !last && (x.size[2] == 1 || x.stride[2] == 1);
   b.order = planes ? Order::planes : Order::channels_last;
-  b.pixel = planes ? x.c : pixel;
-  b.readable = planes || (last && pixel == x.c && !copies);
-  b.in_place = b.readable && is_inside(x, a.region);
-  if (!b.in_place || !single) return b;
+  b.pixel = planes ? x.c : wants.pixel;
+  b.readable = planes || (last && wants.pixel == x.c);
+  const bool inside = is_inside(x, a.region);
+  b.in_place = b.readable && (inside || wants.padding);
+  if (!b.readable || !inside || !single) return b;
   for (int i = 2; i >= 0; --i) {
     const int64_t inner = b.cut[3].count, outer = b.cut[i].count;
     if (outer == 1) continue;
@@ -260,6 +260,8 @@ MK_INLINE BoxRange box_range(const Boxes& b, int64_t i) {
 template <class T>
 struct Box {
   const T* source;  // of the first pixel and tap
+  int64_t at[3];    // where that lies in the source along d, h, w
+  bool inside;      // nothing that is read lies outside the source
   int64_t step[4];  // from pixel to pixel along n, d, h, w
   int64_t taps[3], tap_step[3];
   int64_t channel_step;
@@ -363,18 +365,19 @@ MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const BoxRange&
         box.result = static_cast<T*>(a.result.data) + first[0] * b.result_step[0];
         const T* source = static_cast<const T*>(x.data) + first[0] * b.source_step[0];
         CopyAxis axis[3];
-        bool in_place = b.readable;
+        box.inside = true;
         for (int i = 0; i < 3; ++i) {
           box.taps[i] = any ? c[i].taps : 0;
           box.result += c[i].out_first * a.result.stride[i] + first[i + 1] * b.result_step[i + 1];
           source += c[i].in_first * x.stride[i] + first[i + 1] * b.source_step[i + 1];
           axis[i] = copy_axis(c[i].in_step, c[i].in_tap_step, c[i].taps, box.count[i + 1]);
-          const int64_t from = c[i].in_first + first[i + 1] * c[i].in_step;
-          const int64_t to =
-              from + (box.count[i + 1] - 1) * c[i].in_step + (c[i].taps - 1) * c[i].in_tap_step;
-          in_place &= from >= 0 && to < x.size[i];
+          box.at[i] = c[i].in_first + first[i + 1] * c[i].in_step;
+          const int64_t last = box.at[i] + (box.count[i + 1] - 1) * c[i].in_step +
+                               (c[i].taps - 1) * c[i].in_tap_step;
+          box.inside &= box.at[i] >= 0 && last < x.size[i];
         }
-        if (b.in_place || in_place) {
+        box.inside |= b.joined;
+        if (b.in_place || (b.readable && box.inside)) {
           box.source = source;
           for (int i = 0; i < 4; ++i) box.step[i] = b.source_step[i];
           for (int i = 0; i < 3; ++i) box.tap_step[i] = c[i].in_tap_step * x.stride[i];
@@ -389,6 +392,7 @@ MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const BoxRange&
           box.channel_step = b.order == Order::planes ? stride : 1;
           box.step[0] = b.order == Order::planes ? stride * x.c : stride;
           box.source = copy;
+          box.inside = true;
           if (any) copy_box(x, b, c, axis, first, box.count, copy);
         }
         visit(box);

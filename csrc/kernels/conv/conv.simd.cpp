@@ -11,8 +11,8 @@ namespace {
 
 // The first that fits is taken.
 constexpr const ConvAlgorithm* kAlgorithms[] = {
-    &few_results_algorithm, &winograd_algorithm, &winograd_panels_algorithm,
-    &depthwise_algorithm,   &direct_algorithm,
+    &few_results_algorithm,    &winograd_algorithm,  &winograd_panels_algorithm,
+    &winograd_pairs_algorithm, &depthwise_algorithm, &direct_algorithm,
 };
 
 int algorithm_for_call(const ConvArgs& a) {

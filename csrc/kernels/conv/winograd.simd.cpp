@@ -1,17 +1,19 @@
-// Convolution with 3x3 kernels of stride 1 by Winograd's F(4x4, 3x3), forward and backward with
-// respect to the input; winograd.simd.h has the formula. In 3-D each slice is transformed, and the
-// taps in depth are summed between the transforms:
+// Convolution by Winograd's algorithm, forward and backward with respect to the input, with weights
+// that are kept transformed; winograd.simd.h has the formula, winograd_form.simd.h which
+// convolutions come to it. Depth slices are transformed one by one, and the taps in depth and the
+// parts of the filters are summed between the transforms:
 //
-//   y[slice, tile] = A^T (sum over depth taps t and channels of u[t] * v[slice + t, tile]) A
+//   y[slice, tile] = A^T (sum over depth taps t, parts and channels of u[t, part]
+//                                                          * v[slice + t, tile, part]) A
 //
-// Loops: blocks of tiles (and slices) whose data stay in the L2 cache, as tasks; in a block the
-// input transform, v[plane][slice, tile][channel]; 36 products with the transformed weights, by
-// panels of result channels and rows (slice, tile), each sum in registers; the output transform
-// with bias and activation. Products of a plane overwrite the input of the plane before. Work 2 36
-// / 16 pixels depth-taps channels result-channels flops, a quarter of the direct sum's, and the
-// transforms. Memory: source and result once, weights once per block, mostly from caches. Numerics:
-// chains of fma over (depth tap, channel) in each plane; every tile has the same bits wherever it
-// lies.
+// Loops: classes; blocks of tiles (and slices) whose data stay in the L2 cache, as tasks; in a
+// block the input transform, v[plane][slice, tile][part][channel]; 36 products with the transformed
+// weights, by panels of result channels and rows (slice, tile), each sum in registers; the output
+// transform with bias and activation. Products of a plane overwrite the input of the plane before.
+// Work 2 36 tiles depth-taps parts channels result-channels flops, for 3x3 kernels a quarter of the
+// direct sum's, and the transforms. Memory: source and result once, weights once per block, mostly
+// from caches. Numerics: chains of fma over (depth tap, part, channel) in each plane; every tile
+// has the same bits wherever it lies.
 #include "core/parallel.h"
 #include "kernels/conv/winograd_tiles.simd.h"
 #include "kernels/gemm/tile.simd.h"
@@ -23,17 +25,21 @@ namespace {
 // vectors, to the L2 cache or beyond.
 constexpr double kFilterCost = 420, kFarFilterCost = 720;
 constexpr size_t kNearBytes = 2 << 20;
+// Most bytes of transformed weights. They grow fourfold and more, and come from the shared cache
+// for every block: up to 256x256 channels of 3x3 it is faster to keep them so than to transform
+// them again for every group of tiles (winograd_panels.simd.cpp).
+constexpr size_t kMostBytes = 10 << 20;
+constexpr int64_t kPoints = 6, kPlanes = kPoints * kPoints;
 // Bytes of a block's input and products, and slices of a block.
 constexpr int64_t kBlockBytes = 640 << 10, kBlockSlices = 8;
-constexpr int64_t kMostDepthTaps = 16;
 
 // How a convolution is cut. Rows of the 36 products are (slice, tile) of a block; tiles are counted
 // over all items.
 struct Plan {
-  Tiling tiling;
-  int64_t channels, results;  // of source and result
-  int64_t v_row, m_row;       // the same in whole vectors
-  int64_t taps;               // in depth
+  int64_t channels;
+  int64_t v_part, v_row,
+      m_row;           // elements of a row of v for a part and in all, and of the products
+  int64_t taps, halo;  // in depth, and slices more that they read
   int64_t tiles, tile_blocks, slice_blocks;
   int64_t plane;  // elements from plane to plane
   bool in_place;
@@ -41,21 +47,22 @@ struct Plan {
   size_t bytes;
 };
 
-Plan plan_of(const ConvArgs& a) {
+Plan plan_of(const ConvArgs& a, const WinogradForm& form) {
   Plan p{};
-  p.tiling = tiling_of(a);
+  const Tiling tiling = tiling_of(a, form, 0);
   p.channels = a.source.c;
-  p.results = a.result.c;
-  p.v_row = whole_vectors(p.channels);
-  p.m_row = whole_vectors(p.results);
+  p.v_part = whole_vectors(p.channels);
+  p.v_row = form.parts * p.v_part;
+  p.m_row = form.columns;
   p.taps = a.window.kernel[0];
-  p.tiles = a.result.n * p.tiling.count;
+  p.halo = (p.taps - 1) * tiling.step;
+  p.tiles = a.result.n * tiling.count;
   const int64_t row = larger(p.v_row, p.m_row), row_bytes = row * sizeof(float);
-  int64_t rows = kBlockBytes / ((kTilePlanes + 1) * row_bytes);
+  int64_t rows = kBlockBytes / ((kPlanes + 1) * row_bytes);
   rows = larger(rows / kTileRows, 1) * kTileRows;
   const int64_t depth = a.result.size[0];
   p.slice_blocks = divide_up(depth, kBlockSlices);
-  const int64_t slices = divide_up(depth, p.slice_blocks) + p.taps - 1;
+  const int64_t slices = divide_up(depth, p.slice_blocks) + p.halo;
   p.tile_blocks = divide_up(p.tiles, larger(rows / slices, 1));
   // A vector more than needed: with sizes that are powers of 2 all planes would compete for the
   // same places of the caches.
@@ -64,65 +71,87 @@ Plan plan_of(const ConvArgs& a) {
   const Region whole = whole_region(a.source);
   Pieces pieces{a.workspace};
   p.source = pieces.take<float>(p.in_place ? 0 : copied_elements(a.source, whole, p.channels));
-  p.scratch = pieces.take<float>(max_workers() * (kTilePlanes + 1) * p.plane);
+  p.scratch = pieces.take<float>(max_workers() * (kPlanes + 1) * p.plane);
   p.bytes = pieces.used;
   return p;
 }
 
-// Where transformed weights lie: [panel][plane][depth tap][channel][width], here from plane to
-// plane of a panel (again a vector more than needed), and from the first panel to that of a column.
+// Where transformed weights lie: [class][panel][plane][depth tap][part][channel][width], here from
+// plane to plane of a panel (again a vector more than needed), from the first panel to that of a
+// column, and from class to class.
 int64_t plane_stride(int64_t k, int64_t width) { return k * width + 16; }
 int64_t panel_start(int64_t k, int64_t column) {
-  return kTilePlanes * (column * k + column / kPanel<float> * 16);
+  return kPlanes * (column * k + column / kPanel<float> * 16);
+}
+int64_t class_size(const ConvArgs& a, const WinogradForm& f) {
+  const int64_t k = a.window.kernel[0] * f.parts * a.source.c;
+  return panel_start(k, panels_in<float>(f.columns) * kPanel<float>);
 }
 
-size_t packed_bytes(const ConvArgs& a) {
-  const int64_t panels = panels_in<float>(a.result.c), k = a.window.kernel[0] * a.source.c;
-  return panel_start(k, panels * kPanel<float>) * sizeof(float);
+size_t bytes_of(const ConvArgs& a, const WinogradForm& f) {
+  return f.all_classes * class_size(a, f) * sizeof(float);
 }
 
-void pack(const ConvArgs& a, void* packed) {
+size_t packed_bytes(const ConvArgs& a) { return bytes_of(a, winograd_form(a, kPoints)); }
+
+template <int kTaps>
+void pack_filters(const ConvArgs& a, const WinogradForm& f, float* packed) {
   constexpr int64_t kLanes = Vec<float>::kLanes, kChannels = 16;
-  const int64_t k = a.window.kernel[0] * a.source.c;
+  const int64_t k = a.window.kernel[0] * f.parts * a.source.c;
   const int64_t vectors = divide_up(a.result.c, kLanes), blocks = divide_up(a.source.c, kChannels);
-  parallel_for(vectors * blocks, vectors * k * kTilePlanes * kLanes, [&](int64_t task, int) {
+  FilterTaps map;
+  list_filter_taps(a, f, map);
+  const int64_t work = f.all_classes * f.columns * k * kPlanes;
+  parallel_for(vectors * blocks, work, [&](int64_t task, int) {
     const int64_t result = task / blocks * kLanes, first = task % blocks * kChannels;
     const int64_t panel = result / kPanel<float> * kPanel<float>;
-    const int64_t width = panel_width<float>(a.result.c - panel);
-    float* to = static_cast<float*>(packed) + panel_start(k, panel) + result - panel;
-    for_each_filter(a, result, first, smaller(first + kChannels, a.source.c),
-                    [&](int64_t c, int64_t depth, const Vec<float>* g) {
-                      transform_filter_vector(g, to + (depth * a.source.c + c) * width,
-                                              plane_stride(k, width));
+    const int64_t width = panel_width<float>(f.columns - panel);
+    float* to = packed + panel_start(k, panel) + result - panel;
+    for_each_filter(a, f, map, result, first, smaller(first + kChannels, a.source.c),
+                    [&](int64_t number, int64_t row, const Vec<float>* g) {
+                      evaluate<kPoints, kTaps, true>([&](int h, int w) { return g[h * kTaps + w]; },
+                                                     to + number * class_size(a, f) + row * width,
+                                                     plane_stride(k, width));
                     });
   });
 }
 
+void pack(const ConvArgs& a, void* packed) {
+  const WinogradForm f = winograd_form(a, kPoints);
+  with_taps(f.taps, [&]<int kTaps>() { pack_filters<kTaps>(a, f, static_cast<float*>(packed)); });
+}
+
 struct Block {
+  Tiling tiling;  // of the class
   int64_t tile, tiles, slice, slices;
 };
 
-// v[plane][slice, tile][channel]
+// v[plane][slice, tile][part][channel]
 void transform_sources(const ConvArgs& a, const Plan& p, const Source<float>& x, const Block& b,
                        float* v) {
-  const int64_t slices = b.slices + p.taps - 1;
+  const int64_t slices = b.slices + p.halo;
   for (int64_t s = 0; s < slices; ++s) {
-    const int64_t d = b.slice + s - p.tiling.lead[0];
+    const int64_t d = b.slice + s - b.tiling.lead;
     for (int64_t t = 0; t < b.tiles; ++t) {
-      const int64_t n = (b.tile + t) / p.tiling.count, tile = (b.tile + t) % p.tiling.count;
-      transform_source_tile(a, x, p.tiling, n, d, tile, 0, p.channels,
-                            v + (s * b.tiles + t) * p.v_row, p.plane);
+      const int64_t n = (b.tile + t) / b.tiling.count, tile = (b.tile + t) % b.tiling.count;
+      for (int64_t part = 0; part < b.tiling.form.parts; ++part) {
+        transform_source_tile<kPoints>(a, x, b.tiling, n, d, tile, part, 0, p.channels,
+                                       v + (s * b.tiles + t) * p.v_row + part * p.v_part, p.plane);
+      }
     }
   }
 }
 
 // m[plane][slice, tile][result channel]
 void multiply(const Plan& p, const Block& b, const float* weights, const float* v, float* m) {
-  const int64_t rows = b.slices * b.tiles, tiles = tiles_in(rows), k = p.taps * p.channels;
-  int64_t offsets[kMostDepthTaps];
-  for (int64_t i = 0; i < p.taps; ++i) offsets[i] = i * b.tiles * p.v_row;
-  for (int64_t plane = 0; plane < kTilePlanes; ++plane) {
-    for (int64_t column = 0; column < p.results; column += kPanel<float>) {
+  const int64_t parts = b.tiling.form.parts, steps = p.taps * parts, k = steps * p.channels;
+  const int64_t rows = b.slices * b.tiles, tiles = tiles_in(rows);
+  int64_t offsets[kMostSteps];
+  for (int64_t i = 0; i < steps; ++i) {
+    offsets[i] = i / parts * b.tiling.step * b.tiles * p.v_row + i % parts * p.v_part;
+  }
+  for (int64_t plane = 0; plane < kPlanes; ++plane) {
+    for (int64_t column = 0; column < p.m_row; column += kPanel<float>) {
       const int64_t columns = smaller(p.m_row - column, kPanel<float>);
       for (int64_t i = 0; i < tiles; ++i) {
         const int64_t first = tile_start(i, tiles, rows);
@@ -135,7 +164,7 @@ void multiply(const Plan& p, const Block& b, const float* weights, const float* 
             .c = m + plane * p.plane + first * p.m_row + column,
             .c_row = p.m_row,
             .k = p.channels,
-            .steps = p.taps,
+            .steps = steps,
             .a_offset = offsets,
             .rows = tile_start(i + 1, tiles, rows) - first,
             .columns = columns,
@@ -145,51 +174,65 @@ void multiply(const Plan& p, const Block& b, const float* weights, const float* 
   }
 }
 
+template <int kTaps>
 void transform_results(const ConvArgs& a, const Plan& p, const Block& b, const float* m) {
   for (int64_t s = 0; s < b.slices; ++s) {
     for (int64_t t = 0; t < b.tiles; ++t) {
-      const int64_t n = (b.tile + t) / p.tiling.count, tile = (b.tile + t) % p.tiling.count;
-      transform_result_tile(a, p.tiling, n, b.slice + s, tile, 0, p.results,
-                            m + (s * b.tiles + t) * p.m_row, p.plane);
+      const int64_t n = (b.tile + t) / b.tiling.count, tile = (b.tile + t) % b.tiling.count;
+      transform_result_tile<kPoints, kTaps>(a, b.tiling, n, b.slice + s, tile, 0, a.result.c,
+                                            m + (s * b.tiles + t) * p.m_row, p.plane);
     }
   }
 }
 
-size_t workspace(const ConvArgs& a) { return plan_of(a).bytes; }
+// Products of plane i overwrite the input of plane i - 1: one buffer holds both.
+void run_block(const ConvArgs& a, const Plan& p, const Source<float>& x, const Block& b,
+               int64_t number, float* m) {
+  const WinogradForm& form = b.tiling.form;
+  transform_sources(a, p, x, b, m + p.plane);
+  multiply(p, b, static_cast<const float*>(a.packed) + number * class_size(a, form), m + p.plane,
+           m);
+  with_taps(form.taps, [&]<int kTaps>() { transform_results<kTaps>(a, p, b, m); });
+}
+
+size_t workspace(const ConvArgs& a) { return plan_of(a, winograd_form(a, kPoints)).bytes; }
 
 void run(const ConvArgs& a) {
-  const Plan p = plan_of(a);
+  const WinogradForm form = winograd_form(a, kPoints);
+  Plan p = plan_of(a, form);
   const Source<float> x =
       p.in_place ? source_in_place<float>(a.source)
                  : copy_source<float>(a.source, whole_region(a.source), 1, p.channels, p.source);
   const int64_t depth = a.result.size[0];
-  const int64_t work = 2 * kTilePlanes * p.tiles * depth * p.taps * p.channels * p.m_row;
-  parallel_for(p.tile_blocks * p.slice_blocks, work, [&](int64_t task, int worker) {
-    const int64_t i = task / p.slice_blocks, j = task % p.slice_blocks;
-    Block b;
-    b.tile = tile_start(i, p.tile_blocks, p.tiles);
-    b.tiles = tile_start(i + 1, p.tile_blocks, p.tiles) - b.tile;
-    b.slice = tile_start(j, p.slice_blocks, depth);
-    b.slices = tile_start(j + 1, p.slice_blocks, depth) - b.slice;
-    // Products of plane i overwrite the input of plane i - 1: one buffer holds both.
-    float* m = p.scratch + worker * (kTilePlanes + 1) * p.plane;
-    transform_sources(a, p, x, b, m + p.plane);
-    multiply(p, b, static_cast<const float*>(a.packed), m + p.plane, m);
-    transform_results(a, p, b, m);
-  });
-}
-
-bool computes(const ConvArgs& a) {
-  return winograd_computes(a) && winograd_keeps_transformed(a) &&
-         a.window.kernel[0] <= kMostDepthTaps;
+  const int64_t work =
+      2 * kPlanes * form.all_classes * p.tiles * depth * p.taps * p.v_row * p.m_row;
+  parallel_for(form.all_classes * p.tile_blocks * p.slice_blocks, work,
+               [&](int64_t task, int worker) {
+                 const int64_t j = task % p.slice_blocks, i = task / p.slice_blocks % p.tile_blocks;
+                 const int64_t number = task / p.slice_blocks / p.tile_blocks;
+                 Block b;
+                 b.tiling = tiling_of(a, form, number);
+                 b.tile = tile_start(i, p.tile_blocks, p.tiles);
+                 b.tiles = tile_start(i + 1, p.tile_blocks, p.tiles) - b.tile;
+                 b.slice = tile_start(j, p.slice_blocks, depth);
+                 b.slices = tile_start(j + 1, p.slice_blocks, depth) - b.slice;
+                 run_block(a, p, x, b, number, p.scratch + worker * (kPlanes + 1) * p.plane);
+               });
 }
 
 bool fits(const ConvArgs& a) {
-  return computes(a) &&
-         winograd_fits(a, packed_bytes(a) <= kNearBytes ? kFilterCost : kFarFilterCost);
+  if (!winograd_computes(a, kPoints)) return false;
+  const WinogradForm f = winograd_form(a, kPoints);
+  const size_t bytes = bytes_of(a, f);
+  return bytes <= kMostBytes &&
+         winograd_fits(a, f, bytes <= kNearBytes ? kFilterCost : kFarFilterCost);
 }
 
-bool keeps(const ConvArgs& a) { return computes(a) && winograd_keeps(a, 1, 0); }
+bool keeps(const ConvArgs& a) {
+  if (!winograd_computes(a, kPoints)) return false;
+  const WinogradForm f = winograd_form(a, kPoints);
+  return bytes_of(a, f) <= kMostBytes && winograd_keeps(f, 0);
+}
 
 }  // namespace
 

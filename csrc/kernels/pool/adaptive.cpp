@@ -37,14 +37,18 @@ PoolWindows adaptive_windows(const char* op, const TensorView& x, const TensorVi
   return windows;
 }
 
-// int64 indices into the spatial positions of `into`, one per element of `like`.
-void expect_flat_indices(const char* op, const TensorView& indices, const TensorView& like,
-                         const TensorView& into, const TensorView& written) {
+// `indices` are int64, one per element of `like`.
+void expect_flat(const char* op, const TensorView& indices, const TensorView& like,
+                 const TensorView& written) {
   expect_dtype(op, indices, Dtype::i64);
   expect_same_shape(op, indices, like);
   expect_dense(op, indices);
   expect_same_device(op, indices, written);
   expect_no_overlap(op, written, indices);
+}
+
+// They point at spatial positions of `into`, or are -1.
+void expect_inside(const char* op, const TensorView& indices, const TensorView& into) {
   const Image image = image_of(into);
   expect_indices(op, indices, -1, image.size[0] * image.size[1] * image.size[2] - 1);
 }
@@ -127,7 +131,8 @@ extern "C" mk_status mk_adaptive_max_pool_backward(int32_t spatial_rank, const D
     const TensorView dxv = view(op, "dx", dx);
     expect_pair(op, spatial_rank, dyv, dxv);
     adaptive_windows(op, dxv, dyv);
-    expect_flat_indices(op, iv, dyv, dxv, dxv);
+    expect_flat(op, iv, dyv, dxv);
+    expect_inside(op, iv, dxv);
     if (dxv.count == 0) return;
     kernels_for(dxv.device)
         .pool->scatter_add({dxv.dtype, image_of(dxv), image_of(dyv), image_of(iv)});
@@ -169,9 +174,12 @@ extern "C" mk_status mk_max_unpool_forward(int32_t spatial_rank, const DLTensor*
     const TensorView xv = view(op, "x", x), iv = view(op, "indices", indices);
     const TensorView yv = view(op, "y", y);
     expect_pair(op, spatial_rank, xv, yv);
-    expect_flat_indices(op, iv, xv, yv, yv);
-    if (yv.count == 0) return;
-    kernels_for(xv.device).pool->scatter({xv.dtype, image_of(yv), image_of(xv), image_of(iv)});
+    expect_flat(op, iv, xv, yv);
+    const PoolKernels& kernels = *kernels_for(xv.device).pool;
+    const ScatterArgs args{xv.dtype, image_of(yv), image_of(xv), image_of(iv)};
+    if (kernels.in_tiles(args)) return kernels.spread(args);
+    expect_inside(op, iv, yv);
+    if (yv.count > 0) kernels.scatter(args);
   });
 }
 
@@ -182,8 +190,11 @@ extern "C" mk_status mk_max_unpool_backward(int32_t spatial_rank, const DLTensor
     const TensorView dyv = view(op, "dy", dy), iv = view(op, "indices", indices);
     const TensorView dxv = view(op, "dx", dx);
     expect_pair(op, spatial_rank, dyv, dxv);
-    expect_flat_indices(op, iv, dxv, dyv, dxv);
-    if (dxv.count == 0) return;
-    kernels_for(dxv.device).pool->gather({dxv.dtype, image_of(dyv), image_of(dxv), image_of(iv)});
+    expect_flat(op, iv, dxv, dxv);
+    const PoolKernels& kernels = *kernels_for(dxv.device).pool;
+    const ScatterArgs args{dxv.dtype, image_of(dyv), image_of(dxv), image_of(iv)};
+    if (kernels.in_tiles(args)) return kernels.collect(args);
+    expect_inside(op, iv, dyv);
+    if (dxv.count > 0) kernels.gather(args);
   });
 }

@@ -1,27 +1,20 @@
-// Average pooling, sliding and adaptive, on the CPU.
+// Average pooling, sliding and adaptive, on the CPU. The backward pass: average_backward.simd.cpp.
 //
-//   y[n, c, o]  = (sum of x[n, c, i] over the window of o) / divisor(o)
-//   dx[n, c, i] = sum of dy[n, c, o] / divisor(o) over the windows o that i lies in
+//   y[n, c, o] = (sum of x[n, c, i] over the window of o) / divisor(o)
 //
 // divisor: the number of positions of the window inside x, or inside x and its padding.
 //
-// Channels-last  one task per row (and, where rows are few, per block of channels), pixel by pixel,
-//                vectors of channels over a list of the window's positions; backward by rows of
-//                windows that are tiles, else by rows of dx, to which all windows over it are
-//                added.
+// Channels-last  by rows of y (and, where these are few, blocks of channels), pixel by pixel,
+//                vectors of channels over a list of the window's positions.
 // Contiguous     rows of y, vectors of outputs; large windows one by one, their long runs in
-//                vectors. Backward pairs of elements side by side, other windows plane by plane.
+//                vectors.
 // Work    one addition per window position. Memory  x read and y written once.
 // Numerics  sums of more than kDirectTaps terms are merged in float64 every kDirectTaps terms.
-//           Gradients of overlapping windows are added in row-major order of the windows.
-#include "core/parallel.h"
 #include "cpu/shuffle.h"
-#include "kernels/pool/windows.h"
+#include "kernels/pool/sides.h"
 
 namespace medkern::MK_ISA {
 namespace {
-
-constexpr int64_t kDirectTaps = 64;
 
 // Vectors of double with as many lanes as a Vec<T>.
 template <class T>
@@ -34,33 +27,6 @@ template <>
 struct WideLanes<double> {
   typedef double Native __attribute__((vector_size(MK_VECTOR_BYTES)));
 };
-
-// A window's part along one axis: elements [begin, end) of x and its share of the divisor.
-struct Side {
-  int64_t begin, end, divisor;
-};
-
-MK_INLINE Side side_of(const AveragePoolArgs& a, int axis, int64_t o) {
-  const int64_t size = a.x.size[axis];
-  const Taps taps = taps_of(a.windows, axis, o, size, a.y.size[axis]);
-  const int64_t begin = taps.at(taps.begin);
-  Side side = {begin, taps.end > taps.begin ? taps.at(taps.end) : begin, 0};
-  side.divisor = side.end - side.begin;
-  if (a.count_include_pad && !a.windows.adaptive) {
-    const Window& w = a.windows.window;
-    side.divisor = least(taps.start + w.kernel[axis], size + w.pad_after[axis]) - taps.start;
-  }
-  if (side.divisor < 1) side.divisor = 1;  // an empty window averages to 0
-  return side;
-}
-
-MK_INLINE int64_t divisor_of(const Side box[3]) {
-  return box[0].divisor * box[1].divisor * box[2].divisor;
-}
-
-MK_INLINE int64_t taps_in(const Side box[3]) {
-  return (box[0].end - box[0].begin) * (box[1].end - box[1].begin) * (box[2].end - box[2].begin);
-}
 
 // The average over a box of one vector of channels; x points at the first of them.
 template <class T>
@@ -89,20 +55,6 @@ Vec<T> average_channels(const Image& image, const T* x, const Side box[3], int64
   return __builtin_convertvector(total / static_cast<double>(divisor_of(box)), typename V::Native);
 }
 
-// Offsets of the positions of a box, at most kDirectTaps.
-struct OffsetList {
-  int count;
-  int64_t offset[kDirectTaps];
-};
-
-MK_INLINE void list_offsets(const Image& x, const Side box[3], OffsetList& list) {
-  list.count = 0;
-  for (int64_t d = box[0].begin; d < box[0].end; ++d)
-    for (int64_t h = box[1].begin; h < box[1].end; ++h)
-      for (int64_t w = box[2].begin; w < box[2].end; ++w)
-        list.offset[list.count++] = spatial_offset(x, d, h, w);
-}
-
 // The averages of kVectors vectors of channels, the last of `lanes` lanes.
 template <int kVectors, class T>
 MK_INLINE void average_of_list(const OffsetList& list, Vec<T> divisor, const T* x, int64_t lanes,
@@ -114,7 +66,9 @@ MK_INLINE void average_of_list(const OffsetList& list, Vec<T> divisor, const T* 
   for (int i = 0; i < list.count; ++i) {
 #pragma GCC unroll 4
     for (int k = 0; k < kVectors; ++k) {
-      sum[k] += load_lanes(x + list.offset[i] + k * V::kLanes, lanes);
+      const T* from = x + list.offset[i] + k * V::kLanes;
+      __builtin_prefetch(from + kFetchAhead<T>);
+      sum[k] += load_lanes(from, lanes);
     }
   }
 #pragma GCC unroll 4
@@ -261,14 +215,18 @@ void average_forward_of(const AveragePoolArgs& a) {
   const int64_t taps = window.kernel[0] * window.kernel[1] * window.kernel[2];
   const int64_t work = a.y.n * a.y.c * spatial_count(a.y) * taps;
   if (has_channel_vectors(a.x) && has_channel_vectors(a.y)) {
-    constexpr int64_t kFewRows = 16;
-    const int64_t rows = a.y.n * size[0] * size[1];
-    const int64_t block = rows < kFewRows ? 2 * kChannelBlock : a.y.c;
-    const int64_t blocks = (a.y.c + block - 1) / block;
-    parallel_for(rows * blocks, work, [&](int64_t task, int) {
-      const int64_t row = task / blocks, first = task % blocks * block;
+    constexpr int64_t kFewRows = 16, kBlock = 2 * kChannelBlock;
+    if (a.y.n * size[0] * size[1] >= kFewRows) {
+      for_each_row(a.y, a.y.c * size[2] * (taps + 1), [&](int64_t n, int64_t od, int64_t oh) {
+        average_row<T>(a, n, od, oh, 0, a.y.c);
+      });
+      return;
+    }
+    const int64_t blocks = (a.y.c + kBlock - 1) / kBlock;
+    parallel_for(a.y.n * size[0] * size[1] * blocks, work, [&](int64_t task, int) {
+      const int64_t row = task / blocks, first = task % blocks * kBlock;
       average_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1], first,
-                     least(first + block, a.y.c));
+                     least(first + kBlock, a.y.c));
     });
     return;
   }
@@ -288,170 +246,10 @@ void average_forward_of(const AveragePoolArgs& a) {
   for_lines([&](int64_t n, int64_t c, int64_t od, int64_t oh) { line(a, inside, n, c, od, oh); });
 }
 
-// ---- backward ----
-
-template <class T>
-MK_INLINE T share_of(const Side box[3]) {
-  return static_cast<T>(1.0 / static_cast<double>(divisor_of(box)));
-}
-
-// The rows of dx under one row of windows that are tiles, all channels; the last task of an axis
-// also takes what no window covers.
-template <class T>
-void average_backward_tiles(const AveragePoolArgs& a, int64_t n, int64_t od, int64_t oh) {
-  const int64_t* kernel = a.windows.window.kernel;
-  const int64_t *size = a.x.size, *count = a.y.size;
-  const T* dy = plane_of<const T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
-  T* dx = plane_of<T>(a.x, n, 0);
-  Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), {}};
-  for (int64_t ow = 0; ow < count[2]; ++ow) {
-    box[2] = side_of(a, 2, ow);
-    const Vec<T> share(share_of<T>(box));
-    for_each_vector<T>(a.x.c, [&](int64_t c, int64_t lanes) {
-      const Vec<T> part = load_lanes(dy + ow * a.y.stride[2] + c, lanes) * share;
-      for (int64_t d = box[0].begin; d < box[0].end; ++d)
-        for (int64_t h = box[1].begin; h < box[1].end; ++h)
-          for (int64_t w = box[2].begin; w < box[2].end; ++w)
-            store_lanes(part, dx + spatial_offset(a.x, d, h, w) + c, lanes);
-    });
-  }
-  const int64_t d_end = od + 1 == count[0] ? size[0] : box[0].end;
-  const int64_t h_end = oh + 1 == count[1] ? size[1] : box[1].end;
-  for (int64_t d = od * kernel[0]; d < d_end; ++d) {
-    for (int64_t h = oh * kernel[1]; h < h_end; ++h) {
-      for (int64_t w = d < box[0].end && h < box[1].end ? box[2].end : 0; w < size[2]; ++w) {
-        fill_zero(dx + spatial_offset(a.x, d, h, w), a.x.c);
-      }
-    }
-  }
-}
-
-// A row of dx, all channels: row of windows by row of windows, which are added to it.
-template <class T>
-void average_backward_row(const AveragePoolArgs& a, int64_t n, int64_t d, int64_t h) {
-  const int64_t *size = a.x.size, *count = a.y.size;
-  const T* dy = plane_of<const T>(a.y, n, 0);
-  T* row = plane_of<T>(a.x, n, 0) + spatial_offset(a.x, d, h, 0);
-  for (int64_t w = 0; w < size[2]; ++w) fill_zero(row + w * a.x.stride[2], a.x.c);
-  const Cover ds = outputs_over(a.windows, 0, d, size[0], count[0]);
-  const Cover hs = outputs_over(a.windows, 1, h, size[1], count[1]);
-  for (int64_t od = ds.begin; od < ds.end; ++od) {
-    for (int64_t oh = hs.begin; oh < hs.end; ++oh) {
-      Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), {}};
-      for (int64_t ow = 0; ow < count[2]; ++ow) {
-        box[2] = side_of(a, 2, ow);
-        const Vec<T> share(share_of<T>(box));
-        const T* from = dy + spatial_offset(a.y, od, oh, ow);
-        for_each_vector<T>(a.x.c, [&](int64_t c, int64_t lanes) {
-          const Vec<T> part = load_lanes(from + c, lanes) * share;
-          for (int64_t w = box[2].begin; w < box[2].end; ++w) {
-            T* dx = row + w * a.x.stride[2] + c;
-            store_lanes(load_lanes(dx, lanes) + part, dx, lanes);
-          }
-        });
-      }
-    }
-  }
-}
-
-// The rows of dx, of one channel, under a row of windows that are tiles, two elements wide; the
-// last row of windows of an axis also takes what no window covers.
-template <class T>
-void average_backward_pairs(const AveragePoolArgs& a, int64_t n, int64_t c, int64_t od,
-                            int64_t oh) {
-  using V = Vec<T>;
-  const int64_t* kernel = a.windows.window.kernel;
-  const int64_t *size = a.x.size, *count = a.y.size;
-  const T* dy = plane_of<const T>(a.y, n, c) + spatial_offset(a.y, od, oh, 0);
-  T* dx = plane_of<T>(a.x, n, c);
-  Side box[3] = {side_of(a, 0, od), side_of(a, 1, oh), side_of(a, 2, 0)};
-  const V share(share_of<T>(box));
-  const int64_t whole = least(count[2], size[2] / 2);
-  for (int64_t ow = 0; ow < whole; ow += V::kLanes) {
-    const int64_t lanes = least(V::kLanes, whole - ow);
-    const V part = load_lanes(dy + ow, lanes) * share;
-    const Interleaved<T> pairs = interleave<T>(part, part);
-    for (int64_t d = box[0].begin; d < box[0].end; ++d) {
-      for (int64_t h = box[1].begin; h < box[1].end; ++h) {
-        T* to = dx + spatial_offset(a.x, d, h, 2 * ow);
-        store_lanes(pairs.low, to, least(2 * lanes, V::kLanes));
-        if (2 * lanes > V::kLanes) store_lanes(pairs.high, to + V::kLanes, 2 * lanes - V::kLanes);
-      }
-    }
-  }
-  const int64_t d_end = od + 1 == count[0] ? size[0] : box[0].end;
-  const int64_t h_end = oh + 1 == count[1] ? size[1] : box[1].end;
-  for (int64_t d = od * kernel[0]; d < d_end; ++d) {
-    for (int64_t h = oh * kernel[1]; h < h_end; ++h) {
-      const bool covered = d < box[0].end && h < box[1].end;
-      int64_t w = covered ? 2 * whole : 0;
-      if (covered && whole < count[2]) {  // the last window reaches over the edge
-        box[2] = side_of(a, 2, whole);
-        dx[spatial_offset(a.x, d, h, w++)] = dy[whole] * share_of<T>(box);
-      }
-      fill_zero(dx + spatial_offset(a.x, d, h, w), size[2] - w);
-    }
-  }
-}
-
-template <class T>
-void average_backward_plane(const AveragePoolArgs& a, int64_t n, int64_t c) {
-  T* dx = plane_of<T>(a.x, n, c);
-  const T* dy = plane_of<const T>(a.y, n, c);
-  const int64_t unit = unit_of(a.x), elements = spatial_count(a.x);
-  for (int64_t i = 0; i < elements; ++i) dx[i * unit] = 0;
-  Side box[3];
-  for (int64_t od = 0; od < a.y.size[0]; ++od) {
-    box[0] = side_of(a, 0, od);
-    for (int64_t oh = 0; oh < a.y.size[1]; ++oh) {
-      box[1] = side_of(a, 1, oh);
-      for (int64_t ow = 0; ow < a.y.size[2]; ++ow) {
-        box[2] = side_of(a, 2, ow);
-        const T share = static_cast<T>(1.0 / static_cast<double>(divisor_of(box)));
-        const T part = dy[spatial_offset(a.y, od, oh, ow)] * share;
-        const int64_t length = box[2].end - box[2].begin, step = a.x.stride[2];
-        for (int64_t d = box[0].begin; d < box[0].end; ++d) {
-          for (int64_t h = box[1].begin; h < box[1].end; ++h) {
-            T* run = dx + spatial_offset(a.x, d, h, box[2].begin);
-            for (int64_t i = 0; i < length; ++i) run[i * step] += part;
-          }
-        }
-      }
-    }
-  }
-}
-
-template <class T>
-void average_backward_of(const AveragePoolArgs& a) {
-  const Window& window = a.windows.window;
-  const int64_t work = a.x.n * a.x.c * spatial_count(a.x);
-  const bool tiles = !a.windows.adaptive && windows_are_tiles(window) && spatial_count(a.y) > 0;
-  const int64_t* rows = tiles ? a.y.size : a.x.size;
-  if (has_channel_vectors(a.x) && has_channel_vectors(a.y)) {
-    const auto body = tiles ? average_backward_tiles<T> : average_backward_row<T>;
-    parallel_for(a.x.n * rows[0] * rows[1], work, [&](int64_t row, int) {
-      body(a, row / (rows[0] * rows[1]), row / rows[1] % rows[0], row % rows[1]);
-    });
-  } else if (tiles && window.kernel[2] == 2 && has_lines(a.x) && has_lines(a.y)) {
-    for_each_line(a.y, a.y.size[2] * window.kernel[0] * window.kernel[1] * 2, work,
-                  [&](int64_t n, int64_t c, int64_t od, int64_t oh) {
-                    average_backward_pairs<T>(a, n, c, od, oh);
-                  });
-  } else {
-    parallel_for(a.x.n * a.x.c, work, [&](int64_t plane, int) {
-      average_backward_plane<T>(a, plane / a.x.c, plane % a.x.c);
-    });
-  }
-}
-
 }  // namespace
 
 void average_forward(const AveragePoolArgs& a) {
   a.dtype == Dtype::f32 ? average_forward_of<float>(a) : average_forward_of<double>(a);
-}
-
-void average_backward(const AveragePoolArgs& a) {
-  a.dtype == Dtype::f32 ? average_backward_of<float>(a) : average_backward_of<double>(a);
 }
 
 }  // namespace medkern::MK_ISA

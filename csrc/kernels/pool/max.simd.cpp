@@ -57,6 +57,7 @@ MK_INLINE void max_of_taps(const MaxPoolArgs& a, const TapList<T>& list, const T
   Contest<T> contests[kVectors];
   const auto load = [&](int64_t tap, int k) {
     const T* from = x + list.offset[tap] + k * V::kLanes;
+    __builtin_prefetch(from + kFetchAhead<T>);
     return kVectors == 1 ? load_lanes(from, lanes) : V::load(from);
   };
   const auto start = [&] {
@@ -199,9 +200,8 @@ void max_forward_of(const MaxPoolArgs& a) {
   const bool numbers_fit = sizeof(T) == 8 || spatial_count(a.x) <= INT32_MAX;
   if (has_channel_vectors(a.x) && has_channel_vectors(a.y) &&
       (!indexed || has_channel_vectors(a.indices)) && numbers_fit) {
-    parallel_for(a.y.n * size[0] * size[1], work, [&](int64_t row, int) {
-      max_row<T>(a, row / (size[0] * size[1]), row / size[1] % size[0], row % size[1]);
-    });
+    for_each_row(a.y, a.y.c * size[2] * (taps + 1),
+                 [&](int64_t n, int64_t od, int64_t oh) { max_row<T>(a, n, od, oh); });
     return;
   }
   const auto for_lines = [&](auto line) { for_each_line(a.y, size[2] * taps, work, line); };
@@ -227,6 +227,7 @@ void max_forward_of(const MaxPoolArgs& a) {
 template <class T>
 void max_backward_tiles(const MaxPoolArgs& a, int64_t n, int64_t od, int64_t oh) {
   constexpr int64_t kLanes = Vec<T>::kLanes;
+  const bool streams = streams_pixels<T>(a.x, bytes_of<T>(a.x) + bytes_of<T>(a.y));
   const int64_t* kernel = a.windows.window.kernel;
   const int64_t *size = a.x.size, *count = a.y.size;
   const T* dy = plane_of<const T>(a.y, n, 0) + spatial_offset(a.y, od, oh, 0);
@@ -250,8 +251,8 @@ void max_backward_tiles(const MaxPoolArgs& a, int64_t n, int64_t od, int64_t oh)
       const auto number = load_numbers<T>(numbers + ow * a.indices.stride[2] + c, lanes);
       T* to = dx + start * a.x.stride[2] + c;
       for (int64_t tap = 0; tap < list.count; ++tap) {
-        store_lanes(where_number_is<T>(number, list.number[tap], gradient), to + list.offset[tap],
-                    lanes);
+        put(where_number_is<T>(number, list.number[tap], gradient), to + list.offset[tap], lanes,
+            streams);
       }
     }
   }
@@ -266,6 +267,7 @@ void max_backward_tiles(const MaxPoolArgs& a, int64_t n, int64_t od, int64_t oh)
       }
     }
   }
+  if (streams) end_stream();
 }
 
 // A row of dx under windows of any kind: row of windows by row of windows, which are added to it.
@@ -309,12 +311,10 @@ void max_backward_of(const MaxPoolArgs& a) {
   const int64_t work = a.x.n * a.x.c * spatial_count(a.x);
   const Window& window = a.windows.window;
   const bool tiles = windows_are_tiles(window) && spatial_count(a.y) > 0;
-  const int64_t* rows = tiles ? a.y.size : a.x.size;
   if (has_channel_vectors(a.x) && has_channel_vectors(a.y) && has_channel_vectors(a.indices)) {
     const auto body = tiles ? max_backward_tiles<T> : max_backward_row<T>;
-    parallel_for(a.x.n * rows[0] * rows[1], work, [&](int64_t row, int) {
-      body(a, row / (rows[0] * rows[1]), row / rows[1] % rows[0], row % rows[1]);
-    });
+    for_each_row_of(tiles ? a.y : a.x, a.x,
+                    [&](int64_t n, int64_t d, int64_t h) { body(a, n, d, h); });
   } else if (tiles && window.kernel[2] == 2 && has_lines(a.x) && has_lines(a.y) &&
              has_lines(a.indices)) {
     for_each_line(a.y, a.y.size[2] * window.kernel[0] * window.kernel[1] * 2, work,

@@ -47,6 +47,12 @@ struct PoolKernels {
   void (*scatter_add)(const ScatterArgs&);  // large = 0, then large[indices] += small
   void (*scatter)(const ScatterArgs&);      // large = 0, then large[indices] = small, the last wins
   void (*gather)(const ScatterArgs&);       // small = large[indices]
+  // Where windows stand side by side: whether all indices, of any value, are -1 or lie in the tile
+  // of their element (see tiles.simd.cpp). Then spread gives what scatter does, collect what gather
+  // does.
+  bool (*in_tiles)(const ScatterArgs&);
+  void (*spread)(const ScatterArgs&);
+  void (*collect)(const ScatterArgs&);
 };
 
 // Checks a descriptor and gives its window in 3-D. `dilated` says whether dilation may exceed 1.

@@ -10,6 +10,9 @@ void average_backward(const AveragePoolArgs&);
 void scatter_add(const ScatterArgs&);
 void scatter(const ScatterArgs&);
 void gather(const ScatterArgs&);
+bool in_tiles(const ScatterArgs&);
+void spread(const ScatterArgs&);
+void collect(const ScatterArgs&);
 
 extern const PoolKernels pool_kernels;
 constinit const PoolKernels pool_kernels = {
@@ -20,6 +23,9 @@ constinit const PoolKernels pool_kernels = {
     .scatter_add = scatter_add,
     .scatter = scatter,
     .gather = gather,
+    .in_tiles = in_tiles,
+    .spread = spread,
+    .collect = collect,
 };
 
 }  // namespace medkern::MK_ISA

@@ -2,8 +2,8 @@
 // covers, and the outputs that cover an element of x. For *.simd.cpp files.
 #pragma once
 
-#include "core/parallel.h"
-#include "cpu/vec.h"
+#include "cpu/stream.h"
+#include "kernels/loops.simd.h"
 #include "kernels/pool/pool.h"
 
 namespace medkern::MK_ISA {
@@ -109,6 +109,11 @@ MK_INLINE int64_t unit_of(const Image& x) {
 
 MK_INLINE int64_t spatial_count(const Image& x) { return x.size[0] * x.size[1] * x.size[2]; }
 
+template <class T>
+MK_INLINE int64_t bytes_of(const Image& x) {
+  return x.n * x.c * spatial_count(x) * int64_t{sizeof(T)};
+}
+
 // Channels at stride 1: a pixel's channels are loaded a vector at a time. (The stride is 0 where
 // there is one channel only.)
 MK_INLINE bool has_channel_vectors(const Image& x) { return x.stride_c == 1; }
@@ -137,6 +142,34 @@ MK_INLINE void for_each_line(const Image& y, int64_t taps_per_row, int64_t cost,
       ++n;
     }
   });
+}
+
+// Calls body(n, od, oh) for every row of y, all channels at once; `per_row` elements are read and
+// written for each. A task takes neighboring rows: memory is faster in long stretches.
+template <class Body>
+MK_INLINE void for_each_row(const Image& y, int64_t per_row, Body body) {
+  const int64_t per_sample = y.size[0] * y.size[1], rows = y.n * per_sample;
+  const int64_t each = task_elements(rows * per_row);
+  const int64_t per_task = each > per_row && per_row > 0 ? each / per_row : 1;
+  parallel_for((rows + per_task - 1) / per_task, rows * per_row, [&](int64_t task, int) {
+    const int64_t end = (task + 1) * per_task < rows ? (task + 1) * per_task : rows;
+    for (int64_t row = task * per_task; row < end; ++row) {
+      body(row / per_sample, row % per_sample / y.size[1], row % y.size[1]);
+    }
+  });
+}
+
+// The same, sharing out the elements of x.
+template <class Body>
+MK_INLINE void for_each_row_of(const Image& y, const Image& x, Body body) {
+  const int64_t rows = y.size[0] * y.size[1];
+  for_each_row(y, rows > 0 ? x.c * spatial_count(x) / rows : 0, body);
+}
+
+// Whether to stream to the pixels of a channels-last image, with `bytes` read and written in all.
+template <class T>
+MK_INLINE bool streams_pixels(const Image& x, int64_t bytes) {
+  return x.c % Vec<T>::kLanes == 0 && may_stream(static_cast<const T*>(x.data), bytes);
 }
 
 // Channels a task takes where tasks are cut by channels: one cache line of float32, so that tasks

@@ -1,9 +1,8 @@
 // The backward pass that all cells share, for *.simd.cpp files.
 //
 // Loops     per step, from the last: the gates of all units, then dh += dgates weight_hh, by
-// samples
-//           or by units as steps.h says; then, over all steps at once, one GEMM each for dx,
-//           dweight_ih and dweight_hh.
+//           samples or by units as steps.h says; then, over all steps at once, one GEMM each for
+//           dx, dweight_ih and dweight_hh.
 // Flops     4 N T G H (I + H).
 // Memory    the gradients of the gates (N T G H) live in scratch; weight_hh is packed once.
 // Numerics  sums are those of the GEMM: chains of fma over kGemmBlockK, added one after the other.

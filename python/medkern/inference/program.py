@@ -1,8 +1,9 @@
-"""A graph bound to memory: a list of calls."""
+"""A graph bound to memory: a program of native calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import Any
 
 from medkern import _C
@@ -82,8 +83,8 @@ class Program:
         groups = {id(group): group for group in self._groups.values() if group.slot is None}
         self.arena_bytes = place([group.lifetime for group in groups.values()])
         self._arena: Arena | None = None
-        self._bound: list[tuple[Callable[..., Any], list[Any]]] = []
-        self._patches: list[tuple[list[Any], int, int]] = []
+        self._threads = 0
+        self._bound: _C.Program | None = None
 
     # Memory.
 
@@ -250,66 +251,60 @@ class Program:
 
     def unbind(self) -> None:
         """Lets go of the arena."""
-        self._arena = None
-        self._bound, self._patches = [], []
+        self._arena = self._bound = None
 
     def bind(self, arena: Arena) -> None:
-        """Puts arrays in the arena in the place of values."""
-        if self._arena is arena:
+        """Makes the calls with arrays in the arena in the place of values.
+
+        They have scratch memory for as many threads as there are now.
+        """
+        threads = _C.get_num_threads()
+        if self._arena is arena and self._threads == threads:
             return
-        self._arena = arena
+        self._arena, self._threads, self._bound = arena, threads, _C.Program()
+        given = [value.outline for value in self._graph.inputs]
+        slots = [self._bound.slot(x) for x in (*given, *(outline(*fresh) for fresh in self._fresh))]
         arrays: dict[Value, Any] = {}
 
         def array_of(value: Value) -> Any:
             if value not in arrays:
-                arrays[value] = self._array(value, arena, array_of)
+                arrays[value] = self._array(value, arena, array_of, slots)
             return arrays[value]
 
-        self._bound, self._patches = [], []
-        for function, arguments in self._calls:
-            bound = list(self._fill(arguments, array_of))
-            self._note_slots(bound)
-            self._bound.append((function, bound))
+        def filled(arguments: Sequence[Any]) -> Iterator[Any]:
+            for argument in arguments:
+                if isinstance(argument, Value):
+                    yield array_of(argument)
+                elif isinstance(argument, _Slot):
+                    yield slots[argument.number]
+                elif isinstance(argument, list):
+                    yield list(filled(argument))
+                else:
+                    yield argument
 
-    def _array(self, value: Value, arena: Arena, array_of: Callable[[Value], Any]) -> Any:
+        for function, arguments in self._calls:
+            add = self._bound.add if isinstance(function, FunctionType) else self._bound.record
+            add(function, *filled(arguments))
+
+    def _array(
+        self, value: Value, arena: Arena, array_of: Callable[[Value], Any], slots: list[_C.Array]
+    ) -> _C.Array:
         if value.is_constant:
             return self._weights.constant(self._graph, value)
         group = self._groups[value]
         if group.slot is not None:
-            return group.slot
+            return slots[group.slot.number]
         if value in self._sources:
             step, source = self._sources[value]
-            return array_of(source) if step is None else run(step, array_of)[0]
+            array: _C.Array = array_of(source)
+            return array if step is None else run(step, array_of)[0]
         return arena.view(value.outline, group.lifetime.offset)
-
-    def _fill(self, arguments: Sequence[Any], array_of: Callable[[Value], Any]) -> Iterator[Any]:
-        for argument in arguments:
-            if isinstance(argument, Value):
-                yield array_of(argument)
-            elif isinstance(argument, list):
-                yield list(self._fill(argument, array_of))
-            else:
-                yield argument
-
-    def _note_slots(self, arguments: list[Any]) -> None:
-        for index, argument in enumerate(arguments):
-            if isinstance(argument, _Slot):
-                self._patches.append((arguments, index, argument.number))
-            elif isinstance(argument, list):
-                self._note_slots(argument)
 
     def run(self, inputs: Sequence[_C.Array]) -> list[_C.Array]:
         """Computes the results, in fresh memory."""
-        fresh = [_C.empty(shape, dtype, channels_last) for shape, dtype, channels_last in self._fresh]
-        slots = [*inputs, *fresh]
-        for arguments, index, number in self._patches:
-            arguments[index] = slots[number]
-        try:
-            for function, arguments in self._bound:
-                function(*arguments)
-        finally:
-            for arguments, index, _ in self._patches:
-                arguments[index] = None  # keeps nothing of the caller's
+        assert self._bound is not None
+        fresh = [_C.empty(*about) for about in self._fresh]
+        self._bound.run([*inputs, *fresh])
         return fresh
 
 

@@ -18,14 +18,16 @@ def like(x: Any, result: _C.Array) -> Any:
 
     A library with no `from_dlpack` gets NumPy arrays.
     """
+    if isinstance(x, np.ndarray):
+        return result.numpy()
     if isinstance(x, _C.Array):
         return result
-    if isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__"):
-        return np.asarray(result)
+    if not hasattr(x, "__dlpack__"):
+        return result.numpy()
     package = type(x).__module__.partition(".")[0]
     library = sys.modules.get(_PUBLIC.get(package, package))
     from_dlpack = getattr(library, "from_dlpack", None)
-    return np.asarray(result) if from_dlpack is None else from_dlpack(result)
+    return result.numpy() if from_dlpack is None else from_dlpack(result)
 
 
 def like_optional(x: Any, result: _C.Array | None) -> Any:

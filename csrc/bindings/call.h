@@ -1,0 +1,150 @@
+// Calls of the C API: run at once, or recorded in a Program that runs them many times.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "bindings/array.h"
+
+namespace medkern::python {
+
+// A block of the caching allocator.
+class Memory {
+ public:
+  Memory() = default;
+  explicit Memory(size_t bytes) { allocate(bytes); }
+  ~Memory() { release(); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  void allocate(size_t bytes) {
+    check(mk_alloc(bytes, &data_));
+    bytes_ = bytes;
+  }
+  void release() {
+    mk_free(data_);
+    data_ = nullptr;
+  }
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// An array whose memory comes with each run of a program.
+class Slot {
+ public:
+  explicit Slot(const Array& outline);
+  const Array& array() const { return array_; }
+  // Fails unless `given` has the type and the layout of the slot.
+  void fill(const Array& given) const;
+  void clear() const;
+
+ private:
+  Array array_;
+};
+
+// Calls that have been bound to their arguments, run one after the other. What a binding makes of
+// its arguments is made once; the C API checks them in every run.
+class Program {
+ public:
+  // Calls function(*arguments), a binding, to record what it calls of the C API.
+  void record(const py::object& function, const py::args& arguments);
+  // Adds a call of any Python function.
+  void add(const py::object& function, const py::args& arguments);
+  // An array like `outline`, in place of which each run is given one.
+  Array slot(const Array& outline);
+  // Runs all calls with these arrays in the slots, in the order in which those were made.
+  void run(const std::vector<Array>& arrays);
+
+  void add_call(std::function<mk_status()> call) { calls_.push_back(std::move(call)); }
+  // Scratch memory that all calls share; it is there during a run.
+  std::shared_ptr<Memory> scratch(size_t bytes);
+
+ private:
+  std::vector<std::function<mk_status()>> calls_;
+  std::vector<Slot> slots_;
+  std::shared_ptr<Memory> scratch_ = std::make_shared<Memory>();
+  size_t scratch_bytes_ = 0;
+};
+
+// The program that this thread records, or nullptr.
+Program* recording();
+
+// Scratch memory for the length of a call.
+class Workspace {
+ public:
+  explicit Workspace(size_t bytes) : bytes_(bytes) {
+    if (bytes == 0 || outlining()) return;
+    memory_ =
+        recording() != nullptr ? recording()->scratch(bytes) : std::make_shared<Memory>(bytes);
+  }
+  void* data() const { return memory_ != nullptr ? memory_->data() : nullptr; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<Memory> memory_;
+  size_t bytes_;
+};
+
+// What the C API takes for an argument: a tensor for an array, memory and its size for a workspace,
+// a pointer for a descriptor, numbers as they are.
+inline auto c_arguments(const Array& array) { return std::tuple(array.dl()); }
+inline auto c_arguments(const std::optional<Array>& array) {
+  return std::tuple(array ? array->dl() : nullptr);
+}
+inline auto c_arguments(const std::optional<int64_t>& number) {
+  return std::tuple(number ? &*number : nullptr);
+}
+inline auto c_arguments(const Workspace& workspace) {
+  return std::tuple(workspace.data(), workspace.bytes());
+}
+inline auto c_arguments(const std::shared_ptr<Memory>& memory) {
+  return std::tuple(memory->data(), memory->bytes());
+}
+template <class T>
+auto c_arguments(const T& value) {
+  static_assert(!std::is_pointer_v<T>, "what it points to may be gone when it is run");
+  if constexpr (std::is_class_v<T>) {
+    return std::tuple(&value);
+  } else {
+    return std::tuple(value);
+  }
+}
+
+template <class Function, class... Arguments>
+mk_status invoke(Function function, const Arguments&... arguments) {
+  return std::apply(function, std::tuple_cat(c_arguments(arguments)...));
+}
+
+// Runs `body`, a call of the C API, without the interpreter lock and raises if it fails. Does
+// nothing while outlining, and can't be recorded.
+template <class Body>
+void call_now(Body&& body) {
+  if (outlining()) return;
+  if (recording() != nullptr) throw std::logic_error("this call can't be recorded");
+  mk_status status;
+  {
+    py::gil_scoped_release released;
+    status = body();
+  }
+  check(status);
+}
+
+// The same for a function of the C API, given with its arguments, which can be recorded.
+template <class Function, class... Arguments>
+void call(Function function, const Arguments&... arguments) {
+  if (recording() != nullptr && !outlining()) {
+    recording()->add_call([function, arguments...] { return invoke(function, arguments...); });
+  } else {
+    call_now([&] { return invoke(function, arguments...); });
+  }
+}
+
+}  // namespace medkern::python

@@ -1,0 +1,106 @@
+// Python binding of programs: calls of the C API that have been bound to their arguments.
+#include "bindings/call.h"
+#include "bindings/module.h"
+
+namespace medkern::python {
+namespace {
+
+thread_local Program* t_recording = nullptr;
+
+// What the memory of an empty slot points to: aligned, so that it passes for memory, and never
+// read.
+alignas(64) char g_nowhere[64];
+
+// Recording in this thread while it lives.
+class Recording {
+ public:
+  explicit Recording(Program* program) : before_(t_recording) { t_recording = program; }
+  ~Recording() { t_recording = before_; }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+
+ private:
+  Program* before_;
+};
+
+bool operator==(DLDataType a, DLDataType b) {
+  return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
+}
+
+}  // namespace
+
+Program* recording() { return t_recording; }
+
+Slot::Slot(const Array& outline)
+    : array_(Array::over(nullptr, g_nowhere, outline.dtype(), outline.device(), outline.shape(),
+                         outline.strides(), false)) {}
+
+void Slot::fill(const Array& given) const {
+  bool fits =
+      !given.outline() && given.dtype() == array_.dtype() && given.shape() == array_.shape();
+  for (int i = 0; fits && i < array_.rank(); ++i) {
+    fits = array_.shape()[i] <= 1 || given.strides()[i] == array_.strides()[i];
+  }
+  if (!fits && array_.count() > 0) {
+    throw py::value_error("run: an array has not the type or the layout of its slot");
+  }
+  array_.block_->tensor.data = given.data();
+}
+
+void Slot::clear() const { array_.block_->tensor.data = g_nowhere; }
+
+void Program::record(const py::object& function, const py::args& arguments) {
+  const Recording scope(this);
+  function(*arguments);
+}
+
+void Program::add(const py::object& function, const py::args& arguments) {
+  add_call([function, arguments] {
+    py::gil_scoped_acquire locked;
+    function(*arguments);
+    return MK_OK;
+  });
+}
+
+Array Program::slot(const Array& outline) { return slots_.emplace_back(outline).array(); }
+
+std::shared_ptr<Memory> Program::scratch(size_t bytes) {
+  scratch_bytes_ = std::max(scratch_bytes_, bytes);
+  return scratch_;
+}
+
+void Program::run(const std::vector<Array>& arrays) {
+  if (arrays.size() != slots_.size()) {
+    throw py::value_error("run: the program takes " + std::to_string(slots_.size()) +
+                          " arrays, got " + std::to_string(arrays.size()));
+  }
+  // Whatever happens, nothing of the caller's is kept.
+  struct Cleared {
+    Program& program;
+    ~Cleared() {
+      for (const Slot& slot : program.slots_) slot.clear();
+      program.scratch_->release();
+    }
+  } const cleared{*this};
+  for (size_t i = 0; i < arrays.size(); ++i) slots_[i].fill(arrays[i]);
+  if (scratch_bytes_ > 0) scratch_->allocate(scratch_bytes_);
+  call_now([&] {
+    for (const auto& call : calls_) {
+      const mk_status status = call();
+      if (status != MK_OK) return status;
+    }
+    return MK_OK;
+  });
+}
+
+void bind_program(py::module_& module) {
+  using py::arg;
+  py::class_<Program>(module, "Program")
+      .def(py::init<>())
+      .def("record", &Program::record, arg("function"))
+      .def("add", &Program::add, arg("function"))
+      .def("slot", &Program::slot, arg("outline"))
+      .def("run", &Program::run, arg("arrays"));
+}
+
+}  // namespace medkern::python
