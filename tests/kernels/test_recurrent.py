@@ -107,6 +107,29 @@ def test_layer_forward_and_backward(isa, rng, cell, case, dtype):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_many_steps_in_parts_are_the_same_as_at_once(isa, rng, cell):
+    """Products with x are computed for some steps at a time, for all of them at once if there are few."""
+    lengths = [400, 390, 7, 0, 210, 400, 400, 33, 400, 201, 400]
+    layer = make_layer(rng, cell, (11, 400, 3, 66, 2, (True, True), True, lengths), np.float32)
+    layer["x"][..., 0] = 1
+    y, h_n, c_n, saved = kernels.recurrent_layer(cell, **layer, save=True)
+    for n in (0, 2, 4):
+        one, length = slice(n, n + 1), lengths[n]
+        alone = dict(layer, x=layer["x"][one, :length], lengths=None, h0=layer["h0"][:, one])
+        alone["c0"] = None if layer["c0"] is None else layer["c0"][:, one]
+        y1, h1, c1, _ = kernels.recurrent_layer(cell, **alone)
+        np.testing.assert_array_equal(y1, y[one, :length])
+        np.testing.assert_array_equal(h1, h_n[:, one])
+        if cell == "lstm":
+            np.testing.assert_array_equal(c1, c_n[:, one])
+    # A bias is the weight of an input that is always 1.
+    *_, dweights = kernels.recurrent_layer_backward(cell, y, None, None, **layer, y=y, saved=saved)
+    for dweight_ih, _, dbias_ih, _ in dweights:
+        scale = np.abs(dbias_ih).max()
+        np.testing.assert_allclose(dbias_ih, dweight_ih[:, 0], rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_missing_gradients_are_zeros(rng, cell):
     layer = make_layer(rng, cell, (2, 3, 4, 5, 2, (True, True), True, None), np.float64)
     y, h_n, _, saved = kernels.recurrent_layer(cell, **layer, save=True)

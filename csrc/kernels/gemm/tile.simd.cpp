@@ -15,6 +15,10 @@ MK_INLINE const T* pinned(const T* p) {
   return p;
 }
 
+// Rows of b that are fetched ahead of their use, where a tile has rows enough to do so in passing:
+// b may come from far. (The processor's own prefetching covers a few lines.)
+constexpr int kAhead = 32, kRowsToPrefetch = 7;
+
 template <class T, int kRows, int kVectors, bool kRowsContiguous>
 void tile(const Tile<T>& t) {
   using V = Vec<T>;
@@ -50,6 +54,10 @@ void tile(const Tile<T>& t) {
       }
 #pragma GCC unroll 8
       for (int g = 0; g < kGroups; ++g) a[g] = pinned(a[g] + a_step);
+      if constexpr (kRows >= kRowsToPrefetch && kVectors == kTileVectors) {
+#pragma GCC unroll 2
+        for (int j = 0; j < kVectors; ++j) __builtin_prefetch(b + kAhead * t.b_row + j * kLanes);
+      }
       b += t.b_row;
       if (kVectors > kFirst) b_next += t.b_next_row;
     }

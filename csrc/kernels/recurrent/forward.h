@@ -4,7 +4,8 @@
 //   units (as many as a vector has lanes) and a few samples at a time: all gates of those units.
 //
 // Loops     by samples: chunks, steps, blocks of units; x of the step is multiplied there and then.
-//           by units:   x of all steps beforehand (a weight serves them all); then steps, blocks.
+//           by units:   x of some steps beforehand (a weight serves them all, and the products stay
+//                       in the cache); then those steps, blocks.
 // Flops     2 N T G H (I + H).
 // Memory    weights are packed once, block after block of units, the block's gates side by side;
 //           sums of gates live in the L1 cache, h in scratch memory of two steps.
@@ -97,8 +98,9 @@ struct Step {
   bool idle;   // for all of them
   const T* x;  // [rows, I], or nullptr if `pre` holds its products
   int64_t x_row;
-  const T* pre;  // [N T, pre_row], of all samples
+  const T* pre;  // of a block of units: [N, pre_row], this step's first
   int64_t pre_row;
+  int64_t pre_block;  // from a block to the next
   const T* h_prev;
   int64_t h_prev_row;
   T* h;
@@ -130,7 +132,7 @@ PlacedRow<typename Cell::Scalar> place_row(const RecurrentArgs& a,
                  .y = step_row<T>(a.y, n, t),
                  .saved = saved != nullptr ? saved + row * Cell::kSaved * a.hidden : nullptr,
                  .hidden = a.hidden},
-          .pre = step.pre != nullptr ? step.pre + row * step.pre_row : nullptr,
+          .pre = step.pre != nullptr ? step.pre + n * step.pre_row : nullptr,
           .active = step.s < length};
 }
 
@@ -143,7 +145,7 @@ void sum_gates(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t a
   constexpr int64_t kLanes = Vec<T>::kLanes, kRow = Cell::kSlots * kLanes;
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t k = 0; k < Cell::kInputs * kLanes && step.pre != nullptr; k += kLanes) {
-      Vec<T>::load(placed[i].pre + block * Cell::kInputs * kLanes + k).store(slots + i * kRow + k);
+      Vec<T>::load(placed[i].pre + block * step.pre_block + k).store(slots + i * kRow + k);
     }
     for (int64_t k = Cell::kInputs * kLanes; k < kRow; k += kLanes) {
       Vec<T>::zero().store(slots + i * kRow + k);
@@ -209,14 +211,30 @@ void step_units(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t 
   }
 }
 
+// Products of x that a layer cut by units computes at once, about: they stay in the L2 caches.
+constexpr int64_t kBytesAhead = 1 << 20;
+
+// The steps that gives: whole tiles of a sample, and as many each time.
+template <class Cell>
+int64_t steps_ahead(const RecurrentArgs& a, int64_t blocks) {
+  using T = typename Cell::Scalar;
+  constexpr int64_t kRowBytes = Cell::kInputs * Vec<T>::kLanes * sizeof(T);
+  const int64_t rows = kBytesAhead / (larger(a.batch, 1) * larger(blocks, 1) * kRowBytes);
+  const int64_t most = larger(rows / kTileRows, 1) * kTileRows;
+  return divide_up(a.steps, larger(divide_up(a.steps, most), 1));
+}
+
 template <class T>
 struct ForwardBuffers {
   T* packed[2];  // per direction
   T* zeros;      // [H]
-  T* pre[2];     // by units: x products, [N T, blocks of kInputs vectors]
+  T* pre[2];     // by units: x products, [blocks, N, steps ahead, kInputs vectors]
   T* h[2];       // by units: [2, N, h_row]; by samples: of all chunks
   T* x[2];       // by samples: [N, x_row]
-  int64_t h_row, x_row, pre_row;
+  int64_t h_row, x_row;
+  int64_t ahead;          // steps multiplied with x at once
+  int64_t pre_row;        // their products with a block of units, of a sample
+  int64_t pre_block;      // and of all samples
   int64_t packed_blocks;  // there is room for
 };
 
@@ -241,7 +259,9 @@ ForwardBuffers<typename Cell::Scalar> forward_buffers(const RecurrentArgs* layer
   ForwardBuffers<T> b{};
   b.h_row = scratch_row<T>(a.hidden);
   b.x_row = scratch_row<T>(a.input);
-  b.pre_row = layer.blocks * Cell::kInputs * Vec<T>::kLanes;
+  b.ahead = steps_ahead<Cell>(a, layer.blocks);
+  b.pre_row = b.ahead * Cell::kInputs * Vec<T>::kLanes;
+  b.pre_block = a.batch * b.pre_row;
   // A single step packs, uses and forgets one block after the other.
   b.packed_blocks = a.steps > 1 ? layer.blocks : max_workers();
   b.zeros = arena.take<T>(a.hidden);
@@ -249,7 +269,7 @@ ForwardBuffers<typename Cell::Scalar> forward_buffers(const RecurrentArgs* layer
     if (a.packed == nullptr) b.packed[d] = arena.take<T>(b.packed_blocks * layer.block_size());
     if (a.steps > 1) b.h[d] = arena.take<T>(2 * a.batch * b.h_row);
     if (cut.by_units) {
-      if (a.steps > 1) b.pre[d] = arena.take<T>(a.batch * a.steps * b.pre_row);
+      if (a.steps > 1) b.pre[d] = arena.take<T>(layer.blocks * b.pre_block);
     } else {
       b.x[d] = arena.take<T>(a.batch * b.x_row);
     }
@@ -333,6 +353,34 @@ void forward_step(const RecurrentArgs* layers, int d,
   });
 }
 
+// The products of x at steps first .. last with blocks from .. to, into pre[block, n, step -
+// first]: a worker's blocks side by side, so that no other fetches their lines ahead.
+template <class Cell>
+void multiply_ahead(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t from,
+                    int64_t to, int64_t first, int64_t last, typename Cell::Scalar* pre,
+                    int64_t pre_row, int64_t pre_block) {
+  using T = typename Cell::Scalar;
+  constexpr int64_t kColumns = Cell::kInputs * Vec<T>::kLanes;
+  const int64_t along = (a.reverse ? -a.row_t : a.row_t) * a.input;  // from a step to the next
+  for (int64_t block = from; block < to; ++block) {
+    for (int64_t n = 0; n < a.batch; ++n) {
+      const int64_t length = length_of(a, n), end = smaller(last, length);
+      if (end <= first) continue;
+      const int64_t row = row_of(a, n, time_of(a, first, length));
+      multiply_block(BlockProduct<T>{.rows = end - first,
+                                     .k = a.input,
+                                     .a = static_cast<const T*>(a.x) + row * a.input,
+                                     .a_row = along,
+                                     .b = layer.weight_ih(block),
+                                     .columns = kColumns,
+                                     .c = pre + block * pre_block + n * pre_row,
+                                     .c_row = kColumns,
+                                     .accumulate = false,
+                                     .bias = layer.bias(block)});
+    }
+  }
+}
+
 template <class Cell>
 void forward_by_units(const RecurrentArgs* layers, int directions,
                       const ForwardBuffers<typename Cell::Scalar>& b, int64_t work) {
@@ -352,32 +400,25 @@ void forward_by_units(const RecurrentArgs* layers, int directions,
       }
     };
     for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t from, int64_t to) {
-      const RecurrentArgs& a = layers[d];
-      constexpr int64_t kColumns = Cell::kInputs * Vec<T>::kLanes;
-      for (int64_t block = from; block < to; ++block) {
-        if (!packed) pack_units<Cell>(a, layer, block, block);
-        multiply_block(BlockProduct<T>{.rows = a.batch * a.steps,
-                                       .k = a.input,
-                                       .a = static_cast<const T*>(a.x),
-                                       .a_row = a.input,
-                                       .b = layer.weight_ih(block),
-                                       .columns = kColumns,
-                                       .c = b.pre[d] + block * kColumns,
-                                       .c_row = b.pre_row,
-                                       .accumulate = false,
-                                       .bias = layer.bias(block)});
+      for (int64_t block = from; block < to && !packed; ++block) {
+        pack_units<Cell>(layers[d], layer, block, block);
       }
     });
     for (int64_t s = 0; s < layers[0].steps; ++s) {
       if (s > 0) team.barrier();
       for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t from, int64_t to) {
         const RecurrentArgs& a = layers[d];
+        if (s % b.ahead == 0) {
+          multiply_ahead(a, layer, from, to, s, smaller(s + b.ahead, a.steps), b.pre[d], b.pre_row,
+                         b.pre_block);
+        }
         Step<T> step{};
         step.s = s;
         step.rows = a.batch;
         step.idle = s >= most;
-        step.pre = b.pre[d];
+        step.pre = b.pre[d] + s % b.ahead * Cell::kInputs * Vec<T>::kLanes;
         step.pre_row = b.pre_row;
+        step.pre_block = b.pre_block;
         set_states(a, b, d, 0, step);
         step_units(a, layer, from, from, to, step);
       });
