@@ -11,8 +11,13 @@ extern "C" {
 
 /* How the sums are formed. DIRECT adds product by product, which is exact for small integers;
  * AUTOMATIC takes what is fastest, Winograd's algorithm included, whose rounding errors are a few
- * times larger. */
-typedef enum mk_algorithm { MK_ALGORITHM_AUTOMATIC = 0, MK_ALGORITHM_DIRECT = 1 } mk_algorithm;
+ * times larger. COMPACT is AUTOMATIC, but for large weights that are packed for many calls: these
+ * are not kept transformed, four times as large. */
+typedef enum mk_algorithm {
+  MK_ALGORITHM_AUTOMATIC = 0,
+  MK_ALGORITHM_DIRECT = 1,
+  MK_ALGORITHM_COMPACT = 2
+} mk_algorithm;
 
 /* What AUTOMATIC stands for from now on: itself (at first) or DIRECT, in the whole process. */
 MK_API mk_status mk_conv_set_algorithm(int32_t algorithm);

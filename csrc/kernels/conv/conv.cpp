@@ -16,8 +16,10 @@ constexpr int64_t kMost = INT32_MAX;
 std::atomic<Algorithm> automatic_means{Algorithm::automatic};
 
 Algorithm algorithm_of(const char* op, int32_t algorithm) {
-  expect_range(op, "algorithm", algorithm, MK_ALGORITHM_AUTOMATIC, MK_ALGORITHM_DIRECT);
-  return algorithm == MK_ALGORITHM_DIRECT ? Algorithm::direct : automatic_means.load();
+  expect_range(op, "algorithm", algorithm, MK_ALGORITHM_AUTOMATIC, MK_ALGORITHM_COMPACT);
+  const Algorithm automatic = automatic_means;
+  if (algorithm == MK_ALGORITHM_DIRECT || automatic == Algorithm::direct) return Algorithm::direct;
+  return algorithm == MK_ALGORITHM_COMPACT ? Algorithm::compact : automatic;
 }
 
 // "conv2d", "conv_transpose3d", ...

@@ -30,8 +30,9 @@ struct Region {
   int64_t first[3], size[3];
 };
 
-// How the sums are formed: as the kernels find fastest, or directly, term by term.
-enum class Algorithm : uint8_t { automatic, direct };
+// How the sums are formed: as the kernels find fastest (with large weights that are kept not much
+// larger than they come, compact), or directly, term by term.
+enum class Algorithm : uint8_t { automatic, compact, direct };
 
 struct ConvArgs {
   Dtype dtype;

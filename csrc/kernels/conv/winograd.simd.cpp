@@ -29,6 +29,8 @@ constexpr size_t kNearBytes = 2 << 20;
 // for every block: up to 256x256 channels of 3x3 it is faster to keep them so than to transform
 // them again for every group of tiles (winograd_panels.simd.cpp).
 constexpr size_t kMostBytes = 10 << 20;
+// The same of compact weights: transforming those of 256x256 channels again takes a quarter longer.
+constexpr size_t kMostCompactBytes = 6 << 20;
 constexpr int64_t kPoints = 6, kPlanes = kPoints * kPoints;
 // Bytes of a block's input and products, and slices of a block.
 constexpr int64_t kBlockBytes = 640 << 10, kBlockSlices = 8;
@@ -228,7 +230,8 @@ bool fits(const ConvArgs& a) {
 bool keeps(const ConvArgs& a) {
   if (!winograd_computes(a, kPoints)) return false;
   const WinogradForm f = winograd_form(a, kPoints);
-  return bytes_of(a, f) <= kMostBytes && winograd_keeps(f, 0);
+  const bool compact = a.algorithm == Algorithm::compact;
+  return bytes_of(a, f) <= (compact ? kMostCompactBytes : kMostBytes) && winograd_keeps(f, 0);
 }
 
 }  // namespace

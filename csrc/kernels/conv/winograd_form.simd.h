@@ -100,7 +100,7 @@ MK_INLINE WinogradForm winograd_form(const ConvArgs& a, int64_t points, double c
 
 MK_INLINE bool winograd_computes(const ConvArgs& a, int64_t points) {
   const Window& w = a.window;
-  if (a.dtype != Dtype::f32 || a.algorithm != Algorithm::automatic || a.groups != 1 ||
+  if (a.dtype != Dtype::f32 || a.algorithm == Algorithm::direct || a.groups != 1 ||
       w.stride[0] != 1 || w.stride[1] > kMostStride || w.stride[2] > kMostStride ||
       w.kernel[1] > kMostKernel || w.kernel[2] > kMostKernel ||
       w.kernel[1] * w.kernel[2] > kMostKernel) {

@@ -26,7 +26,7 @@ constexpr double plain_cost(int points) { return points == 3 ? 0 : 110; }
 // rows of a group: transformed filters and sums take 288 KiB each.
 constexpr int64_t chunk_of(int64_t points) { return points == 3 ? 256 : 64; }
 // Bytes of transformed inputs of a wave, at least one group.
-constexpr int64_t kWaveBytes = 12 << 20;
+constexpr int64_t kWaveBytes = 6 << 20;
 
 // Rows are (slice, tile), slices with those around them that depth taps reach; without depth taps
 // the slices of all items follow each other in one span, else each item is a span.

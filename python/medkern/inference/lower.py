@@ -153,6 +153,9 @@ _KERNELS: dict[type[Function], Kernel] = {
 }
 
 
+_COMPACT = 2  # of mk_algorithm: large weights are not kept transformed, four times their size
+
+
 def _key(step: Step, without: str | None = None) -> tuple[Any, ...]:
     """What a prepared weight is made of, one option perhaps left out."""
     window = tuple(repr(value) for name, value in step.options.items() if name != without)
@@ -179,7 +182,7 @@ def _conv(step: Step, graph: Graph, weights: Weights) -> Call | None:
             step.function is conv.ConvTranspose,
             o.get("output_padding", 0),
             ACTIVATIONS[step.activation],
-            0,
+            _COMPACT,
         )
 
     stride = o["stride"]
