@@ -141,13 +141,28 @@ class ConvPlan {
     // A copy: the caller may change his later.
     const auto bias = bias_argument(bias_object);
     if (bias) bias_ = bias->copy(Format::contiguous);
-    mk_conv_desc desc = conv_desc(transposed ? "conv_transpose" : "conv", rank, weight.shape(),
-                                  stride, padding, dilation, groups, algorithm);
-    axes_argument("conv_transpose", "output_padding", output_padding, rank, desc.output_padding);
+    desc_ = conv_desc(transposed ? "conv_transpose" : "conv", rank, weight.shape(), stride, padding,
+                      dilation, groups, algorithm);
+    axes_argument("conv_transpose", "output_padding", output_padding, rank, desc_.output_padding);
     size_t bytes = 0;
-    check(mk_conv_packed_bytes(&desc, transposed, weight.dl(), &bytes));
+    check(mk_conv_packed_bytes(&desc_, transposed, weight.dl(), &bytes));
+    for (int i = 0; i < rank; ++i) kernel_[i] = weight.shape()[i + 2];
     packed_ = std::make_shared<Memory>(bytes);
-    call(mk_conv_pack, desc, transposed, weight, packed_);
+    call(mk_conv_pack, desc_, transposed, weight, packed_);
+  }
+
+  // The same with another padding, without weights of its own: its packed bytes refer to these,
+  // and keep them.
+  ConvPlan padded(const py::object& padding) const {
+    int64_t sides[3][2] = {};
+    padding_argument("conv", padding, rank_, kernel_, desc_.stride, desc_.dilation, sides);
+    size_t bytes = 0;
+    check(mk_conv_shared_bytes(&bytes));
+    ConvPlan other(*this);
+    other.packed_ = std::shared_ptr<Memory>(new Memory(bytes),
+                                            [owner = packed_](Memory* memory) { delete memory; });
+    check(mk_conv_share(packed_->data(), packed_->bytes(), sides, other.packed_->data(), bytes));
+    return other;
   }
 
   Array run(const py::object& x_object, bool channels_last, const py::object& out) const {
@@ -168,6 +183,8 @@ class ConvPlan {
 
  private:
   int rank_, activation_;
+  mk_conv_desc desc_;
+  int64_t kernel_[3] = {1, 1, 1};
   std::optional<Array> bias_;
   std::shared_ptr<Memory> packed_;
 };
@@ -197,6 +214,7 @@ void bind_conv(py::module_& module) {
            arg("groups"), arg("transposed"), arg("output_padding"), arg("activation"),
            arg("algorithm"))
       .def("run", &ConvPlan::run, arg("x"), arg("channels_last"), arg("out"))
+      .def("padded", &ConvPlan::padded, arg("padding"))
       .def_property_readonly("nbytes", &ConvPlan::bytes);
   module.def("conv_padding", conv_padding, arg("weight_shape"), arg("stride"), arg("padding"),
              arg("dilation"));

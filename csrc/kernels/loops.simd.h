@@ -4,7 +4,7 @@
 #pragma once
 
 #include "core/parallel.h"
-#include "cpu/vec.h"
+#include "cpu/stream.h"
 #include "kernels/loops.h"
 
 namespace medkern::MK_ISA {
@@ -53,6 +53,20 @@ MK_INLINE void for_each_run(const Loops& loops, int64_t cost, Body body) {
   });
 }
 
+// Whether the result should be streamed: with what is read it is too large for the caches, and its
+// runs are long.
+template <class T, int operands>
+MK_INLINE bool streams_runs(const Loops& loops) {
+  constexpr int64_t kLongRun = 1024;
+  int64_t bytes = 0;
+  for (int k = 0; k < operands; ++k) {
+    int64_t elements = 1;
+    for (int i = 0; i < loops.rank; ++i) elements *= loops.stride[k][i] != 0 ? loops.size[i] : 1;
+    bytes += elements * int64_t{sizeof(T)};
+  }
+  return bytes > kStreamBytes && loops.size[loops.rank - 1] >= kLongRun;
+}
+
 // n <= kLanes elements `stride` apart; lanes past them are 0.
 template <class T>
 MK_INLINE Vec<T> load_strided(const T* p, int64_t stride, int64_t n) {
@@ -75,14 +89,19 @@ MK_INLINE void store_strided(Vec<T> v, T* p, int64_t stride, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i * stride] = v[i];
 }
 
-// y = f(x) along a run of n elements, a vector at a time. The dense case has a loop of its own.
+// y = f(x) along a run of n elements, a vector at a time. The dense case has a loop of its own,
+// which may stream.
 template <class T, class F>
-MK_INLINE void map_run(int64_t n, F f, T* y, int64_t stride_y, const T* x, int64_t stride_x) {
+MK_INLINE void map_run(int64_t n, F f, T* y, int64_t stride_y, const T* x, int64_t stride_x,
+                       bool streams) {
   constexpr int64_t lanes = Vec<T>::kLanes;
   int64_t i = 0;
   if (stride_y == 1 && stride_x == 1) {
-    for (; i + lanes <= n; i += lanes) f(Vec<T>::load(x + i)).store(y + i);
+    streams = streams && is_aligned(y);
+    for (; i + lanes <= n; i += lanes)
+      put(f(in_register(Vec<T>::load(x + i))), y + i, lanes, streams);
     if (i < n) f(Vec<T>::load(x + i, n - i)).store(y + i, n - i);
+    if (streams) end_stream();
     return;
   }
   for (; i < n; i += lanes) {
@@ -95,12 +114,18 @@ MK_INLINE void map_run(int64_t n, F f, T* y, int64_t stride_y, const T* x, int64
 // y = f(a, b) along a run.
 template <class T, class F>
 MK_INLINE void map_run(int64_t n, F f, T* y, int64_t stride_y, const T* a, int64_t stride_a,
-                       const T* b, int64_t stride_b) {
+                       const T* b, int64_t stride_b, bool streams) {
   constexpr int64_t lanes = Vec<T>::kLanes;
   int64_t i = 0;
   if (stride_y == 1 && stride_a == 1 && stride_b == 1) {
-    for (; i + lanes <= n; i += lanes) f(Vec<T>::load(a + i), Vec<T>::load(b + i)).store(y + i);
+    streams = streams && is_aligned(y);
+    for (; i + lanes <= n; i += lanes) {
+      const Vec<T> left = in_register(Vec<T>::load(a + i));
+      const Vec<T> right = in_register(Vec<T>::load(b + i));
+      put(f(left, right), y + i, lanes, streams);
+    }
     if (i < n) f(Vec<T>::load(a + i, n - i), Vec<T>::load(b + i, n - i)).store(y + i, n - i);
+    if (streams) end_stream();
     return;
   }
   for (; i < n; i += lanes) {

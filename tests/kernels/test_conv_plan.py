@@ -111,6 +111,37 @@ def test_bad_arguments_are_named(call, message):
         call()
 
 
+@pytest.mark.parametrize("shape", [(16, 16, 3, 3), (8, 3, 3, 3), (6, 1, 5, 3), (160, 160, 3, 3)])
+def test_plans_of_other_paddings_share_weights(isa, rng, shape):
+    groups = shape[0] if shape[1] == 1 else 1
+    weight, bias = rng.standard_normal(shape, np.float32), rng.standard_normal(shape[0], np.float32)
+    x = rng.standard_normal((2, groups * shape[1], 12, 11), np.float32)
+
+    def made(padding):
+        return _C.ConvPlan(weight, bias, 2, 1, padding, 1, groups, False, 0, 0, 0)
+
+    first = made(1)
+    for padding in (((0, 1), (1, 1)), 0, "same", ((2, 2), (0, 1))):
+        shared = first.padded(padding)
+        assert shared.nbytes < 1024
+        expected = made(padding).run(x, False, None)
+        np.testing.assert_array_equal(shared.run(x, False, None), expected)
+        np.testing.assert_array_equal(shared.padded(1).run(x, False, None), first.run(x, False, None))
+    again = made(1).padded(0)  # keeps the weights of the plan that is gone
+    np.testing.assert_array_equal(again.run(x, False, None), made(0).run(x, False, None))
+
+
+def test_what_cannot_share_weights_is_named():
+    weight = np.ones((2, 2, 3, 3), np.float32)
+    for stride, transposed in ((2, False), (1, True)):
+        plan = _C.ConvPlan(weight, None, 2, stride, 1, 1, 1, transposed, 0, 0, 0)
+        with pytest.raises(ValueError, match="only weights of stride 1, not transposed"):
+            plan.padded(0)
+    plan = _C.ConvPlan(weight, None, 2, 1, 1, 1, 1, False, 0, 0, 0)
+    with pytest.raises((TypeError, ValueError), match="padding"):
+        plan.padded((1, 2, 3))
+
+
 def test_a_plan_serves_one_instruction_set():
     names = _C.isa_names()
     if len(names) < 2:

@@ -33,24 +33,38 @@ CASES = [
     ((1, 8, 6, 9, 9), 16, [3, 3, 3], [(-1, -2), NONE, ONE]),
     ((1, 33, 21, 21, 20), 40, [3, 3, 3], [ONE, ONE, ONE]),
     ((1, 70, 6, 8, 8), 66, [3, 3, 3], [ONE, ONE, ONE]),
+    ((1, 16, 2, 48), 16, [3, 3], [(3, 3), (3, 3)], [1, 1], [3, 3]),  # more phases than rows
+]
+
+TWO = (2, 2)
+# The same with stride and dilation: phases of different sizes, filters of 2 to 5 taps, cut ones, splits.
+WINDOWS = [
+    ((2, 16, 17, 22), 33, [3, 3], [TWO, TWO], [1, 1], [2, 2]),
+    ((1, 33, 25, 26), 16, [3, 3], [(3, 2), (4, 4)], [1, 1], [4, 3]),
+    ((2, 20, 6, 16, 17), 24, [3, 3, 3], [TWO, TWO, TWO], [1, 1, 1], [2, 2, 2]),
+    ((1, 70, 15, 14), 40, [5, 5], [TWO, TWO], [1, 1], [1, 1]),
+    ((2, 16, 12, 18), 16, [4, 4], [ONE, (2, 1)], [1, 1], [1, 1]),
+    ((1, 16, 24, 21), 16, [7, 7], [(3, 3), (3, 3)], [1, 1], [1, 1]),
+    ((1, 16, 40, 46), 24, [6, 6], [TWO, TWO], [2, 2], [1, 1]),
+    ((2, 16, 23, 30), 16, [3, 3], [TWO, ONE], [2, 2], [2, 2]),
 ]
 
 
-def gradients(rng, shape, outputs, kernel, padding):
+def gradients(rng, shape, outputs, kernel, padding, stride=None, dilation=None):
     rank = len(kernel)
-    window = ([1] * rank, padding, [1] * rank, 1)
+    window = (stride or [1] * rank, padding, dilation or [1] * rank, 1)
     size = reference.output_size(shape[2:], kernel, *window[:3])
     x = rng.standard_normal(shape).astype(np.float32)
     dy = rng.standard_normal((shape[0], outputs, *size)).astype(np.float32)
     return dy, x, (outputs, shape[1], *kernel), window
 
 
-@pytest.mark.parametrize("shape,outputs,kernel,padding", CASES)
-def test_agrees_with_the_oracle(isa, rng, shape, outputs, kernel, padding):
-    # Winograd's values at six points lose a few bits, the same for all nine taps of a channel, whether or
-    # not padding shortens their sums: 12.4 units of the largest of the nine sums of magnitudes were seen,
+@pytest.mark.parametrize("case", CASES + WINDOWS)
+def test_agrees_with_the_oracle(isa, rng, case):
+    # Winograd's values at six points lose a few bits, the same for all taps of a channel, whether or
+    # not padding shortens their sums: 12.4 units of the largest sum of magnitudes of all taps were seen,
     # where direct sums have 1 to 4.
-    dy, x, weight_shape, window = gradients(rng, shape, outputs, kernel, padding)
+    dy, x, weight_shape, window = gradients(rng, *case)
     expected = reference.conv_backward_weight(dy, x, weight_shape, *window)
     magnitude = reference.conv_backward_weight(np.abs(dy), np.abs(x), weight_shape, *window)
     bound = 20 * 2.0**-24 * magnitude.max(axis=(-2, -1), keepdims=True)
@@ -65,8 +79,9 @@ def test_agrees_with_the_oracle(isa, rng, shape, outputs, kernel, padding):
     np.testing.assert_array_equal(x, before[1])
 
 
-def test_winograd_is_taken_and_direct_can_be_chosen(rng):
-    dy, x, shape, window = gradients(rng, (1, 16, 12, 12), 16, [3, 3], [ONE, ONE])
+@pytest.mark.parametrize("case", [((1, 16, 12, 12), 16, [3, 3], [ONE, ONE]), *WINDOWS])
+def test_winograd_is_taken_and_direct_can_be_chosen(rng, case):
+    dy, x, shape, window = gradients(rng, *case)
     direct = kernels.conv_backward_weight(dy, x, shape, *window, algorithm="direct")
     assert not np.array_equal(direct, kernels.conv_backward_weight(dy, x, shape, *window))
     medkern.set_algorithm("direct")

@@ -92,3 +92,21 @@ def test_unknown_activations_are_named(kind):
     x = np.ones((2, 2, 3), np.float32)
     with pytest.raises(ValueError, match=f"{kind}_norm: activation must be None or 'relu', got 'tanh'"):
         forward(kind, x, None, None, "tanh")
+
+
+@pytest.mark.parametrize("layout", FORMATS[:2])
+def test_results_larger_than_the_caches(isa, rng, layout):
+    # They are written past the caches, those of one sample are not; the statistics are a sample's.
+    x = layout(rng.standard_normal((2, 32, 280, 284), np.float32))
+    assert 2 * x.nbytes > 36 << 20
+    weight, bias = rng.standard_normal((2, 32), np.float32)
+    y, mean, rstd = kernels.instance_norm(x, weight, bias, return_stats=True, activation="relu")
+    one = kernels.instance_norm(x[:1], weight, bias, activation="relu")
+    np.testing.assert_array_equal(y[:1], one)
+
+    def backward(end):
+        return kernels.instance_norm_backward(
+            x[:end], x[:end], mean[:end], rstd[:end], weight, bias=bias, activation="relu"
+        )[0]
+
+    np.testing.assert_array_equal(backward(2)[:1], backward(1))

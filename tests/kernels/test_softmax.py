@@ -13,6 +13,8 @@ CASES = [
     ((3, 15), 1),
     ((40, 3), 1),
     ((2, 16, 5), 1),
+    ((37, 5), 1),
+    ((9, 31), -1),
     ((2, 17, 3, 5), 1),
     ((2, 5, 3, 17), -1),
     ((2, 3, 4, 33), 2),
@@ -268,3 +270,17 @@ def test_bad_cross_entropy_backward_arguments_are_named():
         kernels.cross_entropy_backward(np.float32(1), X, T, np.float32(8))
     with pytest.raises(ValueError, match="dlogits must have shape"):
         kernels.cross_entropy_backward(np.float32(1), X, T, total, out=X[:1].copy())
+
+
+@pytest.mark.parametrize("axis", [64, 20])
+def test_results_larger_than_the_caches(isa, rng, axis):
+    # They are written past the caches, those of a half are not.
+    x = rng.standard_normal((5_000_000 // axis, axis), np.float32)
+    assert 2 * x.nbytes > 36 << 20
+    half = len(x) // 2
+    dy = x[::-1].copy()
+    for logarithmic, function in ((False, kernels.softmax), (True, kernels.log_softmax)):
+        backward = kernels.log_softmax_backward if logarithmic else kernels.softmax_backward
+        y = function(x, 1)
+        np.testing.assert_array_equal(y[:half], function(x[:half], 1))
+        np.testing.assert_array_equal(backward(dy, y, 1)[:half], backward(dy[:half], y[:half], 1))

@@ -188,3 +188,15 @@ def test_bad_arguments_are_named():
         kernels.unary_backward("relu", x, x.astype(np.float64))
     with pytest.raises(ValueError, match=r"op must be one of relu, .*, got 'cosh'"):
         kernels.unary_backward("cosh", x, x)
+
+
+def test_results_larger_than_the_caches(isa, rng):
+    # They are written past the caches: whole vectors, but for an unaligned array and a remainder.
+    x = rng.standard_normal(5_000_000 + 13, np.float32)
+    assert 2 * x.nbytes > 36 << 20
+    for part in (x, x[1:]):
+        y = kernels.relu(part)
+        np.testing.assert_array_equal(y, np.maximum(part, 0))
+        np.testing.assert_array_equal(kernels.unary_backward("relu", part, y), y)
+        np.testing.assert_array_equal(kernels.add(part, part), 2 * part)
+        np.testing.assert_array_equal(kernels.relu(part, out=part), y)

@@ -100,6 +100,13 @@ MK_API mk_status mk_conv_packed_forward(const void* packed, size_t packed_bytes,
                                         const DLTensor* bias, int32_t activation, DLTensor* y,
                                         void* workspace, size_t workspace_bytes);
 
+/* The same packed weights with another padding, of a convolution with stride 1 that is not
+ * transposed. `shared` is memory of the caller's as `packed` is, refers to it and stands in its
+ * place in the functions above, as long as `packed` is there. */
+MK_API mk_status mk_conv_shared_bytes(size_t* bytes);
+MK_API mk_status mk_conv_share(const void* packed, size_t packed_bytes, const int64_t padding[3][2],
+                               void* shared, size_t shared_bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -23,6 +23,30 @@ struct ConvAlgorithm {
   void (*run)(const ConvArgs&);
 };
 
+// One that computes with both types, each by the functions of Of<T>, and fits whatever the images'
+// sizes.
+template <template <class> class Of>
+constexpr ConvAlgorithm algorithm_of_types(bool (*fits)(const ConvArgs&)) {
+  return {
+      .fits = fits,
+      .keeps = fits,
+      .packed_bytes =
+          [](const ConvArgs& a) {
+            return a.dtype == Dtype::f32 ? Of<float>::packed_bytes(a) : Of<double>::packed_bytes(a);
+          },
+      .pack =
+          [](const ConvArgs& a, void* packed) {
+            a.dtype == Dtype::f32 ? Of<float>::pack(a, packed) : Of<double>::pack(a, packed);
+          },
+      .workspace =
+          [](const ConvArgs& a) {
+            return a.dtype == Dtype::f32 ? Of<float>::workspace(a) : Of<double>::workspace(a);
+          },
+      .run =
+          [](const ConvArgs& a) { a.dtype == Dtype::f32 ? Of<float>::run(a) : Of<double>::run(a); },
+  };
+}
+
 extern const ConvAlgorithm depthwise_algorithm;
 extern const ConvAlgorithm direct_algorithm;
 extern const ConvAlgorithm few_results_algorithm;

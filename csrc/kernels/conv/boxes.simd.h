@@ -52,13 +52,6 @@ MK_INLINE CopyAxis copy_axis(int64_t in_step, int64_t in_tap_step, int64_t taps,
   return {span, in_step, in_tap_step, false};
 }
 
-// Whether all pixels of a channels-last image begin at whole vectors.
-template <class T>
-MK_INLINE bool is_aligned(const Image& x) {
-  const uintptr_t address = reinterpret_cast<uintptr_t>(x.data);
-  return address % (Vec<T>::kLanes * sizeof(T)) == 0 && x.c % Vec<T>::kLanes == 0;
-}
-
 MK_INLINE int64_t taps_of(const Window& w) { return w.kernel[0] * w.kernel[1] * w.kernel[2]; }
 
 // Taps of the classes before this one: all taps of smaller classes of d, this d's of smaller
@@ -99,7 +92,6 @@ struct Wants {
   int64_t pixel;
   bool planes = false;   // takes channels in planes too
   bool padding = false;  // leaves out itself what lies outside the source, if channels-last
-  bool copies = false;   // in any case
 };
 
 // Describes the boxes of a convolution, not cut yet.
@@ -135,7 +127,7 @@ MK_INLINE Boxes boxes_of(const ConvArgs& a, const Wants& wants) {
   const bool planes = wants.planes && !last && (x.size[2] == 1 || x.stride[2] == 1);
   b.order = planes ? Order::planes : Order::channels_last;
   b.pixel = planes ? x.c : wants.pixel;
-  b.readable = planes || (last && wants.pixel == x.c && !wants.copies);
+  b.readable = planes || (last && wants.pixel == x.c);
   const bool inside = is_inside(x, a.region);
   b.in_place = b.readable && (inside || wants.padding);
   if (!b.readable || !inside || !single) return b;

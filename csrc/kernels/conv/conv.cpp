@@ -229,7 +229,8 @@ struct ConvHeader : PackedHeader {
   mk_conv_desc desc;
   bool transposed;
   int form;
-  TensorView weight;  // without data
+  TensorView weight;    // without data
+  const void* weights;  // of another header; nullptr if they lie behind this one
 };
 constexpr uint64_t kPackedMark = 0x6d6b5f7061636b64;  // "mk_packd"
 
@@ -263,7 +264,7 @@ const ConvHeader& packed_header(const char* op, const void* packed, size_t bytes
 ConvArgs packed_args(const char* op, const ConvHeader& header, const TensorView& x) {
   ConvArgs args =
       (header.transposed ? transpose_args : forward_args)(op, &header.desc, x, header.weight);
-  args.packed = weights_of(header);
+  args.packed = header.weights != nullptr ? header.weights : weights_of(header);
   args.form = header.form;
   return args;
 }
@@ -423,7 +424,7 @@ extern "C" mk_status mk_conv_pack(const mk_conv_desc* desc, int32_t transposed,
     const size_t needed = kHeaderBytes<ConvHeader> + kernels.packed_bytes(args);
     expect_packing_memory(op, packed, packed_bytes, needed);
     auto& header = *static_cast<ConvHeader*>(packed);
-    header = {{kPackedMark, needed, &kernels}, *desc, transposed != 0, args.form, wv};
+    header = {{kPackedMark, needed, &kernels}, *desc, transposed != 0, args.form, wv, nullptr};
     header.weight.data = nullptr;
     kernels.pack(args, weights_of(header));
   });
@@ -460,5 +461,34 @@ extern "C" mk_status mk_conv_packed_forward(const void* packed, size_t packed_by
     ConvArgs args = packed_args(op, header, xv);
     run_forward(op, &header.desc, args, xv, header.weight, bias, activation, yv, workspace,
                 workspace_bytes);
+  });
+}
+
+extern "C" mk_status mk_conv_shared_bytes(size_t* bytes) {
+  return guarded([&] { give_bytes("conv_plan", bytes, kHeaderBytes<ConvHeader>); });
+}
+
+extern "C" mk_status mk_conv_share(const void* packed, size_t packed_bytes,
+                                   const int64_t padding[3][2], void* shared, size_t shared_bytes) {
+  return guarded([&] {
+    const ConvHeader& header = packed_header("conv_plan", packed, packed_bytes);
+    const char* op = name_of(&header.desc, header.transposed);
+    require(padding != nullptr, op, ": padding is NULL");
+    mk_conv_desc desc = header.desc;
+    bool steps = header.transposed;
+    for (int i = 0; i < desc.spatial_rank; ++i) {
+      steps |= desc.stride[i] != 1;
+      for (int side = 0; side < 2; ++side) desc.padding[i][side] = padding[i][side];
+    }
+    require(!steps, op, ": only weights of stride 1, not transposed, serve another padding");
+    // What is packed depends on strides and taps then, not on the padding.
+    const ConvArgs args = pack_args(op, &desc, false, header.weight);
+    require(args.form == header.form, op, ": the weights are packed otherwise for this padding");
+    expect_packing_memory(op, shared, shared_bytes, kHeaderBytes<ConvHeader>);
+    auto& other = *static_cast<ConvHeader*>(shared);
+    other = header;
+    other.bytes = shared_bytes;
+    other.desc = desc;
+    if (other.weights == nullptr) other.weights = weights_of(header);
   });
 }

@@ -335,28 +335,16 @@ void run_of(const ConvArgs& a) {
   });
 }
 
-size_t packed_bytes(const ConvArgs& a) { return taps_of(a.window) * a.groups * size_of(a.dtype); }
-
-void pack(const ConvArgs& a, void* packed) {
-  a.dtype == Dtype::f32 ? pack_of(a, static_cast<float*>(packed))
-                        : pack_of(a, static_cast<double*>(packed));
-}
-
-size_t workspace(const ConvArgs& a) {
-  return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
-}
-
-void run(const ConvArgs& a) { a.dtype == Dtype::f32 ? run_of<float>(a) : run_of<double>(a); }
+template <class T>
+struct Depthwise {
+  static size_t packed_bytes(const ConvArgs& a) { return taps_of(a.window) * a.groups * sizeof(T); }
+  static void pack(const ConvArgs& a, void* packed) { pack_of(a, static_cast<T*>(packed)); }
+  static size_t workspace(const ConvArgs& a) { return plan_of<T>(a).bytes; }
+  static void run(const ConvArgs& a) { run_of<T>(a); }
+};
 
 }  // namespace
 
-constinit const ConvAlgorithm depthwise_algorithm = {
-    .fits = is_depthwise,
-    .keeps = is_depthwise,
-    .packed_bytes = packed_bytes,
-    .pack = pack,
-    .workspace = workspace,
-    .run = run,
-};
+constinit const ConvAlgorithm depthwise_algorithm = algorithm_of_types<Depthwise>(is_depthwise);
 
 }  // namespace medkern::MK_ISA

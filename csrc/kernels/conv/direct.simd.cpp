@@ -6,14 +6,15 @@
 // group and taps side by side, a row of taps is one run of taps * channels. Where channels are few,
 // every tap and channel has an offset of its own (scattered.simd.h).
 //
-// Loops: tasks of a box of pixels by some panels; in a task classes, panels, blocks of taps (those
-// that stay in the L2 cache), rows, tiles of up to kTileRows pixels by one panel, which sum over
-// taps and channels in registers. Bias and activation join the last block. Work 2 pixels taps
-// channels result-channels flops. Memory: the source is read from the L2 cache once per panel,
-// copied to it once per task; the result is written once. Numerics: for each element, chains of
-// fma over (taps, channels), each of a length that depends on kernel and channels only, added one
-// after the other.
+// Loops: tasks of a box of pixels by some panels of all groups; in a task classes, panels, blocks
+// of taps (those that stay in the L2 cache), rows, tiles of up to kTileRows pixels by one panel,
+// which sum over taps and channels in registers. Bias and activation join the last block. Work 2
+// pixels taps channels result-channels flops. Memory: the source is read from the L2 cache once per
+// panel, copied to it once per task; the result is written once. Numerics: for each element, chains
+// of fma over (taps, channels), each of a length that depends on kernel and channels only, added
+// one after the other.
 #include "core/parallel.h"
+#include "cpu/lanes.h"
 #include "kernels/conv/algorithm.simd.h"
 #include "kernels/conv/boxes.simd.h"
 #include "kernels/conv/scattered.simd.h"
@@ -85,6 +86,11 @@ void pack_of(const ConvArgs& a, void* base) {
       const int64_t last = smaller(first + kPackedChannels, channels);
       for (int64_t r = 0; r < results; r += kLanes) {
         for (int64_t c = first; c < last; ++c) {
+          if (taps == 1) {  // they lie as they are wanted
+            const int64_t lanes = smaller(results - r, kLanes);
+            store(group, 0, c, r, load_lanes(weight + (group * channels + c) * results + r, lanes));
+            continue;
+          }
           for_each_column(weight + ((group * channels + c) * results + r) * taps, taps,
                           smaller(results - r, kLanes), taps,
                           [&](int64_t tap, Vec<T> v) { store(group, tap, c, r, v); });
@@ -235,7 +241,7 @@ MK_INLINE void for_each_block(Part<T> part, Visit visit) {
 template <class T>
 struct Plan {
   Boxes boxes;
-  int64_t panels, panel_blocks;
+  int64_t panels, blocks;  // panels of a group; blocks in which those of all groups are cut
   bool scattered;
   int64_t offsets;  // numbers of them
   T* copies;        // a box's for each worker
@@ -250,7 +256,7 @@ Plan<T> plan_of(const ConvArgs& a) {
   p.scattered = is_scattered(a);
   p.boxes = boxes_of(a, {.pixel = a.source.c, .planes = p.scattered});
   p.panels = panels_in<T>(results);
-  p.panel_blocks = 1;
+  p.blocks = 1;
   BoxLimits limits{
       .most_pixels = kMostPixels,
       .most_elements = kBoxBytes / static_cast<int64_t>(sizeof(T)),
@@ -263,10 +269,10 @@ Plan<T> plan_of(const ConvArgs& a) {
   const int64_t source =
       a.source.n * a.source.c * a.source.size[0] * a.source.size[1] * a.source.size[2];
   const auto cut_panels = [&] {
-    p.panel_blocks = smaller(p.panels, divide_up(kFewTasks, p.boxes.number * a.groups));
+    p.blocks = smaller(a.groups * p.panels, divide_up(kFewTasks, p.boxes.number));
   };
   if (weights > source) cut_panels();
-  const int64_t boxes = divide_up(kFewTasks, larger(p.panel_blocks * a.groups, 1));
+  const int64_t boxes = divide_up(kFewTasks, larger(p.blocks, 1));
   if (p.boxes.number < boxes) {
     limits.most_pixels = larger(divide_up(all_pixels(p.boxes), boxes), kFewPixels);
     cut_boxes(p.boxes, limits);
@@ -310,30 +316,31 @@ void run_of(const ConvArgs& a) {
   const int64_t padded = padded_columns<T>(results);
   const int64_t work = 2 * a.result.n * a.result.size[0] * a.result.size[1] * a.result.size[2] *
                        a.result.c * larger(channels * taps_of(a.window), 1);
-  parallel_for(boxes.number * a.groups * p.panel_blocks, work, [&](int64_t task, int worker) {
-    const int64_t block = task % p.panel_blocks, group = task / p.panel_blocks % a.groups;
-    const BoxRange range = box_range(boxes, task / p.panel_blocks / a.groups);
+  parallel_for(boxes.number * p.blocks, work, [&](int64_t task, int worker) {
+    const int64_t block = task % p.blocks;
+    const BoxRange range = box_range(boxes, task / p.blocks);
     T* copy = p.copies + worker * boxes.elements;
     int64_t* offsets = p.all_offsets + worker * p.offsets;
     for_each_class<T>(a, boxes, range, copy, [&](const Box<T>& box) {
       Part<T> whole{};
       list_runs(a, p, box, offsets, whole);
-      whole.weights = weights + box.taps_before * a.groups * channels * padded +
-                      group * whole.all_steps * whole.all_k * padded;
-      whole.bias = a.bias == nullptr ? nullptr : static_cast<const T*>(a.bias) + group * results;
       whole.relu = a.activation == Activation::relu;
       whole.results = results;
       whole.scattered = p.scattered;
       whole.result_step = boxes.result_step[3];
       // A single channel is contiguous, whatever its stride says.
       whole.result_channel = a.result.c == 1 ? 1 : a.result.stride_c;
-      const int64_t group_source = group * channels * box.channel_step;
-      const int64_t group_result = group * results * whole.result_channel;
-      const int64_t last_panel = tile_start(block + 1, p.panel_blocks, p.panels);
-      for (int64_t panel = tile_start(block, p.panel_blocks, p.panels); panel < last_panel;
-           ++panel) {
-        whole.column = panel * kPanel<T>;
+      const T* class_weights = weights + box.taps_before * a.groups * channels * padded;
+      const int64_t all_panels = a.groups * p.panels;
+      const int64_t last = tile_start(block + 1, p.blocks, all_panels);
+      for (int64_t i = tile_start(block, p.blocks, all_panels); i < last; ++i) {
+        const int64_t group = i / p.panels;
+        whole.weights = class_weights + group * whole.all_steps * whole.all_k * padded;
+        whole.bias = a.bias == nullptr ? nullptr : static_cast<const T*>(a.bias) + group * results;
+        whole.column = i % p.panels * kPanel<T>;
         whole.columns = smaller(results - whole.column, kPanel<T>);
+        const int64_t group_source = group * channels * box.channel_step;
+        const int64_t group_result = group * results * whole.result_channel;
         for_each_block(whole, [&](const Part<T>& part) {
           for_each_row(boxes, box, [&](const T* source, T* result) {
             run_row(part, source + group_source, box.step[3], result + group_result, box.count[3]);
@@ -346,30 +353,16 @@ void run_of(const ConvArgs& a) {
 
 bool always(const ConvArgs&) { return true; }
 
-size_t packed_bytes(const ConvArgs& a) {
-  return a.dtype == Dtype::f32 ? packed_of<float>(a, nullptr).bytes
-                               : packed_of<double>(a, nullptr).bytes;
-}
-
-void pack(const ConvArgs& a, void* packed) {
-  a.dtype == Dtype::f32 ? pack_of<float>(a, packed) : pack_of<double>(a, packed);
-}
-
-size_t workspace(const ConvArgs& a) {
-  return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
-}
-
-void run(const ConvArgs& a) { a.dtype == Dtype::f32 ? run_of<float>(a) : run_of<double>(a); }
+template <class T>
+struct Direct {
+  static size_t packed_bytes(const ConvArgs& a) { return packed_of<T>(a, nullptr).bytes; }
+  static void pack(const ConvArgs& a, void* packed) { pack_of<T>(a, packed); }
+  static size_t workspace(const ConvArgs& a) { return plan_of<T>(a).bytes; }
+  static void run(const ConvArgs& a) { run_of<T>(a); }
+};
 
 }  // namespace
 
-constinit const ConvAlgorithm direct_algorithm = {
-    .fits = always,
-    .keeps = always,
-    .packed_bytes = packed_bytes,
-    .pack = pack,
-    .workspace = workspace,
-    .run = run,
-};
+constinit const ConvAlgorithm direct_algorithm = algorithm_of_types<Direct>(always);
 
 }  // namespace medkern::MK_ISA

@@ -75,9 +75,7 @@ struct Plan {
 template <class T>
 Plan<T> plan_of(const ConvArgs& a) {
   Plan<T> p{};
-  // Every tap loads whole vectors of the source: better once than often across lines of the cache.
-  const bool copies = taps_of(a.window) > 1 && !is_aligned<T>(a.source);
-  p.boxes = boxes_of(a, {.pixel = pixel_of<T>(a), .copies = copies});
+  p.boxes = boxes_of(a, {.pixel = pixel_of<T>(a)});
   const int64_t share = larger(divide_up(all_pixels(p.boxes), kFewTasks), kFewPixels);
   cut_boxes(p.boxes, {
                          .most_pixels = smaller(share, kMostPixels),
@@ -225,31 +223,18 @@ void run_of(const ConvArgs& a) {
   });
 }
 
-size_t packed_bytes(const ConvArgs& a) {
-  const int64_t pixel = a.dtype == Dtype::f32 ? pixel_of<float>(a) : pixel_of<double>(a);
-  return a.result.c * taps_of(a.window) * pixel * size_of(a.dtype);
-}
-
-void pack(const ConvArgs& a, void* packed) {
-  a.dtype == Dtype::f32 ? pack_of(a, static_cast<float*>(packed))
-                        : pack_of(a, static_cast<double*>(packed));
-}
-
-size_t workspace(const ConvArgs& a) {
-  return a.dtype == Dtype::f32 ? plan_of<float>(a).bytes : plan_of<double>(a).bytes;
-}
-
-void run(const ConvArgs& a) { a.dtype == Dtype::f32 ? run_of<float>(a) : run_of<double>(a); }
+template <class T>
+struct FewResults {
+  static size_t packed_bytes(const ConvArgs& a) {
+    return a.result.c * taps_of(a.window) * pixel_of<T>(a) * sizeof(T);
+  }
+  static void pack(const ConvArgs& a, void* packed) { pack_of(a, static_cast<T*>(packed)); }
+  static size_t workspace(const ConvArgs& a) { return plan_of<T>(a).bytes; }
+  static void run(const ConvArgs& a) { run_of<T>(a); }
+};
 
 }  // namespace
 
-constinit const ConvAlgorithm few_results_algorithm = {
-    .fits = is_few,
-    .keeps = is_few,
-    .packed_bytes = packed_bytes,
-    .pack = pack,
-    .workspace = workspace,
-    .run = run,
-};
+constinit const ConvAlgorithm few_results_algorithm = algorithm_of_types<FewResults>(is_few);
 
 }  // namespace medkern::MK_ISA

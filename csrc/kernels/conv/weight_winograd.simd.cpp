@@ -1,20 +1,14 @@
-// Convolution backward with respect to the weights by Winograd's F(3x3, 4x4): kernels of height
-// and width 3 and any depth up to kMostDepthTaps, stride 1, float32.
+// Convolution backward with respect to the weights by Winograd's algorithm, float32, kernels of any
+// depth up to kMostDepthTaps; winograd.simd.h has the transforms, winograd_form.simd.h what phases
+// and parts are.
 //
-//   dweight[o, c, d] = A^T (sum over tiles and slices of V[slice + d - pad][tile, c]
-//                                                        * D[slice][tile, o]) A
+//   dweight[o, c, d, part] = A^T (sum over tiles and slices of V[slice + d - pad][tile, part, c]
+//                                                              * D[slice][tile, o]) A
 //
-// with V = B^T x B of 6x6 tiles of x (winograd.simd.h) and D = G dy G^T of the 4x4 tiles of dy that
-// meet them; 36 planes of each are multiplied plane by plane, the sum over tiles being the k of a
-// matrix product of [channels x tiles] by [tiles x outputs]. Along the depth the taps are direct:
-// a transformed slice of x serves all of them.
-//
-//   G d (a row of 4): d0, (d0 + d2/2) +- p (d1 + d3/2), (d0 + 2 d2) +- q (d1 + 2 d3), d3
-//   A^T m:            m0 - 2/3 s + t/6,  -2/3 p e + q f/6,  (t - s)/3 + m5,
-//                     s, e = m1 +- m2 and t, f = m3 +- m4; p, q as there
-//
-// (The factors of the points, which the forward pass has in its filter transform, are in A^T here,
-// which is applied once and not per tile.)
+// with V = B^T x B of 6x6 tiles of x and D = G dy G^T of the m x m tiles of dy that meet them; 36
+// planes of each are multiplied plane by plane, the sum over tiles being the k of a matrix product
+// of [channels x tiles] by [tiles x outputs]. Along the depth the taps are direct: a transformed
+// slice of x serves all of them.
 //
 // Loops: blocks of tiles of a few slices; in a block the transforms, shared out by tiles, then
 // products, shared out by planes; in these panels of outputs, runs of tiles, rows of channels.
@@ -23,17 +17,16 @@
 // holds all tiles, the sums of all planes are taken by blocks of channels and transformed on the
 // spot.
 //
-// Work 1/4 of the direct way's (72 flops a tile, channel and output), and per tile 144 vector
-// operations for each vector of channels, 80 for each of outputs. Memory: x and dy read once.
-// Numerics: error up to 12 units of 2^-24 times the largest of the nine sums |x||dy| of a
+// Work, for 3x3 kernels, 1/4 of the direct way's (72 flops a tile, channel and output), and per
+// tile 144 vector operations for each vector of channels, 80 for each of outputs. Memory: x and dy
+// read once. Numerics: error up to 12 units of 2^-24 times the largest of the sums |x||dy| of a
 // channel and output, where direct sums have 4; see winograd.simd.h. Sums over up to
 // kMostChain tiles in registers, added one after the other; shapes alone decide the cuts. A NaN or
-// an infinity in x or dy reaches all nine taps of its channel and depth tap.
+// an infinity in x or dy reaches all taps of a part of its channel and depth tap.
 #include "core/parallel.h"
 #include "kernels/conv/pass.simd.h"
-#include "kernels/conv/source.simd.h"
 #include "kernels/conv/weight.simd.h"
-#include "kernels/conv/winograd.simd.h"
+#include "kernels/conv/winograd_tiles.simd.h"
 #include "kernels/gemm/tile.simd.h"
 
 namespace medkern::MK_ISA {
@@ -41,8 +34,7 @@ namespace {
 
 using V = Vec<float>;
 
-constexpr int64_t kTaps = 9;
-constexpr int64_t kTileIn = 6, kTile = 4, kTilePlanes = kTileIn * kTileIn;
+constexpr int64_t kPoints = 6, kPlanes = kPoints * kPoints;
 constexpr int64_t kMostDepthTaps = 3;
 // Channels of a block at most.
 constexpr int64_t kMostBlock = 64;
@@ -51,7 +43,7 @@ constexpr int64_t kBlockBytes = 4 << 20, kOnlyBytes = 20 << 20;
 constexpr int64_t kMostSlices = 64;
 // Tiles summed in registers at most.
 constexpr int64_t kMostChain = 128;
-// Tiles that one task transforms, and how many tiles ahead memory is fetched.
+// Tiles that one task transforms, and how many tiles of dy ahead memory is fetched.
 constexpr int64_t kPiece = 8, kAhead = 2;
 
 // Channels cut into `count` blocks of `width`, the last maybe narrower.
@@ -70,15 +62,16 @@ Blocks blocks_of(int64_t channels) {
 }
 
 struct Plan {
-  Blocks c, o;  // channels of x and of dy
-  int64_t depth_taps;
-  int64_t tile_columns, slice_tiles;  // tiles of a slice of dy
-  int64_t parts, part_tiles;          // of a slice
-  bool joined;                        // without taps along the depth all slices are one sequence
-  int64_t sequences, length;          // runs of slices of dy, and slices in each
-  int64_t x_length;                   // slices of x in each
-  int64_t slices, ring;               // of dy in a block; of x that are kept
-  bool fused;                         // one block; sums are transformed as they come
+  Blocks c, o;                  // channels of x and of dy
+  int64_t x_blocks;             // of channels of all parts
+  int64_t depth_taps, halo;     // and how many slices of x more than of dy they reach
+  int64_t slice_tiles;          // tiles of a slice of dy
+  int64_t pieces, piece_tiles;  // of a slice
+  bool joined;                  // without taps along the depth all slices are one sequence
+  int64_t sequences, length;    // runs of slices of dy, and slices in each
+  int64_t x_length;             // slices of x in each
+  int64_t slices, ring;         // of dy in a block; of x that are kept
+  bool fused;                   // one block; sums are transformed as they come
   int64_t x_plane, x_block, dy_plane, dy_block;  // strides of V and D
   int64_t x_size, dy_size;                       // elements of V and D in all
   int64_t sums;                                  // of one pair of blocks: 36 planes [width][width]
@@ -87,42 +80,59 @@ struct Plan {
   size_t bytes;
 };
 
-Plan plan_of(const ConvWeightArgs& a) {
+// The convolution whose gradient it is.
+ConvArgs forward_of(const ConvWeightArgs& a) {
+  ConvArgs forward{};
+  forward.dtype = a.dtype;
+  forward.window = a.window;
+  forward.groups = a.groups;
+  forward.algorithm = a.algorithm;
+  forward.source = a.x;
+  forward.result = a.dy;
+  return forward;
+}
+
+// Cutting filters costs nothing here, where they are the results, and 5x5 tiles of those have
+// larger errors.
+WinogradForm form_of(const ConvArgs& forward) { return winograd_form(forward, kPoints, 1.0); }
+
+Plan plan_of(const ConvWeightArgs& a, const Tiling& tiling) {
   Plan p{};
   p.c = blocks_of(a.x.c);
   p.o = blocks_of(a.dy.c);
+  p.x_blocks = tiling.form.parts * p.c.count;
   p.depth_taps = a.window.kernel[0];
-  p.tile_columns = divide_up(a.dy.size[2], kTile);
-  p.slice_tiles = divide_up(a.dy.size[1], kTile) * p.tile_columns;
+  p.halo = (p.depth_taps - 1) * tiling.step;
+  p.slice_tiles = tiling.count;
   p.joined = p.depth_taps == 1 && a.window.pad_before[0] == 0 && a.window.pad_after[0] == 0;
   p.sequences = p.joined ? 1 : a.dy.n;
   p.length = p.joined ? a.dy.n * a.dy.size[0] : a.dy.size[0];
   p.x_length = p.joined ? p.length : a.x.size[0];
-  p.sums = kTilePlanes * p.c.width * p.o.width;
-  const int64_t pairs = p.depth_taps * p.c.count * p.o.count;
+  p.sums = kPlanes * p.c.width * p.o.width;
+  const int64_t pairs = p.depth_taps * p.x_blocks * p.o.count;
 
   // Tiles of a block, and with them parts and slices.
-  const int64_t x_tile = kTilePlanes * p.c.count * p.c.width * static_cast<int64_t>(sizeof(float));
-  const int64_t dy_tile = kTilePlanes * p.o.count * p.o.width * static_cast<int64_t>(sizeof(float));
-  const int64_t halo = p.depth_taps - 1;
+  const int64_t x_tile = kPlanes * p.x_blocks * p.c.width * static_cast<int64_t>(sizeof(float));
+  const int64_t dy_tile = kPlanes * p.o.count * p.o.width * static_cast<int64_t>(sizeof(float));
+  const int64_t halo = p.halo;
   const bool only = p.sequences == 1 && p.length <= kMostSlices &&
                     p.slice_tiles * ((p.length + halo) * x_tile + p.length * dy_tile) <= kOnlyBytes;
   const int64_t budget = only ? kOnlyBytes : kBlockBytes;
   // With taps along the depth at least 4 slices (of dy, and halo more of x) belong in a block.
   const int64_t fewest = only ? p.length : smaller(halo > 0 ? 4 : 1, p.length);
   const int64_t most_tiles = larger(budget / ((fewest + halo) * x_tile + fewest * dy_tile), 4);
-  p.parts = divide_up(p.slice_tiles, most_tiles);
-  p.part_tiles = divide_up(p.slice_tiles, p.parts);
-  const int64_t room = budget / p.part_tiles - halo * x_tile;
+  p.pieces = divide_up(p.slice_tiles, most_tiles);
+  p.piece_tiles = divide_up(p.slice_tiles, p.pieces);
+  const int64_t room = budget / p.piece_tiles - halo * x_tile;
   p.slices = larger(smaller(smaller(room / (x_tile + dy_tile), p.length), kMostSlices), 1);
   p.ring = p.slices + halo;
-  p.fused = only && p.parts == 1 && p.slices == p.length && pairs >= 8;
+  p.fused = only && p.pieces == 1 && p.slices == p.length && pairs >= 8;
 
-  p.x_plane = p.ring * p.part_tiles * p.c.width + V::kLanes;
-  p.dy_plane = p.slices * p.part_tiles * p.o.width + V::kLanes;
-  p.x_block = kTilePlanes * p.x_plane;
-  p.dy_block = kTilePlanes * p.dy_plane;
-  p.x_size = p.c.count * p.x_block;
+  p.x_plane = p.ring * p.piece_tiles * p.c.width + V::kLanes;
+  p.dy_plane = p.slices * p.piece_tiles * p.o.width + V::kLanes;
+  p.x_block = kPlanes * p.x_plane;
+  p.dy_block = kPlanes * p.dy_plane;
+  p.x_size = p.x_blocks * p.x_block;
   p.dy_size = p.o.count * p.dy_block;
   p.x_in_place = is_channels_last_image(a.x);
   p.dy_in_place = is_channels_last_image(a.dy);
@@ -136,68 +146,12 @@ Plan plan_of(const ConvWeightArgs& a) {
   return p;
 }
 
-// G along one axis, without the factors of the points.
-MK_INLINE void transform_dy_row(const V d[4], V to[6]) {
-  using Points = WinogradPoints;
-  to[0] = d[0];
-  const V s = fma(V(0.5f), d[2], d[0]), e = fma(V(0.5f), d[3], d[1]);
-  to[1] = fma(V(Points::p), e, s);
-  to[2] = fma(V(-Points::p), e, s);
-  const V t = fma(V(2.0f), d[2], d[0]), f = fma(V(2.0f), d[3], d[1]);
-  to[3] = fma(V(Points::q), f, t);
-  to[4] = fma(V(-Points::q), f, t);
-  to[5] = d[3];
-}
-
-// A^T along one axis, with the factors.
-MK_INLINE void transform_sums_row(const V m[6], V to[3]) {
-  using Points = WinogradPoints;
-  const V s = m[1] + m[2], e = m[1] - m[2], t = m[3] + m[4], f = m[3] - m[4];
-  to[0] = fma(V(-2.0f / 3), s, fma(V(1.0f / 6), t, m[0]));
-  to[1] = fma(V(-2.0f / 3 * Points::p), e, V(Points::q / 6) * f);
-  to[2] = fma(V(1.0f / 3), t - s, m[5]);
-}
-
-// G d G^T of 4x4 vectors: plane i to to[i * plane].
-MK_INLINE void transform_dy_vector(const float* from, int64_t row, int64_t pixel, float* to,
-                                   int64_t plane) {
-  V half[6][4];
-#pragma GCC unroll 4
-  for (int w = 0; w < 4; ++w) {
-    V d[4], t[6];
-#pragma GCC unroll 4
-    for (int h = 0; h < 4; ++h) d[h] = V::load(from + h * row + w * pixel);
-    transform_dy_row(d, t);
-#pragma GCC unroll 6
-    for (int h = 0; h < 6; ++h) half[h][w] = t[h];
-  }
-#pragma GCC unroll 6
-  for (int h = 0; h < 6; ++h) {
-    V t[6];
-    transform_dy_row(half[h], t);
-#pragma GCC unroll 6
-    for (int w = 0; w < 6; ++w) t[w].store(to + (h * 6 + w) * plane);
-  }
-}
-
-// Tiles [first, last) of a slice one after the other.
-template <int kSize, class Transform>
-void transform_tiles(const Slice& x, int64_t columns, const int64_t pad[2], int64_t first,
-                     int64_t last, float* to, int64_t step, int64_t plane, Transform transform) {
-  for (int64_t t = first; t < last; ++t) {
-    const int64_t next = t + kAhead;
-    const float* ahead = x.data + (next / columns * kTile - pad[0]) * x.row +
-                         (next % columns * kTile - pad[1]) * x.pixel;
-    transform_tile<kSize>(x, t / columns * kTile - pad[0], t % columns * kTile - pad[1], ahead,
-                          smaller(kSize, kTile), to + (t - first) * step, plane, transform);
-  }
-}
-
 struct Job {
+  ConvArgs forward;
+  Tiling tiling;
   Plan p;
   Source<float> x, dy;
-  int64_t depth_pad, pad[2];
-  int64_t x_size[3], dy_size[3];
+  FilterTaps taps;
   float* dweight;
 };
 
@@ -209,46 +163,69 @@ struct Block {
   int64_t x_first, x_slices;  // slices of x yet to be transformed
 };
 
-// Slice number `slice` of a sequence, channels `c` on.
-MK_INLINE Slice slice_of(const Source<float>& image, const int64_t size[3], int64_t sequence,
-                         int64_t slice, bool joined, int64_t c, int64_t channels) {
-  const int64_t n = joined ? slice / size[0] : sequence, d = joined ? slice % size[0] : slice;
-  return {image.data + n * image.stride_n + d * image.stride[0] + c,
-          size[1],
-          size[2],
-          channels,
-          image.stride[1],
-          image.stride[2]};
+// The item and depth of slice number `slice` of a sequence of an image.
+struct SlicePlace {
+  int64_t n, d;
+};
+MK_INLINE SlicePlace place_of_slice(const Plan& p, const Image& image, int64_t sequence,
+                                    int64_t slice) {
+  if (!p.joined) return {sequence, slice};
+  return {slice / image.size[0], slice % image.size[0]};
 }
 
+// Transforms tile `tile` of a slice of dy, channels [first, first + channels).
+template <int kTile>
+void transform_dy_tile(const Job& job, const SlicePlace& slice, int64_t tile, int64_t first,
+                       int64_t channels, float* to, int64_t plane) {
+  const TilePlace place = place_of(job.tiling, tile);
+  const TileAxis* axis = job.tiling.axis;
+  const Source<float>& dy = job.dy;
+  const int64_t row = dy.stride[1] * axis[0].out_step, pixel = dy.stride[2] * axis[1].out_step;
+  int64_t size[2], at[2];
+  const float* data = dy.data + slice.n * dy.stride_n + slice.d * dy.stride[0] + first;
+  for (int i = 0; i < 2; ++i) {
+    data += place.phase[i] * dy.stride[i + 1];
+    size[i] = divide_up(job.forward.result.size[i + 1] - place.phase[i], axis[i].out_step);
+    at[i] = place.tile[i] * kTile;
+  }
+  const float* ahead = data + at[0] * row + (at[1] + kAhead * kTile) * pixel;
+  transform_tile<kTile>(
+      {data, size[0], size[1], channels, row, pixel}, at[0], at[1], ahead, kTile, to, plane,
+      [](const float* from, int64_t h_step, int64_t w_step, float* out, int64_t out_plane) {
+        evaluate<kPoints, kTile, false>(
+            [&](int h, int w) { return V::load(from + h * h_step + w * w_step); }, out, out_plane);
+      });
+}
+
+template <int kTile>
 void transform_block(const Job& job, const Block& b) {
   const Plan& p = job.p;
   const int64_t pieces = divide_up(b.tiles, kPiece);
-  const int64_t work = 144 * b.tiles * (b.x_slices * p.c.channels + b.slices * p.o.channels);
+  const int64_t x_channels = job.tiling.form.parts * p.c.channels;
+  const int64_t work = 144 * b.tiles * (b.x_slices * x_channels + b.slices * p.o.channels);
   parallel_for((b.x_slices + b.slices) * pieces, work, [&](int64_t task, int) {
     const int64_t slice = task / pieces;
     const int64_t first = task % pieces * kPiece, last = smaller(first + kPiece, b.tiles);
     if (slice < b.x_slices) {
-      const int64_t number = b.x_first + slice;
-      const int64_t slot = (number - b.x_origin) % p.ring;
-      for (int64_t i = 0; i < p.c.count; ++i) {
-        const Slice from =
-            slice_of(job.x, job.x_size, b.sequence, number, p.joined, p.c.first(i), p.c.size(i));
-        transform_tiles<kTileIn>(
-            from, p.tile_columns, job.pad, b.first_tile + first, b.first_tile + last,
-            p.v + i * p.x_block + (slot * b.tiles + first) * p.c.width, p.c.width, p.x_plane,
-            [](auto... a) { transform_input_vector<6>(a...); });
+      const int64_t slot = (b.x_first + slice - b.x_origin) % p.ring;
+      const SlicePlace from = place_of_slice(p, job.forward.source, b.sequence, b.x_first + slice);
+      for (int64_t i = 0; i < p.x_blocks; ++i) {
+        const int64_t part = i / p.c.count, c = i % p.c.count;
+        for (int64_t t = first; t < last; ++t) {
+          transform_source_tile<kPoints>(
+              job.forward, job.x, job.tiling, from.n, from.d, b.first_tile + t, part, p.c.first(c),
+              p.c.size(c), p.v + i * p.x_block + (slot * b.tiles + t) * p.c.width, p.x_plane);
+        }
       }
     } else {
       const int64_t number = slice - b.x_slices;
+      const SlicePlace from = place_of_slice(p, job.forward.result, b.sequence, b.first + number);
       for (int64_t i = 0; i < p.o.count; ++i) {
-        const Slice from = slice_of(job.dy, job.dy_size, b.sequence, b.first + number, p.joined,
-                                    p.o.first(i), p.o.size(i));
-        constexpr int64_t kNoPad[2] = {0, 0};
-        transform_tiles<kTile>(from, p.tile_columns, kNoPad, b.first_tile + first,
-                               b.first_tile + last,
-                               p.d + i * p.dy_block + (number * b.tiles + first) * p.o.width,
-                               p.o.width, p.dy_plane, [](auto... a) { transform_dy_vector(a...); });
+        for (int64_t t = first; t < last; ++t) {
+          transform_dy_tile<kTile>(job, from, b.first_tile + t, p.o.first(i), p.o.size(i),
+                                   p.d + i * p.dy_block + (number * b.tiles + t) * p.o.width,
+                                   p.dy_plane);
+        }
       }
     }
   });
@@ -262,7 +239,7 @@ struct Meeting {
 
 void meet(const Job& job, const Block& b, int64_t depth_tap, Meeting& m) {
   const Plan& p = job.p;
-  const int64_t shift = depth_tap - job.depth_pad;
+  const int64_t shift = depth_tap * job.tiling.step - job.tiling.lead;
   m.first = larger(-shift - b.first, 0);
   m.steps = smaller(b.slices, p.x_length - shift - b.first) - m.first;
   m.k = b.tiles;
@@ -310,47 +287,46 @@ void multiply(const Plan& p, const Meeting& m, int64_t tiles, const float* v, co
   }
 }
 
-// A^T u A of one channel and a vector of outputs: nine taps.
-MK_INLINE void transform_sums(const float* u, int64_t plane, V taps[kTaps]) {
-  V half[3][6];
-#pragma GCC unroll 6
-  for (int w = 0; w < 6; ++w) {
-    V m[6], t[3];
-#pragma GCC unroll 6
-    for (int h = 0; h < 6; ++h) m[h] = V::load(u + (h * 6 + w) * plane);
-    transform_sums_row(m, t);
-#pragma GCC unroll 3
-    for (int h = 0; h < 3; ++h) half[h][w] = t[h];
-  }
-#pragma GCC unroll 3
-  for (int h = 0; h < 3; ++h) transform_sums_row(half[h], taps + 3 * h);
-}
-
 // Channels [first, last) of the pair of blocks (i, j): to dweight[output][channel][depth tap][tap].
+template <int kTaps>
 void transform_pair(const Job& job, const float* u, int64_t depth_tap, int64_t i, int64_t j,
                     int64_t first, int64_t last) {
+  constexpr int64_t kCount = kTaps * kTaps;
   const Plan& p = job.p;
-  const int64_t plane = p.c.width * p.o.width, step = p.depth_taps * kTaps;
-  const int64_t row = p.c.channels * step;
-  // Taps of several channels follow each other if there is one depth tap.
-  const int64_t together = p.depth_taps == 1 ? V::kLanes : 1;
+  const int64_t* kernel = job.forward.window.kernel;
+  const int64_t plane = p.c.width * p.o.width, area = kernel[1] * kernel[2];
+  const int64_t step = p.depth_taps * area, row = p.c.channels * step;
+  const int16_t* map = job.taps.tap[0] + i / p.c.count * kCount;
+  const int64_t channel = p.c.first(i % p.c.count);
+  // Taps of several channels follow each other if they are all that there are.
+  const bool whole = area == kCount;
+  const int64_t together = whole && p.depth_taps == 1 ? V::kLanes : 1;
   for (int64_t o = 0; o < p.o.size(j); o += V::kLanes) {
     const int64_t outputs = smaller(p.o.size(j) - o, V::kLanes);
     for (int64_t c = first; c < last; c += together) {
-      const int64_t channels = smaller(last - c, together), count = channels * kTaps;
-      V taps[kTaps * V::kLanes];
+      const int64_t channels = smaller(last - c, together), count = channels * kCount;
+      V taps[V::kLanes * kCount];
       for (int64_t k = 0; k < channels; ++k) {
-        transform_sums(u + (c + k) * p.o.width + o, plane, taps + k * kTaps);
+        interpolate<kPoints, kTaps, true>(u + (c + k) * p.o.width + o, plane, taps + k * kCount);
       }
-      float* to =
-          job.dweight + (p.o.first(j) + o) * row + (p.c.first(i) + c) * step + depth_tap * kTaps;
+      float* to = job.dweight + (p.o.first(j) + o) * row + (channel + c) * step + depth_tap * area;
       for (int64_t t = 0; t < count; t += V::kLanes) {
         V block[V::kLanes];
 #pragma GCC unroll 16
         for (int k = 0; k < V::kLanes; ++k) block[k] = t + k < count ? taps[t + k] : V::zero();
         transpose(block);
         const int64_t lanes = smaller(count - t, V::kLanes);
-        for (int64_t k = 0; k < outputs; ++k) block[k].store(to + k * row + t, lanes);
+        for (int64_t k = 0; k < outputs; ++k) {
+          if (whole) {
+            block[k].store(to + k * row + t, lanes);
+            continue;
+          }
+          alignas(64) float some[V::kLanes];
+          block[k].store(some);
+          for (int64_t e = 0; e < lanes; ++e) {
+            if (map[t + e] >= 0) to[k * row + map[t + e]] = some[e];
+          }
+        }
       }
     }
   }
@@ -359,35 +335,37 @@ void transform_pair(const Job& job, const float* u, int64_t depth_tap, int64_t i
 // Adds (or sets) the sums of a block.
 void sum_block(const Job& job, const Block& b, bool accumulate) {
   const Plan& p = job.p;
-  const int64_t pairs = p.c.count * p.o.count;
-  const int64_t work = 72 * p.depth_taps * b.slices * b.tiles * p.c.channels * p.o.channels;
-  parallel_for(p.depth_taps * pairs * kTilePlanes, work, [&](int64_t task, int) {
-    const int64_t plane = task % kTilePlanes, pair = task / kTilePlanes;
-    const int64_t j = pair % p.o.count, i = pair / p.o.count % p.c.count;
+  const int64_t pairs = p.x_blocks * p.o.count;
+  const int64_t work = 72 * p.depth_taps * b.slices * b.tiles * pairs * p.c.width * p.o.width;
+  parallel_for(p.depth_taps * pairs * kPlanes, work, [&](int64_t task, int) {
+    const int64_t plane = task % kPlanes, pair = task / kPlanes;
+    const int64_t j = pair % p.o.count, i = pair / p.o.count % p.x_blocks;
     Meeting m;
     meet(job, b, pair / pairs, m);
     multiply(p, m, b.tiles, p.v + i * p.x_block + plane * p.x_plane,
-             p.d + j * p.dy_block + plane * p.dy_plane, p.c.size(i), p.o.size(j), accumulate,
-             p.u + pair * p.sums + plane * p.c.width * p.o.width);
+             p.d + j * p.dy_block + plane * p.dy_plane, p.c.size(i % p.c.count), p.o.size(j),
+             accumulate, p.u + pair * p.sums + plane * p.c.width * p.o.width);
   });
 }
 
 // The same of the only block, and their transforms.
 void finish_block(const Job& job, const Block& b) {
   const Plan& p = job.p;
-  const int64_t pairs = p.c.count * p.o.count;
-  const int64_t work = 72 * p.depth_taps * b.slices * b.tiles * p.c.channels * p.o.channels;
+  const int64_t pairs = p.x_blocks * p.o.count;
+  const int64_t work = 72 * p.depth_taps * b.slices * b.tiles * pairs * p.c.width * p.o.width;
   parallel_for(p.depth_taps * pairs, work, [&](int64_t pair, int worker) {
-    const int64_t j = pair % p.o.count, i = pair / p.o.count % p.c.count;
+    const int64_t j = pair % p.o.count, i = pair / p.o.count % p.x_blocks;
     float* u = p.u + worker * p.sums;
     Meeting m;
     meet(job, b, pair / pairs, m);
-    for (int64_t plane = 0; plane < kTilePlanes; ++plane) {
+    for (int64_t plane = 0; plane < kPlanes; ++plane) {
       multiply(p, m, b.tiles, p.v + i * p.x_block + plane * p.x_plane,
-               p.d + j * p.dy_block + plane * p.dy_plane, p.c.size(i), p.o.size(j), false,
-               u + plane * p.c.width * p.o.width);
+               p.d + j * p.dy_block + plane * p.dy_plane, p.c.size(i % p.c.count), p.o.size(j),
+               false, u + plane * p.c.width * p.o.width);
     }
-    transform_pair(job, u, pair / pairs, i, j, 0, p.c.size(i));
+    with_taps(job.tiling.form.taps, [&]<int kTaps>() {
+      transform_pair<kTaps>(job, u, pair / pairs, i, j, 0, p.c.size(i % p.c.count));
+    });
   });
 }
 
@@ -395,19 +373,20 @@ void finish_block(const Job& job, const Block& b) {
 void run_blocks(const Job& job) {
   const Plan& p = job.p;
   Block b{};
-  for (int64_t column = 0; column < p.sequences * p.parts; ++column) {
-    b.sequence = column / p.parts;
-    b.first_tile = tile_start(column % p.parts, p.parts, p.slice_tiles);
-    b.tiles = tile_start(column % p.parts + 1, p.parts, p.slice_tiles) - b.first_tile;
-    b.x_origin = larger(-job.depth_pad, 0);
+  for (int64_t column = 0; column < p.sequences * p.pieces; ++column) {
+    b.sequence = column / p.pieces;
+    b.first_tile = tile_start(column % p.pieces, p.pieces, p.slice_tiles);
+    b.tiles = tile_start(column % p.pieces + 1, p.pieces, p.slice_tiles) - b.first_tile;
+    b.x_origin = larger(-job.tiling.lead, 0);
     int64_t done = b.x_origin;
     for (b.first = 0; b.first < p.length; b.first += b.slices) {
       b.slices = smaller(p.slices, p.length - b.first);
       b.x_first = done;
-      done = smaller(b.first + b.slices + p.depth_taps - 1 - job.depth_pad, p.x_length);
+      done = smaller(b.first + b.slices + p.halo - job.tiling.lead, p.x_length);
       done = larger(done, b.x_first);
       b.x_slices = done - b.x_first;
-      transform_block(job, b);
+      with_taps(job.tiling.form.taps,
+                [&]<int kTaps>() { transform_block<tile_results(kPoints, kTaps)>(job, b); });
       p.fused ? finish_block(job, b) : sum_block(job, b, column + b.first > 0);
     }
   }
@@ -416,47 +395,47 @@ void run_blocks(const Job& job) {
 }  // namespace
 
 bool weight_takes_winograd(const ConvWeightArgs& a) {
-  const Window& w = a.window;
-  if (a.algorithm == Algorithm::direct || a.dtype != Dtype::f32 || a.groups != 1 ||
-      w.kernel[0] > kMostDepthTaps)
+  const ConvArgs forward = forward_of(a);
+  if (!winograd_computes(forward, kPoints) || a.window.kernel[0] > kMostDepthTaps || a.x.c < 8 ||
+      a.dy.c < 8 || a.dy.n * a.dy.size[0] == 0 || a.x.size[0] == 0) {
     return false;
-  for (int i = 0; i < 3; ++i) {
-    if (w.stride[i] != 1 || w.dilation[i] != 1 || (i > 0 && w.kernel[i] != 3)) return false;
   }
-  if (a.x.c < 8 || a.dy.c < 8 || a.dy.n * a.dy.size[0] == 0 || a.x.size[0] == 0) return false;
-  const int64_t height = a.dy.size[1], width = a.dy.size[2];
-  const int64_t tiles = divide_up(height, kTile) * divide_up(width, kTile);
-  return height * width >= 6 * tiles;
+  // Transforms weigh more where they serve parts of the filters only.
+  const WinogradForm form = form_of(forward);
+  const int64_t products = kPlanes * form.parts * tiling_of(forward, form, 0).count;
+  const int64_t direct = a.dy.size[1] * a.dy.size[2] * a.window.kernel[1] * a.window.kernel[2];
+  return 2 * direct >= (form.parts == 1 ? 3 : 4) * products;
 }
 
-size_t weight_winograd_workspace(const ConvWeightArgs& a) { return plan_of(a).bytes; }
+size_t weight_winograd_workspace(const ConvWeightArgs& a) {
+  const ConvArgs forward = forward_of(a);
+  return plan_of(a, tiling_of(forward, form_of(forward), 0)).bytes;
+}
 
 void weight_winograd(const ConvWeightArgs& a) {
   Job job;
-  job.p = plan_of(a);
+  job.forward = forward_of(a);
+  job.tiling = tiling_of(job.forward, form_of(job.forward), 0);
+  job.p = plan_of(a, job.tiling);
   const Plan& p = job.p;
   job.x = p.x_in_place ? source_in_place<float>(a.x)
                        : copy_source<float>(a.x, whole_region(a.x), 1, a.x.c, p.x);
   job.dy = p.dy_in_place ? source_in_place<float>(a.dy)
                          : copy_source<float>(a.dy, whole_region(a.dy), 1, a.dy.c, p.dy);
-  job.depth_pad = a.window.pad_before[0];
-  job.pad[0] = a.window.pad_before[1];
-  job.pad[1] = a.window.pad_before[2];
-  for (int i = 0; i < 3; ++i) {
-    job.x_size[i] = a.x.size[i];
-    job.dy_size[i] = a.dy.size[i];
-  }
+  list_filter_taps(job.forward, job.tiling.form, job.taps);
   job.dweight = static_cast<float*>(a.dweight);
 
   run_blocks(job);
   if (p.fused) return;
   const int64_t pieces = divide_up(p.c.width, V::kLanes);
-  const int64_t pairs = p.depth_taps * p.c.count * p.o.count;
+  const int64_t pairs = p.depth_taps * p.x_blocks * p.o.count;
   parallel_for(pairs * pieces, pairs * p.sums, [&](int64_t task, int) {
     const int64_t pair = task / pieces, first = task % pieces * V::kLanes;
-    const int64_t j = pair % p.o.count, i = pair / p.o.count % p.c.count;
-    transform_pair(job, p.u + pair * p.sums, pair / p.o.count / p.c.count, i, j, first,
-                   smaller(first + V::kLanes, p.c.size(i)));
+    const int64_t j = pair % p.o.count, i = pair / p.o.count % p.x_blocks;
+    with_taps(job.tiling.form.taps, [&]<int kTaps>() {
+      transform_pair<kTaps>(job, p.u + pair * p.sums, pair / p.o.count / p.x_blocks, i, j, first,
+                            smaller(first + V::kLanes, p.c.size(i % p.c.count)));
+    });
   });
 }
 

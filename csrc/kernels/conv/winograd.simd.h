@@ -198,9 +198,9 @@ MK_INLINE void evaluate(Load load, float* to, int64_t plane) {
   }
 }
 
-// A^T m A of kPoints x kPoints vectors, plane i from m[i * plane]: y[h][w].
+// A^T m A of kPoints x kPoints vectors, plane i from m[i * plane]: y[h kCount + w].
 template <int kPoints, int kCount, bool kFactors>
-MK_INLINE void interpolate(const float* m, int64_t plane, Vec<float> y[kCount][kCount]) {
+MK_INLINE void interpolate(const float* m, int64_t plane, Vec<float>* y) {
   using V = Vec<float>;
   V half[kCount][kPoints];
 #pragma GCC unroll 6
@@ -213,7 +213,8 @@ MK_INLINE void interpolate(const float* m, int64_t plane, Vec<float> y[kCount][k
     for (int h = 0; h < kCount; ++h) half[h][w] = t[h];
   }
 #pragma GCC unroll 5
-  for (int h = 0; h < kCount; ++h) interpolate_row<kPoints, kCount, kFactors>(half[h], y[h]);
+  for (int h = 0; h < kCount; ++h)
+    interpolate_row<kPoints, kCount, kFactors>(half[h], y + h * kCount);
 }
 
 // Transforms the tile of kSize x kSize positions from (h, w) on, all channels, rounded up to whole

@@ -84,11 +84,11 @@ MK_INLINE WinogradForm form_with(const ConvArgs& a, int64_t points, int64_t taps
 }
 
 // With the size of filters that is fastest for large images. Filters that are cut have more
-// transformed weights, which is worth a tenth.
-MK_INLINE WinogradForm winograd_form(const ConvArgs& a, int64_t points) {
+// transformed weights: they have to gain a tenth.
+MK_INLINE WinogradForm winograd_form(const ConvArgs& a, int64_t points, double cut_cost = 1.1) {
   WinogradForm best = form_with(a, points, 2);
-  const auto cost = [](const WinogradForm& f) {
-    const double cut = f.blocks[0] * f.blocks[1] > 1 ? 1.1 : 1;
+  const auto cost = [&](const WinogradForm& f) {
+    const double cut = f.blocks[0] * f.blocks[1] > 1 ? cut_cost : 1;
     return cut * (f.products + f.transforms) / static_cast<double>(f.tile * f.tile);
   };
   for (int64_t taps = 3; taps < points; ++taps) {

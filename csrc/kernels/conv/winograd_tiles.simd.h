@@ -158,7 +158,7 @@ MK_INLINE ResultTile result_tile(const Image& y, const Tiling& t, int64_t n, int
 
 // Writes the results of a tile of up to kLanes channels whose memory is not contiguous.
 template <int kTile>
-MK_INLINE void store_transposed(const Vec<float> y[kTile][kTile], const ResultTile& r,
+MK_INLINE void store_transposed(const Vec<float> y[kTile * kTile], const ResultTile& r,
                                 int64_t stride_c, int64_t lanes) {
   constexpr int kLanes = Vec<float>::kLanes, kCount = kTile * kTile;
   constexpr int kGroups = (kCount + kLanes - 1) / kLanes;
@@ -168,7 +168,7 @@ MK_INLINE void store_transposed(const Vec<float> y[kTile][kTile], const ResultTi
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) {
       const int at = group * kLanes + i;
-      block[i] = at < kCount ? y[at / kTile][at % kTile] : Vec<float>::zero();
+      block[i] = at < kCount ? y[at] : Vec<float>::zero();
     }
     transpose(block);
 #pragma GCC unroll 16
@@ -204,16 +204,13 @@ static void transform_result_tile(const ConvArgs& a, const Tiling& t, int64_t n,
   const int64_t ahead = tiles_ahead(channels) * kTile * r.step[1];
   for (int64_t c = first; c < first + channels; c += V::kLanes) {
     const int64_t lanes = smaller(first + channels - c, V::kLanes);
-    V out[kTile][kTile];
+    V out[kTile * kTile];
     interpolate<kPoints, kTile, false>(m + c - first, plane, out);
     const V shift = bias != nullptr ? V::load(bias + c, lanes) : V::zero();
-#pragma GCC unroll 5
-    for (int i = 0; i < kTile; ++i) {
-#pragma GCC unroll 5
-      for (int j = 0; j < kTile; ++j) {
-        if (bias != nullptr) out[i][j] += shift;
-        if (relu) out[i][j] = max(out[i][j], V::zero());
-      }
+#pragma GCC unroll 25
+    for (V& v : out) {
+      if (bias != nullptr) v += shift;
+      if (relu) v = max(v, V::zero());
     }
     if (y.c > 1 && y.stride_c != 1) {
       ResultTile channel = r;
@@ -234,7 +231,8 @@ static void transform_result_tile(const ConvArgs& a, const Tiling& t, int64_t n,
       for (int j = 0; j < kTile; ++j) {
         if (i >= r.count[0] || j >= r.count[1]) continue;
         float* at = r.data + i * r.step[0] + j * r.step[1] + c;
-        lanes == V::kLanes ? out[i][j].store(at) : out[i][j].store(at, lanes);
+        const V v = out[i * kTile + j];
+        lanes == V::kLanes ? v.store(at) : v.store(at, lanes);
       }
     }
   }

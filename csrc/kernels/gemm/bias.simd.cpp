@@ -3,8 +3,7 @@
 //   dbias[c] = sum over o, i of dy[o, c, i]
 //
 // inner 1:   rows of channels in up to kChunks chunks, one task each; in a chunk dy is read from
-// end
-//            to end into sums of T of a period: a row, or as many rows of few channels as fill
+//            end to end into sums of T of a period: a row, or as many rows of few channels as fill
 //            whole vectors. After kRun periods they are added in double; chunks are added in order.
 // Otherwise: one task per channel, runs of kRun vectors likewise.
 // Memory-bound: dy is read once. The order of summation depends on the shape only.

@@ -4,7 +4,7 @@
 // in those tiles of rows of a, in those panels of b. b is packed into panels: all of it beforehand,
 // or, where one task covers all rows, block by block in the task's own cache, and then panels come
 // before tiles; a row-major b that one tile uses up is read where it lies. a is read where it lies
-// if its rows are contiguous, else packed too.
+// if its rows are contiguous, else each task packs its own block of it.
 //
 // Work 2 m n k flops. Memory: a read n / (kGemmBlockPanels panels) times, b m / (kGemmBlockTiles
 // tiles) times, mostly from caches; c read and written once per block of k. Numerics: for each
@@ -27,19 +27,20 @@ namespace {
 
 // How a product is cut into tasks.
 struct Plan {
-  int64_t row_tiles;     // tiles of rows in all
-  int64_t row_blocks;    // blocks of row tiles
-  int64_t tiles_each;    // row tiles per block
-  int64_t panels;        // panels in all
-  int64_t panel_blocks;  // blocks of panels
-  int64_t panels_each;   // panels per block
-  bool pack_a, pack_b;   // beforehand, into the workspace
-  bool rows_at_once;     // one tile holds all rows: b is used once and read where it lies
-  bool wide;             // so few rows that a tile takes two panels
-  size_t a_bytes, b_bytes;
+  int64_t row_tiles;        // tiles of rows in all
+  int64_t row_blocks;       // blocks of row tiles
+  int64_t tiles_each;       // row tiles per block
+  int64_t panels;           // panels in all
+  int64_t panel_blocks;     // blocks of panels
+  int64_t panels_each;      // panels per block
+  bool pack_a;              // by each task
+  bool pack_b;              // beforehand, into the workspace
+  bool rows_at_once;        // one tile holds all rows: b is used once and read where it lies
+  bool wide;                // so few rows that a tile takes two panels
+  size_t a_bytes, b_bytes;  // of packed a of a worker, of packed b
 };
 
-constexpr int64_t kFewTasks = 8;
+constexpr int64_t kFewTasks = 8, kFewTiles = 4;
 
 // Rows of one panel of b, a row being as many elements from the next.
 template <class T>
@@ -47,6 +48,12 @@ struct PanelPart {
   const T* data;
   int64_t row;
 };
+
+// Elements from one k to the next in a task's packed block of a.
+template <class T>
+int64_t packed_a_row(const Plan& p) {
+  return divide_up(p.tiles_each * kTileRows, Vec<T>::kLanes) * Vec<T>::kLanes;
+}
 
 template <class T>
 Plan plan_of(const GemmArgs& g) {
@@ -58,7 +65,14 @@ Plan plan_of(const GemmArgs& g) {
       p.row_tiles <= kGemmBlockTiles * 5 / 4 && (p.panels >= 4 || p.row_tiles <= 8);
   p.row_blocks = one_block ? 1 : divide_up(p.row_tiles, kGemmBlockTiles);
   if (!one_block && p.row_blocks == 1) p.row_blocks = 4;
+  p.pack_a = g.a_col != 1 && g.k > 1;
+  if (p.pack_a && !one_block) {
+    // Every block of panels packs a again: rather fewer rows than fewer panels to a task.
+    const int64_t blocks = divide_up(kFewTasks, divide_up(p.panels, kGemmBlockPanels));
+    p.row_blocks = larger(p.row_blocks, smaller(blocks, divide_up(p.row_tiles, kFewTiles)));
+  }
   p.tiles_each = larger(divide_up(p.row_tiles, p.row_blocks), 1);
+  p.row_blocks = larger(divide_up(p.row_tiles, p.tiles_each), 1);
   p.rows_at_once = p.row_tiles <= 1;
   p.wide = g.m <= kWideRows;
   // As many panels per task as leave enough tasks.
@@ -68,10 +82,9 @@ Plan plan_of(const GemmArgs& g) {
     p.panels_each /= 2;
   }
   p.panel_blocks = divide_up(p.panels, p.panels_each);
-  p.pack_a = g.a_col != 1 && g.k > 1;
   p.pack_b = !g.b_packed && p.row_blocks > 1;
   const auto rounded = [](int64_t count) { return (count * sizeof(T) + 63) / 64 * 64; };
-  p.a_bytes = p.pack_a ? rounded(g.m * g.k) : 0;
+  p.a_bytes = p.pack_a ? rounded(packed_a_row<T>(p) * kGemmBlockK) : 0;
   p.b_bytes = p.pack_b ? rounded(padded_columns<T>(g.n) * g.k) : 0;
   return p;
 }
@@ -88,39 +101,36 @@ void pack_b_of(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T
   });
 }
 
-// Each tile of rows as [k][rows of the tile].
+// Rows first .. first + rows of a for `steps` of k, as [k][row]: a^T, a block of its columns.
 template <class T>
-void pack_a(const GemmArgs& g, const Plan& p, T* packed) {
-  parallel_for(p.row_tiles, g.m * g.k, [&](int64_t tile, int) {
-    const int64_t first = tile_start(tile, p.row_tiles, g.m);
-    const int64_t rows = tile_start(tile + 1, p.row_tiles, g.m) - first;
-    const T* from = static_cast<const T*>(g.a) + first * g.a_row;
-    T* to = packed + first * g.k;
-    for (int64_t k = 0; k < g.k && g.a_row == 1; ++k) {
-      for (int64_t i = 0; i < rows; i += Vec<T>::kLanes) {
-        const int64_t lanes = smaller(rows - i, Vec<T>::kLanes);
-        Vec<T>::load(from + k * g.a_col + i, lanes).store(to + k * rows + i, lanes);
-      }
+void pack_a(const GemmArgs& g, int64_t first, int64_t rows, int64_t k, int64_t steps, T* packed,
+            int64_t packed_row) {
+  for (int64_t s = 0; s < steps; ++s) {
+    const T* from = static_cast<const T*>(g.a) + first * g.a_row + (k + s) * g.a_col;
+    T* to = packed + s * packed_row;
+    int64_t i = 0;
+    for (; i + Vec<T>::kLanes <= rows && g.a_row == 1; i += Vec<T>::kLanes) {
+      Vec<T>::load(from + i).store(to + i);
     }
-    for (int64_t k = 0; k < g.k && g.a_row != 1; ++k) {
-      for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = from[i * g.a_row + k * g.a_col];
+    if (i < rows && g.a_row == 1) {
+      Vec<T>::load(from + i, rows - i).store(to + i);
+      continue;
     }
-  });
+    for (; i < rows; ++i) to[i] = from[i * g.a_row];
+  }
 }
 
 template <class T>
 void gemm_of(const GemmArgs& g) {
   const Plan p = plan_of<T>(g);
-  T* a_packed = static_cast<T*>(g.workspace);
-  T* b_packed = reinterpret_cast<T*>(static_cast<char*>(g.workspace) + p.a_bytes);
-  if (p.pack_a) pack_a<T>(g, p, a_packed);
+  T* b_packed = static_cast<T*>(g.workspace);
   if (p.pack_b) {
     pack_b_of<T>(g.k, g.n, static_cast<const T*>(g.b), g.b_row, g.b_col, b_packed);
   }
   const T* panels = p.pack_b ? b_packed : static_cast<const T*>(g.b);
 
   parallel_for(
-      p.row_blocks * p.panel_blocks, 2 * g.m * g.n * larger(g.k, 1), [&](int64_t task, int) {
+      p.row_blocks * p.panel_blocks, 2 * g.m * g.n * larger(g.k, 1), [&](int64_t task, int worker) {
         alignas(64) T packed[2][kGemmBlockK * kPanel<T>];
         const int64_t first_tile = task % p.row_blocks * p.tiles_each;
         const int64_t last_tile = smaller(first_tile + p.tiles_each, p.row_tiles);
@@ -142,6 +152,11 @@ void gemm_of(const GemmArgs& g) {
             pack_panel(from, g.b_row, g.b_col, steps, columns, to);
             return {to, width};
           };
+          T* a_packed = reinterpret_cast<T*>(static_cast<char*>(g.workspace) + p.b_bytes +
+                                             worker * p.a_bytes);
+          const int64_t first_row = tile_start(first_tile, p.row_tiles, g.m);
+          const int64_t a_rows = tile_start(last_tile, p.row_tiles, g.m) - first_row;
+          if (p.pack_a) pack_a<T>(g, first_row, a_rows, k, steps, a_packed, packed_a_row<T>(p));
           const int64_t together = p.wide ? 2 : 1;
           // Tile i of the rows times `b` and the panel after it.
           const auto run = [&](int64_t i, int64_t panel, PanelPart<T> b, PanelPart<T> next) {
@@ -149,10 +164,10 @@ void gemm_of(const GemmArgs& g) {
             const int64_t rows = tile_start(i + 1, p.row_tiles, g.m) - row;
             const bool last = kb == blocks - 1;
             run_tile(Tile<T>{
-                .a = p.pack_a ? a_packed + row * g.k + k * rows
+                .a = p.pack_a ? a_packed + row - first_row
                               : static_cast<const T*>(g.a) + row * g.a_row + k * g.a_col,
                 .a_row = p.pack_a ? 1 : g.a_row,
-                .a_col = p.pack_a ? rows : 1,
+                .a_col = p.pack_a ? packed_a_row<T>(p) : 1,
                 .b = b.data,
                 .b_row = b.row,
                 .b_next = next.data,
@@ -191,7 +206,7 @@ void gemm_of(const GemmArgs& g) {
 template <class T>
 size_t workspace_of(const GemmArgs& g) {
   const Plan p = plan_of<T>(g);
-  return p.a_bytes + p.b_bytes;
+  return max_workers() * p.a_bytes + p.b_bytes;
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 //
 // Runs of the innermost dimension of y; an operand that is broadcast along it has stride 0 there.
 // Arithmetic goes a vector at a time, the others are plain loops for the compiler to vectorise.
-// Work  one operation per element. Memory  every operand once. Rounded once.
+// Work  one operation per element. Memory  every operand once, large results of arithmetic
+// streamed. Rounded once.
 #include "kernels/loops.simd.h"
 #include "kernels/pointwise/pointwise.h"
 
@@ -59,11 +60,12 @@ void binary_of(const BinaryArgs& args) {
   const int inner = args.loops.rank - 1;
   const int64_t stride_y = args.loops.stride[0][inner], stride_a = args.loops.stride[1][inner];
   const int64_t stride_b = args.loops.stride[2][inner];
+  const bool streams = streams_runs<T, 3>(args.loops);
   for_each_run<3>(args.loops, 1, [&](const int64_t* offset, int64_t n) {
     map_run<T>(
         n, [](Vec<T> a, Vec<T> b) { return Op::y(a, b); }, static_cast<T*>(args.y) + offset[0],
         stride_y, static_cast<const T*>(args.a) + offset[1], stride_a,
-        static_cast<const T*>(args.b) + offset[2], stride_b);
+        static_cast<const T*>(args.b) + offset[2], stride_b, streams);
   });
 }
 

@@ -3,9 +3,9 @@
 //   y = op(x)        dx = dy * op'(x), from x or from y, whichever costs less (see pointwise.h)
 //
 // Runs of the innermost dimension, a vector at a time; tasks of 8192 elements.
-// Work  one operation up to about 30 per element. Memory  every operand once.
-// Numerics  the functions of cpu/math.h; pow and all transcendental functions in float64 by the C
-// library.
+// Work  one operation up to about 30 per element. Memory  every operand once, large results
+// streamed. Numerics  the functions of cpu/math.h; pow and all transcendental functions in float64
+// by the C library.
 #include "cpu/math.h"
 #include "kernels/loops.simd.h"
 #include "kernels/pointwise/pointwise.h"
@@ -276,10 +276,11 @@ void forward_of(const UnaryArgs& args) {
   const Numbers<T> numbers{Vec<T>(T(args.a)), Vec<T>(T(args.b)), args.a};
   const int inner = args.loops.rank - 1;
   const int64_t stride_y = args.loops.stride[0][inner], stride_x = args.loops.stride[1][inner];
+  const bool streams = streams_runs<T, 2>(args.loops);
   for_each_run<2>(args.loops, 4, [&](const int64_t* offset, int64_t n) {
     map_run<T>(
         n, [&](Vec<T> x) { return Op::y(x, numbers); }, static_cast<T*>(args.y) + offset[0],
-        stride_y, static_cast<const T*>(args.x) + offset[1], stride_x);
+        stride_y, static_cast<const T*>(args.x) + offset[1], stride_x, streams);
   });
 }
 
@@ -289,11 +290,12 @@ void backward_of(const UnaryArgs& args) {
   const int inner = args.loops.rank - 1;
   const int64_t stride_dx = args.loops.stride[0][inner], stride_dy = args.loops.stride[1][inner];
   const int64_t stride_saved = args.loops.stride[2][inner];
+  const bool streams = streams_runs<T, 3>(args.loops);
   for_each_run<3>(args.loops, 4, [&](const int64_t* offset, int64_t n) {
     map_run<T>(
         n, [&](Vec<T> dy, Vec<T> saved) { return Op::dx(dy, saved, numbers); },
         static_cast<T*>(args.y) + offset[0], stride_dx, static_cast<const T*>(args.x) + offset[1],
-        stride_dy, static_cast<const T*>(args.saved) + offset[2], stride_saved);
+        stride_dy, static_cast<const T*>(args.saved) + offset[2], stride_saved, streams);
   });
 }
 

@@ -212,7 +212,7 @@ void collect_row(const ScatterArgs& a, const Tile& tile, bool streams, int64_t n
       const T* there = from + tile.offset[t];
       if (along == Along::kChannels) {
         __builtin_prefetch(there + kFetchAhead<T>);
-        take(t, load_lanes(there, lanes));
+        take(t, in_register(load_lanes(there, lanes)));
       } else {
         const V low = load_lanes(there, least(2 * lanes, V::kLanes));
         const V high = 2 * lanes > V::kLanes ? load_lanes(there + V::kLanes, 2 * lanes - V::kLanes)

@@ -172,11 +172,6 @@ MK_INLINE bool streams_pixels(const Image& x, int64_t bytes) {
   return x.c % Vec<T>::kLanes == 0 && may_stream(static_cast<const T*>(x.data), bytes);
 }
 
-// How far ahead memory is fetched, in elements: rows of pixels are too short, and masked loads too
-// irregular, for the processor to see where the next reading will be.
-template <class T>
-constexpr int64_t kFetchAhead = 1024 / sizeof(T);
-
 // Channels a task takes where tasks are cut by channels: one cache line of float32, so that tasks
 // don't share lines.
 constexpr int64_t kChannelBlock = 16;

@@ -1,9 +1,8 @@
 // The backward pass that all cells share, for *.simd.cpp files.
 //
 // Loops     per step, from the last: the gates of all units, then dh += dgates weight_hh, by
-// samples
-//           or by units as steps.h says; then, over all steps at once, one GEMM each for dx,
-//           dweight_ih and dweight_hh.
+//           samples or by units as steps.h says; then, over all steps at once, one GEMM each for
+//           dx, dweight_ih and dweight_hh.
 // Flops     4 N T G H (I + H).
 // Memory    the gradients of the gates (N T G H) live in scratch; weight_hh is packed once.
 // Numerics  sums are those of the GEMM: chains of fma over kGemmBlockK, added one after the other.
@@ -14,8 +13,8 @@
 namespace medkern::MK_ISA {
 namespace {
 
-// Columns of one task of column_sums.
-constexpr int64_t kColumnBlock = 64;
+// Vectors of columns of one task of column_sums.
+constexpr int64_t kSumVectors = 8;
 
 template <class T>
 struct BackwardRows {
@@ -124,25 +123,33 @@ void gather_step_inputs(const RecurrentArgs& a, const BackwardBuffers<T>& b) {
   });
 }
 
-// sums[j] = sum over rows of from[row, j], in blocks of T that are added up in double.
+// sums[j] = sum over rows of from[row, j], in blocks of T that are added up in double. Rows of a
+// task are walked once, kSumVectors at a time.
 template <class T>
 void column_sums(const T* from, int64_t rows, int64_t columns, T* sums) {
-  constexpr int64_t kBlock = 128, kLanes = Vec<T>::kLanes;
-  parallel_for((columns + kColumnBlock - 1) / kColumnBlock, rows * columns, [&](int64_t task, int) {
-    const int64_t begin = task * kColumnBlock;
-    const int64_t end = begin + kColumnBlock < columns ? begin + kColumnBlock : columns;
-    for_vectors<T>(begin, end, [&](int64_t j, auto access) {
-      double total[kLanes] = {};
-      for (int64_t first = 0; first < rows; first += kBlock) {
-        const int64_t last = first + kBlock < rows ? first + kBlock : rows;
-        Vec<T> block = Vec<T>::zero();
-        for (int64_t row = first; row < last; ++row) block += access.load(from + row * columns + j);
-        for (int64_t lane = 0; lane < kLanes; ++lane) total[lane] += block[lane];
+  constexpr int64_t kBlock = 128, kLanes = Vec<T>::kLanes, kColumns = kSumVectors * kLanes;
+  parallel_for(divide_up(columns, kColumns), rows * columns, [&](int64_t task, int) {
+    const int64_t begin = task * kColumns, end = smaller(begin + kColumns, columns);
+    double total[kColumns] = {};
+    for (int64_t first = 0; first < rows; first += kBlock) {
+      const int64_t last = smaller(first + kBlock, rows);
+      Vec<T> block[kSumVectors];
+      for (int64_t v = 0; v < kSumVectors; ++v) block[v] = Vec<T>::zero();
+      for (int64_t row = first; row < last; ++row) {
+        const T* at = from + row * columns + begin;
+        if (end - begin == kColumns) {
+#pragma GCC unroll 8
+          for (int64_t v = 0; v < kSumVectors; ++v) block[v] += Vec<T>::load(at + v * kLanes);
+        } else {
+          for (int64_t v = 0; v < kSumVectors; ++v) {
+            const int64_t rest = smaller(end - begin - v * kLanes, kLanes);
+            if (rest > 0) block[v] += Vec<T>::load(at + v * kLanes, rest);
+          }
+        }
       }
-      Vec<T> result = Vec<T>::zero();
-      for (int64_t lane = 0; lane < kLanes; ++lane) result.v[lane] = static_cast<T>(total[lane]);
-      access.store(result, sums + j);
-    });
+      for (int64_t j = 0; j < kColumns; ++j) total[j] += block[j / kLanes][j % kLanes];
+    }
+    for (int64_t j = begin; j < end; ++j) sums[j] = static_cast<T>(total[j - begin]);
   });
 }
 
@@ -165,7 +172,9 @@ void parameter_gradients(const RecurrentArgs& a, const BackwardBuffers<typename 
   if (a.dbias_ih != nullptr) {
     column_sums<T>(b.dgates_x, rows, gates, static_cast<T*>(a.dbias_ih));
   }
-  if (a.dbias_hh != nullptr) {
+  if (a.dbias_hh != nullptr && a.dbias_ih != nullptr && b.dgates_h == b.dgates_x) {
+    copy_or_zero(static_cast<T*>(a.dbias_hh), static_cast<const T*>(a.dbias_ih), gates);
+  } else if (a.dbias_hh != nullptr) {
     column_sums<T>(b.dgates_h, rows, gates, static_cast<T*>(a.dbias_hh));
   }
 }

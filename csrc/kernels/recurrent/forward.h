@@ -105,77 +105,106 @@ struct Step {
   int64_t h_row;
 };
 
-// One step of a block of units, whose weights are block `at` of `layer`.
+// What all blocks of units need to know of a row of a step.
+template <class T>
+struct PlacedRow {
+  ForwardRow<T> at;  // but for its slots
+  const T* pre;      // products with x of all blocks, or nullptr
+  bool active;       // false if the sample has ended
+};
+
 template <class Cell>
-void step_units(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t at, int64_t block,
-                const Step<typename Cell::Scalar>& step) {
+PlacedRow<typename Cell::Scalar> place_row(const RecurrentArgs& a,
+                                           const Step<typename Cell::Scalar>& step, int64_t i) {
+  using T = typename Cell::Scalar;
+  const int64_t n = step.first + i, length = length_of(a, n), t = time_of(a, step.s, length);
+  const int64_t row = row_of(a, n, t);
+  T* c = a.c_n != nullptr ? static_cast<T*>(a.c_n) + n * a.hidden : nullptr;
+  const T* c0 = a.c0 != nullptr ? static_cast<const T*>(a.c0) + n * a.hidden : nullptr;
+  T* saved = static_cast<T*>(a.saved);
+  return {.at = {.slots = nullptr,
+                 .h_prev = step.h_prev + i * step.h_prev_row,
+                 .c_prev = step.s > 0 ? c : c0,
+                 .h = step.h + i * step.h_row,
+                 .c = c,
+                 .y = step_row<T>(a.y, n, t),
+                 .saved = saved != nullptr ? saved + row * Cell::kSaved * a.hidden : nullptr,
+                 .hidden = a.hidden},
+          .pre = step.pre != nullptr ? step.pre + row * step.pre_row : nullptr,
+          .active = step.s < length};
+}
+
+// The sums of gates of a block of units for rows first .. first + rows of a step.
+template <class Cell>
+void sum_gates(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t at, int64_t block,
+               const Step<typename Cell::Scalar>& step, int64_t first, int64_t rows,
+               const PlacedRow<typename Cell::Scalar>* placed, typename Cell::Scalar* slots) {
+  using T = typename Cell::Scalar;
+  constexpr int64_t kLanes = Vec<T>::kLanes, kRow = Cell::kSlots * kLanes;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t k = 0; k < Cell::kInputs * kLanes && step.pre != nullptr; k += kLanes) {
+      Vec<T>::load(placed[i].pre + block * Cell::kInputs * kLanes + k).store(slots + i * kRow + k);
+    }
+    for (int64_t k = Cell::kInputs * kLanes; k < kRow; k += kLanes) {
+      Vec<T>::zero().store(slots + i * kRow + k);
+    }
+  }
+  if (step.pre == nullptr) {
+    multiply_block(BlockProduct<T>{.rows = rows,
+                                   .k = a.input,
+                                   .a = step.x + first * step.x_row,
+                                   .a_row = step.x_row,
+                                   .b = layer.weight_ih(at),
+                                   .columns = Cell::kInputs * kLanes,
+                                   .c = slots,
+                                   .c_row = kRow,
+                                   .accumulate = false,
+                                   .bias = layer.bias(at)});
+  }
+  multiply_block(BlockProduct<T>{
+      .rows = rows,
+      .k = a.hidden,
+      .a = step.h_prev + first * step.h_prev_row,
+      .a_row = step.h_prev_row,
+      .b = layer.weight_hh(at),
+      .columns = Cell::kGates * kLanes,
+      .c = slots + kRow - Cell::kGates * kLanes,
+      .c_row = kRow,
+      .accumulate = true,
+      .bias = Cell::own_hidden_bias(Cell::kGates - 1) ? layer.hidden_bias(at) : nullptr});
+}
+
+// One step of blocks begin .. end of units, whose weights are from block `at` of `layer` on.
+template <class Cell>
+void step_units(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t at, int64_t begin,
+                int64_t end, const Step<typename Cell::Scalar>& step) {
   using T = typename Cell::Scalar;
   constexpr int64_t kLanes = Vec<T>::kLanes, kRow = Cell::kSlots * kLanes;
   alignas(64) T slots[kMostRows * kRow];
-  const int64_t j = block * kLanes, end = smaller(j + kLanes, a.hidden);
+  PlacedRow<T> placed[kMostRows];
   for (int64_t first = 0; first < step.rows; first += kMostRows) {
     const int64_t rows = smaller(step.rows - first, kMostRows);
-    if (!step.idle) {
-      for (int64_t i = 0; i < rows; ++i) {
-        if (step.pre != nullptr) {
-          const int64_t n = step.first + first + i;
-          const int64_t row = row_of(a, n, time_of(a, step.s, length_of(a, n)));
-          const T* pre = step.pre + row * step.pre_row + block * Cell::kInputs * kLanes;
-          for (int64_t k = 0; k < Cell::kInputs * kLanes; k += kLanes) {
-            Vec<T>::load(pre + k).store(slots + i * kRow + k);
-          }
-        }
-        for (int64_t k = Cell::kInputs * kLanes; k < kRow; k += kLanes) {
-          Vec<T>::zero().store(slots + i * kRow + k);
-        }
-      }
-      if (step.pre == nullptr) {
-        multiply_block(BlockProduct<T>{.rows = rows,
-                                       .k = a.input,
-                                       .a = step.x + first * step.x_row,
-                                       .a_row = step.x_row,
-                                       .b = layer.weight_ih(at),
-                                       .columns = Cell::kInputs * kLanes,
-                                       .c = slots,
-                                       .c_row = kRow,
-                                       .accumulate = false,
-                                       .bias = layer.bias(at)});
-      }
-      multiply_block(BlockProduct<T>{
-          .rows = rows,
-          .k = a.hidden,
-          .a = step.h_prev + first * step.h_prev_row,
-          .a_row = step.h_prev_row,
-          .b = layer.weight_hh(at),
-          .columns = Cell::kGates * kLanes,
-          .c = slots + kRow - Cell::kGates * kLanes,
-          .c_row = kRow,
-          .accumulate = true,
-          .bias = Cell::own_hidden_bias(Cell::kGates - 1) ? layer.hidden_bias(at) : nullptr});
-    }
     for (int64_t i = 0; i < rows; ++i) {
-      const int64_t n = step.first + first + i, length = length_of(a, n);
-      const int64_t t = time_of(a, step.s, length);
-      T* c = a.c_n != nullptr ? static_cast<T*>(a.c_n) + n * a.hidden : nullptr;
-      const T* c0 = a.c0 != nullptr ? static_cast<const T*>(a.c0) + n * a.hidden : nullptr;
-      const ForwardRow<T> row{
-          .slots = slots + i * kRow,
-          .h_prev = step.h_prev + (first + i) * step.h_prev_row,
-          .c_prev = step.s > 0 ? c : c0,
-          .h = step.h + (first + i) * step.h_row,
-          .c = c,
-          .y = step_row<T>(a.y, n, t),
-          .saved = a.saved != nullptr
-                       ? static_cast<T*>(a.saved) + row_of(a, n, t) * Cell::kSaved * a.hidden
-                       : nullptr,
-          .hidden = a.hidden};
-      if (step.s < length) {
-        for_vectors<T>(j, end, [&](int64_t k, auto access) { Cell::forward(row, k, access); });
-        continue;
+      placed[i] = place_row<Cell>(a, step, first + i);
+      placed[i].at.slots = slots + i * kRow;
+    }
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t j = block * kLanes, j_end = smaller(j + kLanes, a.hidden);
+      if (!step.idle) {
+        sum_gates(a, layer, at + block - begin, block, step, first, rows, placed, slots);
       }
-      copy_or_zero(row.h + j, row.h_prev + j, end - j);
-      if (c != nullptr && step.s == 0) copy_or_zero(c + j, c0 != nullptr ? c0 + j : c0, end - j);
-      if (row.y != nullptr) fill_zero(row.y + j, end - j);
+      for (int64_t i = 0; i < rows; ++i) {
+        const ForwardRow<T>& row = placed[i].at;
+        if (placed[i].active) {
+          for_vectors<T>(j, j_end, [&](int64_t k, auto access) { Cell::forward(row, k, access); });
+          continue;
+        }
+        copy_or_zero(row.h + j, row.h_prev + j, j_end - j);
+        if (row.c != nullptr && step.s == 0) {
+          copy_or_zero(row.c + j, row.c_prev != nullptr ? row.c_prev + j : nullptr, j_end - j);
+        }
+        if (row.y != nullptr) fill_zero(row.y + j, j_end - j);
+      }
     }
   }
 }
@@ -279,9 +308,7 @@ void forward_by_samples(const RecurrentArgs* layers, int directions, const Cut& 
         });
       }
       set_states(a, b, d, first, step);
-      for (int64_t block = 0; block < layer.blocks; ++block) {
-        step_units(a, layer, block, block, step);
-      }
+      step_units(a, layer, 0, 0, layer.blocks, step);
     }
   });
 }
@@ -302,7 +329,7 @@ void forward_step(const RecurrentArgs* layers, int d,
   parallel_for(layer.blocks, work, [&](int64_t block, int worker) {
     const int64_t at = a.packed != nullptr ? block : worker;
     if (a.packed == nullptr) pack_units<Cell>(a, layer, block, at);
-    step_units(a, layer, at, block, step);
+    step_units(a, layer, at, block, block + 1, step);
   });
 }
 
@@ -316,32 +343,34 @@ void forward_by_units(const RecurrentArgs* layers, int directions,
   parallel_team(static_cast<int>(smaller(parts, max_workers())), work, [&](Team& team) {
     const int64_t begin = share_start(team, parts, team.worker());
     const int64_t end = share_start(team, parts, team.worker() + 1);
-    // Calls body(d, layer, block) for this worker's parts.
+    // Calls body(d, layer, from, to) for this worker's blocks of each direction.
     const auto for_parts = [&](auto body) {
-      for (int64_t part = begin; part < end; ++part) {
-        const int d = static_cast<int>(part / blocks);
+      for (int d = 0; d < directions; ++d) {
+        const int64_t from = larger(begin - d * blocks, 0), to = smaller(end - d * blocks, blocks);
         const PackedLayer<Cell> layer(layers[d], packed ? layers[d].packed : b.packed[d]);
-        body(d, layer, part % blocks);
+        if (from < to) body(d, layer, from, to);
       }
     };
-    for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t block) {
+    for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t from, int64_t to) {
       const RecurrentArgs& a = layers[d];
-      if (!packed) pack_units<Cell>(a, layer, block, block);
       constexpr int64_t kColumns = Cell::kInputs * Vec<T>::kLanes;
-      multiply_block(BlockProduct<T>{.rows = a.batch * a.steps,
-                                     .k = a.input,
-                                     .a = static_cast<const T*>(a.x),
-                                     .a_row = a.input,
-                                     .b = layer.weight_ih(block),
-                                     .columns = kColumns,
-                                     .c = b.pre[d] + block * kColumns,
-                                     .c_row = b.pre_row,
-                                     .accumulate = false,
-                                     .bias = layer.bias(block)});
+      for (int64_t block = from; block < to; ++block) {
+        if (!packed) pack_units<Cell>(a, layer, block, block);
+        multiply_block(BlockProduct<T>{.rows = a.batch * a.steps,
+                                       .k = a.input,
+                                       .a = static_cast<const T*>(a.x),
+                                       .a_row = a.input,
+                                       .b = layer.weight_ih(block),
+                                       .columns = kColumns,
+                                       .c = b.pre[d] + block * kColumns,
+                                       .c_row = b.pre_row,
+                                       .accumulate = false,
+                                       .bias = layer.bias(block)});
+      }
     });
     for (int64_t s = 0; s < layers[0].steps; ++s) {
       if (s > 0) team.barrier();
-      for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t block) {
+      for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t from, int64_t to) {
         const RecurrentArgs& a = layers[d];
         Step<T> step{};
         step.s = s;
@@ -350,7 +379,7 @@ void forward_by_units(const RecurrentArgs* layers, int directions,
         step.pre = b.pre[d];
         step.pre_row = b.pre_row;
         set_states(a, b, d, 0, step);
-        step_units(a, layer, block, block, step);
+        step_units(a, layer, from, from, to, step);
       });
     }
   });

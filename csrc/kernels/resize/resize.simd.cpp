@@ -7,9 +7,8 @@
 // Channels-last  tasks of rows of y: pixel by pixel, vectors of channels over the 1 to 8 neighbors.
 //                Backward rows of dx, gathering.
 // Contiguous     tasks of rows of a plane, vectors of elements along W (lines.simd.h): rows of x
-// are
-//                blended, then their columns picked by shuffles; backward the rows of dy are added
-//                up, then each column of dx gathers. Mixed formats and steps of more than 64
+//                are blended, then their columns picked by shuffles; backward the rows of dy are
+//                added up, then each column of dx gathers. Mixed formats and steps of more than 64
 //                outputs per element by a plane, scalar.
 // What is computed of an axis is computed once for the rows of a task.
 // Work    2 flops per neighbor. Memory  x read once (while a few rows fit the cache), y written

@@ -1,14 +1,14 @@
 // Softmax and log-softmax along any axis on the CPU, forward and backward.
 //
-//   softmax       y = exp(x - m) / s,    m = max x, s = sum of exp(x - m);   dx = y (dy - sum of dy
-//   y) log-softmax   y = (x - m) - log(s);                                      dx = dy - exp(y)
-//   sum of dy
+//   softmax      y = exp(x - m) / s,  m = max x, s = sum of exp(x - m);  dx = y (dy - sum of dy y)
+//   log-softmax  y = (x - m) - log(s);                        dx = dy - exp(y) sum of dy
 //
-// Strip by strip or row by row (strips.h), each read from memory once: its later readings hit the
-// cache or a tile. One exponential per number.
+// Strip by strip (strips.h), or row by row: short rows in registers (rows.h). Each is read from
+// memory once: its later readings hit the cache or a tile. One exponential per number. Large
+// results of short rows are streamed.
 #include "kernels/softmax/softmax.h"
 
-#include "kernels/softmax/strips.h"
+#include "kernels/softmax/rows.h"
 
 namespace medkern::MK_ISA {
 namespace {
@@ -77,10 +77,28 @@ void backward_row(const T* y, const T* dy, T* dx, int64_t n, bool logarithmic) {
   });
 }
 
+// Whether to stream to `y`, with that many arrays read and written in all.
+template <class T>
+MK_INLINE bool streams_rows(const SoftmaxShape& s, const void* y, int64_t arrays) {
+  return s.axis % Vec<T>::kLanes == 0 &&
+         may_stream(static_cast<const T*>(y), arrays * s.outer * s.axis * int64_t{sizeof(T)});
+}
+
 template <class T>
 void forward_of(const SoftmaxArgs& a) {
   const SoftmaxShape& s = a.shape;
+  const bool streams = streams_rows<T>(s, a.y, 2);
   for_blocks(s, [&](int64_t, int64_t begin, int64_t end) {
+    if (has_short_rows<T>(s)) {
+      with_row<T>(s.axis, streams, [&](auto row) {
+        for (int64_t at = begin * s.axis; at < end * s.axis; at += s.axis) {
+          forward_short_row(row, static_cast<const T*>(a.x) + at, static_cast<T*>(a.y) + at,
+                            a.logarithmic);
+        }
+      });
+      if (streams) end_stream();
+      return;
+    }
     if (has_long_rows(s)) {
       for (int64_t i = begin; i < end; ++i)
         forward_row(static_cast<const T*>(a.x) + i * s.axis, static_cast<T*>(a.y) + i * s.axis,
@@ -114,7 +132,18 @@ void forward_of(const SoftmaxArgs& a) {
 template <class T>
 void backward_of(const SoftmaxArgs& a) {
   const SoftmaxShape& s = a.shape;
+  const bool streams = streams_rows<T>(s, a.y, 3);
   for_blocks(s, [&](int64_t, int64_t begin, int64_t end) {
+    if (has_short_rows<T>(s)) {
+      with_row<T>(s.axis, streams, [&](auto row) {
+        for (int64_t at = begin * s.axis; at < end * s.axis; at += s.axis) {
+          backward_short_row(row, static_cast<const T*>(a.x) + at, static_cast<const T*>(a.dy) + at,
+                             static_cast<T*>(a.y) + at, a.logarithmic);
+        }
+      });
+      if (streams) end_stream();
+      return;
+    }
     if (has_long_rows(s)) {
       for (int64_t i = begin; i < end; ++i)
         backward_row(static_cast<const T*>(a.x) + i * s.axis,

@@ -2,9 +2,8 @@
 // worth of elements with the whole axis. To be included by *.simd.cpp files only.
 //
 // inner > 1            a strip lies in memory as it is, its axis at stride `inner`; where that is
-// read
-//                      more than once, a block of strips is copied to a tile first: lines that lie
-//                      a power of two apart would drive each other out of the caches
+//                      read more than once, a block of strips is copied to a tile first: lines that
+//                      lie a power of two apart would drive each other out of the caches
 // inner 1, short axis  elements are rows; a strip of them is transposed into a tile and back
 // inner 1, long axis   row by row, vectors running along the axis
 #pragma once

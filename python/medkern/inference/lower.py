@@ -153,9 +153,9 @@ _KERNELS: dict[type[Function], Kernel] = {
 }
 
 
-def _key(step: Step) -> tuple[Any, ...]:
-    """What a prepared weight is made of."""
-    window = tuple(repr(value) for value in step.options.values())
+def _key(step: Step, without: str | None = None) -> tuple[Any, ...]:
+    """What a prepared weight is made of, one option perhaps left out."""
+    window = tuple(repr(value) for name, value in step.options.items() if name != without)
     sources = [x.key if x is not None else None for x in step.inputs[1:]]
     norms = [(norm.options["eps"], *(x.key for x in norm.reads() if x.is_constant)) for norm in step.norms]
     return (step.function, window, *sources, *norms, step.activation)
@@ -182,7 +182,13 @@ def _conv(step: Step, graph: Graph, weights: Weights) -> Call | None:
             0,
         )
 
-    plan = weights.prepared(_key(step), make)
+    stride = o["stride"]
+    if step.function is conv.Conv and set([stride] if isinstance(stride, int) else stride) == {1}:
+        # Strips at the borders of an image have another padding than those between, and the same weights.
+        shared = weights.prepared(_key(step, without="padding"), make)
+        plan = weights.prepared(_key(step), lambda: shared.padded(o["padding"]))
+    else:
+        plan = weights.prepared(_key(step), make)
     return plan.run, [step.inputs[0], False, step.outputs[0]]
 
 
