@@ -28,6 +28,18 @@ mk_conv_desc conv_desc(const char* op, int rank, const Shape& weight_shape,
   return desc;
 }
 
+// Padding in numbers: (before, after) for each axis.
+std::vector<std::pair<int64_t, int64_t>> conv_padding(const Shape& weight_shape,
+                                                      const py::object& stride,
+                                                      const py::object& padding,
+                                                      const py::object& dilation) {
+  const int rank = static_cast<int>(weight_shape.size()) - 2;
+  const mk_conv_desc desc = conv_desc("conv", rank, weight_shape, stride, padding, dilation, 1, 0);
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (int i = 0; i < rank; ++i) pairs.emplace_back(desc.padding[i][0], desc.padding[i][1]);
+  return pairs;
+}
+
 // A result in the format of x, or channels-last on request.
 Array result(const py::object& out, const Array& x, const Shape& shape, bool channels_last) {
   if (out.is_none() && channels_last) {
@@ -204,6 +216,8 @@ void bind_conv(py::module_& module) {
       .def("run", &ConvPlan::run, arg("x"), arg("channels_last"), arg("out"))
       .def("padded", &ConvPlan::padded, arg("padding"))
       .def_property_readonly("nbytes", &ConvPlan::bytes);
+  module.def("conv_padding", conv_padding, arg("weight_shape"), arg("stride"), arg("padding"),
+             arg("dilation"));
   module.def("conv_set_algorithm", set_algorithm, arg("algorithm"));
   module.def("conv_get_algorithm", mk_conv_get_algorithm);
 }

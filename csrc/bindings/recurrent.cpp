@@ -1,8 +1,6 @@
 // Python bindings of recurrent layers.
 #include "medkern/recurrent.h"
 
-#include <deque>
-
 #include "bindings/arguments.h"
 #include "bindings/call.h"
 #include "bindings/module.h"
@@ -32,9 +30,9 @@ Array exchanged(const Array& x) {
 // The arguments that both passes share, as a C struct and what it points to.
 class LayerArguments {
  public:
-  LayerArguments(const std::string& cell, bool single_step) {
+  LayerArguments(int32_t cell, bool single_step) {
     layer.struct_size = sizeof layer;
-    layer.cell = cell_argument(cell);
+    layer.cell = cell;
     layer.single_step = single_step;
   }
   LayerArguments(const LayerArguments&) = delete;
@@ -111,7 +109,7 @@ class LayerArguments {
   }
 
   std::optional<Array> x_;
-  std::deque<Array> arrays_;  // stay where they are when it grows
+  std::vector<Array> arrays_;
   bool time_major_ = false;
   Shape y_ = Shape(3), state_ = Shape(3), saved_ = Shape(4);
 };
@@ -154,7 +152,7 @@ py::tuple run_forward(const LayerArguments& l, bool save, const py::object& out)
 py::tuple recurrent_forward(const std::string& cell, bool single_step, const py::object& x,
                             const py::sequence& weights, const py::object& h0, const py::object& c0,
                             const py::object& lengths, bool save, const py::object& out) {
-  LayerArguments l(cell, single_step);
+  LayerArguments l(cell_argument(cell), single_step);
   l.set_weights(weights);
   l.set_inputs(x, h0, c0, lengths);
   return run_forward(l, save, out);
@@ -164,8 +162,8 @@ py::tuple recurrent_forward(const std::string& cell, bool single_step, const py:
 class RecurrentPlan {
  public:
   RecurrentPlan(const std::string& cell, bool single_step, const py::sequence& weights)
-      : cell_(cell), single_step_(single_step) {
-    LayerArguments l(cell, single_step);
+      : cell_(cell_argument(cell)), single_step_(single_step) {
+    LayerArguments l(cell_, single_step);
     l.set_weights(weights);
     directions_ = l.layer.directions;
     size_t bytes = 0;
@@ -187,7 +185,7 @@ class RecurrentPlan {
   size_t bytes() const { return packed_->bytes(); }
 
  private:
-  std::string cell_;
+  int32_t cell_;
   bool single_step_;
   int32_t directions_;
   std::shared_ptr<Memory> packed_;
@@ -201,7 +199,7 @@ py::tuple recurrent_backward(const std::string& cell, bool single_step, const py
                              const py::object& c0, const py::object& lengths,
                              const py::object& y_object, const py::object& saved_object,
                              bool input_gradient, bool weight_gradients) {
-  LayerArguments l(cell, single_step);
+  LayerArguments l(cell_argument(cell), single_step);
   l.set_weights(weights);
   l.set_inputs(x, h0, c0, lengths);
   const auto dy = rows_argument(dy_object, "dy"), y = rows_argument(y_object, "y");
@@ -222,7 +220,7 @@ py::tuple recurrent_backward(const std::string& cell, bool single_step, const py
   g.dx = dl(dx);
   g.dh0 = dh0.dl();
   g.dc0 = dl(dc0);
-  std::deque<Array> arrays;
+  std::vector<Array> arrays;
   py::list parameters;
   for (int d = 0; weight_gradients && d < l.layer.directions; ++d) {
     py::list each;

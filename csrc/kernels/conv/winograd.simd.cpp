@@ -34,6 +34,7 @@ constexpr size_t kMostCompactBytes = 6 << 20;
 constexpr int64_t kPoints = 6, kPlanes = kPoints * kPoints;
 // Bytes of a block's input and products, and slices of a block.
 constexpr int64_t kBlockBytes = 640 << 10, kBlockSlices = 8;
+constexpr int64_t kFewBlocks = 8;
 
 // How a convolution is cut. Rows of the 36 products are (slice, tile) of a block; tiles are counted
 // over all items.
@@ -66,6 +67,11 @@ Plan plan_of(const ConvArgs& a, const WinogradForm& form) {
   p.slice_blocks = divide_up(depth, kBlockSlices);
   const int64_t slices = divide_up(depth, p.slice_blocks) + p.halo;
   p.tile_blocks = divide_up(p.tiles, larger(rows / slices, 1));
+  // A few blocks are an even number, so that two threads get as much each, unless their products
+  // would have so few rows that most of the time goes to reading weights.
+  const int64_t blocks = form.all_classes * p.tile_blocks * p.slice_blocks;
+  const bool splits = p.tiles * slices >= kTileRows / 2 * (p.tile_blocks + 1);
+  if (blocks < kFewBlocks && blocks % 2 == 1 && splits) ++p.tile_blocks;
   // A vector more than needed: with sizes that are powers of 2 all planes would compete for the
   // same places of the caches.
   p.plane = slices * divide_up(p.tiles, p.tile_blocks) * row + 16;

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from medkern import _C
 from medkern.autograd import Function
 from medkern.functional.conv import Conv, ConvTranspose
 from medkern.functional.copy import Concat, GetItem
@@ -101,19 +102,9 @@ def _first(sizes: Any) -> int:
 
 def _padding(step: Step) -> list[tuple[int, int]]:
     """(before, after) for each axis."""
-    weight, padding = step.inputs[1], step.options["padding"]
+    weight, o = step.inputs[1], step.options
     assert weight is not None
-    rank = len(weight.shape) - 2
-    if padding == "same":
-        dilation = step.options["dilation"]
-        each = [dilation] * rank if isinstance(dilation, int) else dilation
-        totals = [d * (size - 1) for d, size in zip(each, weight.shape[2:], strict=True)]
-        return [(total // 2, total - total // 2) for total in totals]
-    if padding == "valid":
-        padding = 0
-    if isinstance(padding, int):
-        padding = [padding] * rank
-    return [(p, p) if isinstance(p, int) else (p[0], p[1]) for p in padding]
+    return _C.conv_padding(weight.shape, o["stride"], o["padding"], o["dilation"])
 
 
 def _rows_of(chain: list[Step]) -> int | None:
