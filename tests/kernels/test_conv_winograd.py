@@ -8,7 +8,7 @@ from arrays import FORMATS, channels_last
 from medkern import kernels
 from reference import conv as reference
 
-# max |y - ref| / (2^-24 max sum |x||w|): 2 to 14 were measured at all these sizes, 25 to 40 with the
+# max |y - ref| / (2^-24 max sum |x||w|): 2 to 12 were measured at all these sizes, 25 to 40 with the
 # textbook's points; mistakes are millions. The largest sum of an image stands for those of a tile: at
 # the borders few products reach an element, but all of its tile reach its rounding error.
 UNITS = 16
@@ -201,7 +201,7 @@ def test_other_windows(isa, rng, case, layout):
 # Input shape, output channels, stride, kernel, padding, output padding.
 TRANSPOSED = [
     ((3, 64, 8, 8), 64, (2, 2), (4, 4), 1, 0),
-    ((1, 64, 9, 7), 33, (2, 2), (4, 4), 1, 1),
+    ((1, 64, 9, 7), 97, (2, 2), (4, 4), 1, 1),
     ((2, 64, 11, 13), 96, (2, 3), (4, 6), 2, 0),
     ((1, 64, 9, 10), 48, (2, 2), (5, 5), 2, 1),
     ((2, 256, 12, 14), 100, (2, 2), (4, 4), 1, 0),  # weights not kept transformed

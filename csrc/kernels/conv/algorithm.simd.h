@@ -52,6 +52,7 @@ extern const ConvAlgorithm direct_algorithm;
 extern const ConvAlgorithm few_results_algorithm;
 extern const ConvAlgorithm winograd_algorithm;
 extern const ConvAlgorithm winograd_pairs_algorithm;
+extern const ConvAlgorithm winograd_pairs_panels_algorithm;
 extern const ConvAlgorithm winograd_panels_algorithm;
 
 }  // namespace medkern::MK_ISA

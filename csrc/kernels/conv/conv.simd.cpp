@@ -11,9 +11,9 @@ namespace {
 
 // The first that fits is taken.
 constexpr const ConvAlgorithm* kAlgorithms[] = {
-    &few_results_algorithm,    &winograd_algorithm, &winograd_panels_algorithm,
-    &winograd_pairs_algorithm, &columns_algorithm,  &depthwise_algorithm,
-    &direct_algorithm,
+    &few_results_algorithm, &winograd_pairs_algorithm,  &winograd_pairs_panels_algorithm,
+    &winograd_algorithm,    &winograd_panels_algorithm, &columns_algorithm,
+    &depthwise_algorithm,   &direct_algorithm,
 };
 
 int algorithm_for_call(const ConvArgs& a) {

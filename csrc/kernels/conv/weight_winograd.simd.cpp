@@ -94,7 +94,7 @@ ConvArgs forward_of(const ConvWeightArgs& a) {
 
 // Cutting filters costs nothing here, where they are the results, and 5x5 tiles of those have
 // larger errors.
-WinogradForm form_of(const ConvArgs& forward) { return winograd_form(forward, kPoints, 1.0); }
+WinogradForm form_of(const ConvArgs& forward) { return best_form(forward, kPoints, 2, 1.0); }
 
 Plan plan_of(const ConvWeightArgs& a, const Tiling& tiling) {
   Plan p{};
@@ -363,7 +363,7 @@ void finish_block(const Job& job, const Block& b) {
                p.d + j * p.dy_block + plane * p.dy_plane, p.c.size(i % p.c.count), p.o.size(j),
                false, u + plane * p.c.width * p.o.width);
     }
-    with_taps(job.tiling.form.taps, [&]<int kTaps>() {
+    with_taps<kPoints>(job.tiling.form.taps, [&]<int kTaps>() {
       transform_pair<kTaps>(job, u, pair / pairs, i, j, 0, p.c.size(i % p.c.count));
     });
   });
@@ -385,8 +385,9 @@ void run_blocks(const Job& job) {
       done = smaller(b.first + b.slices + p.halo - job.tiling.lead, p.x_length);
       done = larger(done, b.x_first);
       b.x_slices = done - b.x_first;
-      with_taps(job.tiling.form.taps,
-                [&]<int kTaps>() { transform_block<tile_results(kPoints, kTaps)>(job, b); });
+      with_taps<kPoints>(job.tiling.form.taps, [&]<int kTaps>() {
+        transform_block<tile_results(kPoints, kTaps)>(job, b);
+      });
       p.fused ? finish_block(job, b) : sum_block(job, b, column + b.first > 0);
     }
   }
@@ -432,7 +433,7 @@ void weight_winograd(const ConvWeightArgs& a) {
   parallel_for(pairs * pieces, pairs * p.sums, [&](int64_t task, int) {
     const int64_t pair = task / pieces, first = task % pieces * V::kLanes;
     const int64_t j = pair % p.o.count, i = pair / p.o.count % p.x_blocks;
-    with_taps(job.tiling.form.taps, [&]<int kTaps>() {
+    with_taps<kPoints>(job.tiling.form.taps, [&]<int kTaps>() {
       transform_pair<kTaps>(job, p.u + pair * p.sums, pair / p.o.count / p.x_blocks, i, j, first,
                             smaller(first + V::kLanes, p.c.size(i % p.c.count)));
     });

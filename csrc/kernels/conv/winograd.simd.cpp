@@ -21,9 +21,9 @@
 namespace medkern::MK_ISA {
 namespace {
 
-// Transforming a vector of filters, in the time of a fused multiply-add of vectors: it writes 36
-// vectors, to the L2 cache or beyond.
-constexpr double kFilterCost = 420, kFarFilterCost = 720;
+// Transforming a vector of filters, in the time of a fused multiply-add of vectors, for each plane:
+// to the L2 cache or beyond.
+constexpr double kFilterCost = 12, kFarFilterCost = 20;
 constexpr size_t kNearBytes = 2 << 20;
 // Most bytes of transformed weights. They grow fourfold and more, and come from the shared cache
 // for every block: up to 256x256 channels of 3x3 it is faster to keep them so than to transform
@@ -31,7 +31,6 @@ constexpr size_t kNearBytes = 2 << 20;
 constexpr size_t kMostBytes = 10 << 20;
 // The same of compact weights: transforming those of 256x256 channels again takes a quarter longer.
 constexpr size_t kMostCompactBytes = 6 << 20;
-constexpr int64_t kPoints = 6, kPlanes = kPoints * kPoints;
 // Bytes of a block's input and products, and slices of a block.
 constexpr int64_t kBlockBytes = 640 << 10, kBlockSlices = 8;
 constexpr int64_t kFewBlocks = 8;
@@ -61,7 +60,7 @@ Plan plan_of(const ConvArgs& a, const WinogradForm& form) {
   p.halo = (p.taps - 1) * tiling.step;
   p.tiles = a.result.n * tiling.count;
   const int64_t row = larger(p.v_row, p.m_row), row_bytes = row * sizeof(float);
-  int64_t rows = kBlockBytes / ((kPlanes + 1) * row_bytes);
+  int64_t rows = kBlockBytes / ((form.planes + 1) * row_bytes);
   rows = larger(rows / kTileRows, 1) * kTileRows;
   const int64_t depth = a.result.size[0];
   p.slice_blocks = divide_up(depth, kBlockSlices);
@@ -79,7 +78,7 @@ Plan plan_of(const ConvArgs& a, const WinogradForm& form) {
   const Region whole = whole_region(a.source);
   Pieces pieces{a.workspace};
   p.source = pieces.take<float>(p.in_place ? 0 : copied_elements(a.source, whole, p.channels));
-  p.scratch = pieces.take<float>(max_workers() * (kPlanes + 1) * p.plane);
+  p.scratch = pieces.take<float>(max_workers() * (form.planes + 1) * p.plane);
   p.bytes = pieces.used;
   return p;
 }
@@ -88,32 +87,35 @@ Plan plan_of(const ConvArgs& a, const WinogradForm& form) {
 // plane to plane of a panel (again a vector more than needed), from the first panel to that of a
 // column, and from class to class.
 int64_t plane_stride(int64_t k, int64_t width) { return k * width + 16; }
-int64_t panel_start(int64_t k, int64_t column) {
-  return kPlanes * (column * k + column / kPanel<float> * 16);
+int64_t panel_start(const WinogradForm& f, int64_t k, int64_t column) {
+  return f.planes * (column * k + column / kPanel<float> * 16);
 }
 int64_t class_size(const ConvArgs& a, const WinogradForm& f) {
   const int64_t k = a.window.kernel[0] * f.parts * a.source.c;
-  return panel_start(k, panels_in<float>(f.columns) * kPanel<float>);
+  return panel_start(f, k, panels_in<float>(f.columns) * kPanel<float>);
 }
 
 size_t bytes_of(const ConvArgs& a, const WinogradForm& f) {
   return f.all_classes * class_size(a, f) * sizeof(float);
 }
 
-size_t packed_bytes(const ConvArgs& a) { return bytes_of(a, winograd_form(a, kPoints)); }
+template <int kPoints>
+size_t packed_bytes(const ConvArgs& a) {
+  return bytes_of(a, winograd_form(a, kPoints));
+}
 
-template <int kTaps>
+template <int kPoints, int kTaps>
 void pack_filters(const ConvArgs& a, const WinogradForm& f, float* packed) {
   const int64_t k = a.window.kernel[0] * f.parts * a.source.c;
   const FilterBlocks blocks = filter_blocks(a);
   FilterTaps map;
   list_filter_taps(a, f, map);
-  parallel_for(blocks.count, f.all_classes * f.columns * k * kPlanes, [&](int64_t task, int) {
+  parallel_for(blocks.count, f.all_classes * f.columns * k * f.planes, [&](int64_t task, int) {
     for_each_filter(a, f, map, filter_block(a, blocks, task),
                     [&](int64_t number, int64_t row, int64_t result, const Vec<float>* g) {
                       const int64_t panel = result / kPanel<float> * kPanel<float>;
                       const int64_t width = panel_width<float>(f.columns - panel);
-                      float* to = packed + number * class_size(a, f) + panel_start(k, panel) +
+                      float* to = packed + number * class_size(a, f) + panel_start(f, k, panel) +
                                   row * width + result - panel;
                       evaluate<kPoints, kTaps, true>([&](int h, int w) { return g[h * kTaps + w]; },
                                                      to, plane_stride(k, width));
@@ -121,9 +123,12 @@ void pack_filters(const ConvArgs& a, const WinogradForm& f, float* packed) {
   });
 }
 
+template <int kPoints>
 void pack(const ConvArgs& a, void* packed) {
   const WinogradForm f = winograd_form(a, kPoints);
-  with_taps(f.taps, [&]<int kTaps>() { pack_filters<kTaps>(a, f, static_cast<float*>(packed)); });
+  with_taps<kPoints>(f.taps, [&]<int kTaps>() {
+    pack_filters<kPoints, kTaps>(a, f, static_cast<float*>(packed));
+  });
 }
 
 struct Block {
@@ -132,6 +137,7 @@ struct Block {
 };
 
 // v[plane][slice, tile][part][channel]
+template <int kPoints>
 void transform_sources(const ConvArgs& a, const Plan& p, const Source<float>& x, const Block& b,
                        float* v) {
   const int64_t slices = b.slices + p.halo;
@@ -155,7 +161,7 @@ void multiply(const Plan& p, const Block& b, const float* weights, const float* 
   for (int64_t i = 0; i < steps; ++i) {
     offsets[i] = i / parts * b.tiling.step * b.tiles * p.v_row + i % parts * p.v_part;
   }
-  for (int64_t plane = 0; plane < kPlanes; ++plane) {
+  for (int64_t plane = 0; plane < b.tiling.form.planes; ++plane) {
     for (int64_t column = 0; column < p.m_row; column += kPanel<float>) {
       const int64_t columns = smaller(p.m_row - column, kPanel<float>);
       for (int64_t i = 0; i < tiles; ++i) {
@@ -164,7 +170,7 @@ void multiply(const Plan& p, const Block& b, const float* weights, const float* 
             .a = v + plane * p.plane + first * p.v_row,
             .a_row = p.v_row,
             .a_col = 1,
-            .b = weights + panel_start(k, column) + plane * plane_stride(k, columns),
+            .b = weights + panel_start(b.tiling.form, k, column) + plane * plane_stride(k, columns),
             .b_row = columns,
             .c = m + plane * p.plane + first * p.m_row + column,
             .c_row = p.m_row,
@@ -179,7 +185,7 @@ void multiply(const Plan& p, const Block& b, const float* weights, const float* 
   }
 }
 
-template <int kTaps>
+template <int kPoints, int kTaps>
 void transform_results(const ConvArgs& a, const Plan& p, const Block& b, const float* m) {
   for (int64_t s = 0; s < b.slices; ++s) {
     for (int64_t t = 0; t < b.tiles; ++t) {
@@ -191,17 +197,23 @@ void transform_results(const ConvArgs& a, const Plan& p, const Block& b, const f
 }
 
 // Products of plane i overwrite the input of plane i - 1: one buffer holds both.
+template <int kPoints>
 void run_block(const ConvArgs& a, const Plan& p, const Source<float>& x, const Block& b,
                int64_t number, float* m) {
   const WinogradForm& form = b.tiling.form;
-  transform_sources(a, p, x, b, m + p.plane);
+  transform_sources<kPoints>(a, p, x, b, m + p.plane);
   multiply(p, b, static_cast<const float*>(a.packed) + number * class_size(a, form), m + p.plane,
            m);
-  with_taps(form.taps, [&]<int kTaps>() { transform_results<kTaps>(a, p, b, m); });
+  with_taps<kPoints>(form.taps,
+                     [&]<int kTaps>() { transform_results<kPoints, kTaps>(a, p, b, m); });
 }
 
-size_t workspace(const ConvArgs& a) { return plan_of(a, winograd_form(a, kPoints)).bytes; }
+template <int kPoints>
+size_t workspace(const ConvArgs& a) {
+  return plan_of(a, winograd_form(a, kPoints)).bytes;
+}
 
+template <int kPoints>
 void run(const ConvArgs& a) {
   const WinogradForm form = winograd_form(a, kPoints);
   Plan p = plan_of(a, form);
@@ -210,29 +222,32 @@ void run(const ConvArgs& a) {
                  : copy_source<float>(a.source, whole_region(a.source), 1, p.channels, p.source);
   const int64_t depth = a.result.size[0];
   const int64_t work =
-      2 * kPlanes * form.all_classes * p.tiles * depth * p.taps * p.v_row * p.m_row;
-  parallel_for(form.all_classes * p.tile_blocks * p.slice_blocks, work,
-               [&](int64_t task, int worker) {
-                 const int64_t j = task % p.slice_blocks, i = task / p.slice_blocks % p.tile_blocks;
-                 const int64_t number = task / p.slice_blocks / p.tile_blocks;
-                 Block b;
-                 b.tiling = tiling_of(a, form, number);
-                 b.tile = tile_start(i, p.tile_blocks, p.tiles);
-                 b.tiles = tile_start(i + 1, p.tile_blocks, p.tiles) - b.tile;
-                 b.slice = tile_start(j, p.slice_blocks, depth);
-                 b.slices = tile_start(j + 1, p.slice_blocks, depth) - b.slice;
-                 run_block(a, p, x, b, number, p.scratch + worker * (kPlanes + 1) * p.plane);
-               });
+      2 * form.planes * form.all_classes * p.tiles * depth * p.taps * p.v_row * p.m_row;
+  parallel_for(
+      form.all_classes * p.tile_blocks * p.slice_blocks, work, [&](int64_t task, int worker) {
+        const int64_t j = task % p.slice_blocks, i = task / p.slice_blocks % p.tile_blocks;
+        const int64_t number = task / p.slice_blocks / p.tile_blocks;
+        Block b;
+        b.tiling = tiling_of(a, form, number);
+        b.tile = tile_start(i, p.tile_blocks, p.tiles);
+        b.tiles = tile_start(i + 1, p.tile_blocks, p.tiles) - b.tile;
+        b.slice = tile_start(j, p.slice_blocks, depth);
+        b.slices = tile_start(j + 1, p.slice_blocks, depth) - b.slice;
+        run_block<kPoints>(a, p, x, b, number, p.scratch + worker * (form.planes + 1) * p.plane);
+      });
 }
 
+template <int kPoints>
 bool fits(const ConvArgs& a) {
   if (!winograd_computes(a, kPoints)) return false;
   const WinogradForm f = winograd_form(a, kPoints);
   const size_t bytes = bytes_of(a, f);
+  const double planes = f.planes;
   return bytes <= kMostBytes &&
-         winograd_fits(a, f, bytes <= kNearBytes ? kFilterCost : kFarFilterCost);
+         winograd_fits(a, f, (bytes <= kNearBytes ? kFilterCost : kFarFilterCost) * planes);
 }
 
+template <int kPoints>
 bool keeps(const ConvArgs& a) {
   if (!winograd_computes(a, kPoints)) return false;
   const WinogradForm f = winograd_form(a, kPoints);
@@ -240,15 +255,21 @@ bool keeps(const ConvArgs& a) {
   return bytes_of(a, f) <= (compact ? kMostCompactBytes : kMostBytes) && winograd_keeps(f, 0);
 }
 
+template <int kPoints>
+constexpr ConvAlgorithm algorithm() {
+  return {
+      .fits = fits<kPoints>,
+      .keeps = keeps<kPoints>,
+      .packed_bytes = packed_bytes<kPoints>,
+      .pack = pack<kPoints>,
+      .workspace = workspace<kPoints>,
+      .run = run<kPoints>,
+  };
+}
+
 }  // namespace
 
-constinit const ConvAlgorithm winograd_algorithm = {
-    .fits = fits,
-    .keeps = keeps,
-    .packed_bytes = packed_bytes,
-    .pack = pack,
-    .workspace = workspace,
-    .run = run,
-};
+constinit const ConvAlgorithm winograd_algorithm = algorithm<6>();
+constinit const ConvAlgorithm winograd_pairs_algorithm = algorithm<3>();
 
 }  // namespace medkern::MK_ISA

@@ -27,7 +27,7 @@
 // Work, in vector operations per tile and vector of channels: 144 for the input, with 3x3 filters
 // 120 for the output; 36 vectors are read and 36 (m^2) written. Numerics: the error of a whole
 // convolution, in units of 2^-24 sum |x||w| (the largest sum of a tile), is 5 to 13 for 3x3
-// filters, up to 5 for 4x4 and 5x5, 9 to 15 for 2x2, of which three points have 2 to 4; the direct
+// filters, up to 5 for 4x4 and 5x5, 2 to 4 for 2x2 with three points; the direct
 // sum has 1 to 4, and the textbook's points 0, +-1, +-2 have 25 to 40. A NaN or an infinity spreads
 // to all results of a tile that it reaches; an infinity becomes NaN in some of them. After Lavin
 // and Gray, "Fast algorithms for convolutional neural networks" (2015); the points are those of
@@ -61,17 +61,21 @@ struct WinogradPoints {
 };
 
 // Calls body with the number of taps as a constant.
-template <class Body>
+template <int kPoints, class Body>
 MK_INLINE void with_taps(int64_t taps, Body body) {
-  switch (taps) {
-    case 2:
-      return body.template operator()<2>();
-    case 3:
-      return body.template operator()<3>();
-    case 4:
-      return body.template operator()<4>();
-    default:
-      return body.template operator()<5>();
+  if constexpr (kPoints == 3) {
+    body.template operator()<2>();
+  } else {
+    switch (taps) {
+      case 2:
+        return body.template operator()<2>();
+      case 3:
+        return body.template operator()<3>();
+      case 4:
+        return body.template operator()<4>();
+      default:
+        return body.template operator()<5>();
+    }
   }
 }
 

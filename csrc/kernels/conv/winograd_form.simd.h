@@ -83,19 +83,26 @@ MK_INLINE WinogradForm form_with(const ConvArgs& a, int64_t points, int64_t taps
   return f;
 }
 
-// With the size of filters that is fastest for large images. Filters that are cut have more
-// transformed weights: they have to gain a tenth.
-MK_INLINE WinogradForm winograd_form(const ConvArgs& a, int64_t points, double cut_cost = 1.1) {
-  WinogradForm best = form_with(a, points, 2);
+// With the size of filters, from `least` taps on, that is fastest for large images, if what is
+// gained by cutting filters is divided by `cut_cost`.
+MK_INLINE WinogradForm best_form(const ConvArgs& a, int64_t points, int64_t least,
+                                 double cut_cost) {
+  WinogradForm best = form_with(a, points, least);
   const auto cost = [&](const WinogradForm& f) {
     const double cut = f.blocks[0] * f.blocks[1] > 1 ? cut_cost : 1;
     return cut * (f.products + f.transforms) / static_cast<double>(f.tile * f.tile);
   };
-  for (int64_t taps = 3; taps < points; ++taps) {
+  for (int64_t taps = least + 1; taps < points; ++taps) {
     const WinogradForm f = form_with(a, points, taps);
     if (cost(f) < cost(best)) best = f;
   }
   return best;
+}
+
+// Filters of two taps have 15 units of error with six points (25 at borders), and 4 with three.
+// Those that are cut have more transformed weights: they have to gain a tenth.
+MK_INLINE WinogradForm winograd_form(const ConvArgs& a, int64_t points) {
+  return best_form(a, points, points == 3 ? 2 : 3, 1.1);
 }
 
 MK_INLINE bool winograd_computes(const ConvArgs& a, int64_t points) {
@@ -107,7 +114,8 @@ MK_INLINE bool winograd_computes(const ConvArgs& a, int64_t points) {
     return false;
   }
   const WinogradForm f = winograd_form(a, points);
-  return f.parts * w.kernel[0] <= kMostSteps && f.parts * f.taps * f.taps <= kMostFilterTaps;
+  return f.parts * w.kernel[0] <= kMostSteps && f.parts * f.taps * f.taps <= kMostFilterTaps &&
+         (points != 3 || f.blocks[0] * f.blocks[1] == 1);
 }
 
 // Whether it takes less time than the direct sum for an image with so many tiles and positions (of
@@ -118,11 +126,11 @@ MK_INLINE bool winograd_pays(const WinogradForm& f, double tiles, double positio
   return tiles * (f.products + f.transforms) + filters < positions * f.direct;
 }
 
-// For images of any size: as if they had 7x7 positions of each class, and half a tile were of no
+// For images of any size: as if they had 8x8 positions of each class, and half a tile were of no
 // use along each axis.
 MK_INLINE bool winograd_keeps(const WinogradForm& f, double filter_cost) {
-  const double classes = f.all_classes, side = 7.0 / static_cast<double>(f.tile) + 0.5;
-  return winograd_pays(f, classes * side * side, classes * 49, filter_cost);
+  const double classes = f.all_classes, side = 8.0 / static_cast<double>(f.tile) + 0.5;
+  return winograd_pays(f, classes * side * side, classes * 64, filter_cost);
 }
 
 }  // namespace medkern::MK_ISA

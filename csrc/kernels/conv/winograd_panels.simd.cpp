@@ -1,7 +1,6 @@
-// Winograd convolution where transformed weights would outgrow the caches, being four times the
-// weights and more, and that of 2x2 filters with three points, whose transforms cost next to
-// nothing: forward and backward with respect to the input, as winograd.simd.cpp, which has the
-// formula.
+// Winograd convolution where transformed weights would outgrow the caches, being two to four times
+// the weights and more: forward and backward with respect to the input, as winograd.simd.cpp, which
+// has the formula.
 //
 // Loops: classes; waves of rows (slice, tile); of a wave all inputs are transformed, v[part, chunk
 // of channels][plane][row][channel], in parallel; then tasks of a group of rows and a panel of
@@ -242,11 +241,7 @@ void run_with(const ConvArgs& a, const WinogradForm& form) {
 template <int kPoints>
 void run(const ConvArgs& a) {
   const WinogradForm form = winograd_form(a, kPoints);
-  if constexpr (kPoints == 3) {
-    run_with<3, 2>(a, form);
-  } else {
-    with_taps(form.taps, [&]<int kTaps>() { run_with<kPoints, kTaps>(a, form); });
-  }
+  with_taps<kPoints>(form.taps, [&]<int kTaps>() { run_with<kPoints, kTaps>(a, form); });
 }
 
 template <int kPoints>
@@ -278,6 +273,6 @@ constexpr ConvAlgorithm algorithm() {
 }  // namespace
 
 constinit const ConvAlgorithm winograd_panels_algorithm = algorithm<6>();
-constinit const ConvAlgorithm winograd_pairs_algorithm = algorithm<3>();
+constinit const ConvAlgorithm winograd_pairs_panels_algorithm = algorithm<3>();
 
 }  // namespace medkern::MK_ISA
