@@ -18,9 +18,10 @@ from ..nets.net import Net
 from ..nets.zoo import NETS
 from . import inference
 
-# A value near 0 can fall on the other side of a ReLU, which moves sums by a term: every library's gradients
-# are off by some thousandths, single elements by more. So errors are taken in the Euclidean norm.
-TOLERANCE = 2e-2
+# A value near 0 can fall on the other side of a ReLU, which moves sums by a term, so errors are taken in the
+# Euclidean norm. They are about 1e-5 where nothing falls and some hundredths where a few values do: ResNet-18
+# with a batch of 1 has 7 x 7 positions in its last layers, where one of them moves a bias's gradient by 1 %.
+TOLERANCE = 5e-2
 _LR = 1e-4
 
 

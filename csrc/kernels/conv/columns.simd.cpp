@@ -38,8 +38,7 @@ template <class T>
 struct Plan {
   int64_t pixels, taps, channels;
   int64_t pixel;  // elements of source from pixel to pixel
-  int64_t columns,
-      width;  // of z: (channel, tap) of a vector of channels, and whole vectors of them
+  int64_t columns, width;  // of z: (channel, tap) of a vector of channels; in whole vectors
   int64_t images, groups;  // of a task; groups of so many
   bool in_place;
   int64_t chunk;        // source channels
