@@ -37,7 +37,7 @@ int64_t pixels_of(const Image& x) { return x.size[0] * x.size[1] * x.size[2]; }
 template <class T>
 struct Plan {
   int64_t pixels, taps, channels;
-  int64_t pixel;  // elements of source from pixel to pixel
+  int64_t pixel;           // elements of source from pixel to pixel
   int64_t columns, width;  // of z: (channel, tap) of a vector of channels; in whole vectors
   int64_t images, groups;  // of a task; groups of so many
   bool in_place;
