@@ -1,0 +1,164 @@
+"""Compiles a `.cu` file with NVRTC, which needs neither a CUDA toolkit nor a GPU.
+
+    python compile.py csrc/kernels/pool/pool.cu --include csrc --output build/pool.cu.cpp
+
+writes the machine code for each architecture beside the output, and as output a C++ file that holds them as
+bytes, for `cuda/code.h`. `compile_source` gives the resources each kernel takes as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.util
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# Machine code for compute capability 8.x and 9.0, and PTX that drivers compile for those that come after.
+ARCHITECTURES = ("sm_80", "sm_90a", "compute_80")
+OPTIONS = ("--std=c++17", "--restrict", "--ptxas-options=-v", "-default-device")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one kernel takes on one architecture.
+
+    Attributes:
+        kernel: its name.
+        architecture: as in ARCHITECTURES.
+        registers: of a thread.
+        spilled: bytes of registers kept in memory, stores and loads together.
+        stack: bytes of a thread's stack frame.
+        shared: bytes of shared memory known when compiling.
+    """
+
+    kernel: str
+    architecture: str
+    registers: int
+    spilled: int
+    stack: int
+    shared: int
+
+
+class CompileError(RuntimeError):
+    """NVRTC refused a source; the message is its log."""
+
+
+def find_library() -> Path:
+    """libnvrtc.so.12 of the package nvidia-cuda-nvrtc-cu12, or of the directory MEDKERN_NVRTC names."""
+    folders = [Path(os.environ["MEDKERN_NVRTC"])] if os.environ.get("MEDKERN_NVRTC") else []
+    spec = importlib.util.find_spec("nvidia.cuda_nvrtc") if importlib.util.find_spec("nvidia") else None
+    if spec is not None:
+        folders += [Path(p) / "lib" for p in spec.submodule_search_locations or ()]
+    for folder in folders:
+        if (folder / "libnvrtc.so.12").is_file():
+            return folder / "libnvrtc.so.12"
+    raise CompileError("libnvrtc.so.12 not found: install nvidia-cuda-nvrtc-cu12")
+
+
+class Nvrtc:
+    """The few calls of NVRTC that compiling takes."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(str(find_library()))
+        self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
+
+    def _call(self, name: str, *arguments: object) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status != 0:
+            raise CompileError(f"{name}: {self._library.nvrtcGetErrorString(status).decode()}")
+
+    def _bytes(self, program: ctypes.c_void_p, kind: str) -> bytes:
+        size = ctypes.c_size_t()
+        self._call(f"nvrtcGet{kind}Size", program, ctypes.byref(size))
+        data = ctypes.create_string_buffer(size.value)
+        self._call(f"nvrtcGet{kind}", program, data)
+        return data.raw
+
+    def compile(self, source: str, name: str, architecture: str, options: list[str]) -> tuple[bytes, str]:
+        """Machine code (PTX for compute_*) and the log."""
+        program = ctypes.c_void_p()
+        self._call(
+            "nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None
+        )
+        try:
+            options = [f"--gpu-architecture={architecture}", *options]
+            array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
+            status = self._library.nvrtcCompileProgram(program, len(options), array)
+            log = self._bytes(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
+            if status != 0:
+                raise CompileError(f"{name} for {architecture}:\n{log}")
+            return self._bytes(program, "PTX" if architecture.startswith("compute") else "CUBIN"), log
+        finally:
+            self._library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def read_resources(log: str, architecture: str) -> list[Resources]:
+    """The kernels' resources in a log of `--ptxas-options=-v`."""
+    found = []
+    for part in log.split("Compiling entry function ")[1:]:
+        number = {
+            name: [int(n) for n in re.findall(pattern, part)]
+            for name, pattern in [
+                ("registers", r"Used (\d+) registers"),
+                ("spilled", r"(\d+) bytes spill"),
+                ("stack", r"(\d+) bytes stack frame"),
+                ("shared", r"(\d+) bytes smem"),
+            ]
+        }
+        kernel = part.split("'")[1]
+        found.append(
+            Resources(kernel, architecture, *(sum(number[k]) for k in ("registers", "spilled", "stack", "shared")))
+        )
+    return found
+
+
+def compile_source(path: Path, include: Path, architecture: str) -> tuple[bytes, list[Resources], str]:
+    """Machine code of a `.cu` file, the resources of its kernels, and the log."""
+    options = [*OPTIONS, f"--include-path={include}"]
+    code, log = Nvrtc().compile(path.read_text(), str(path), architecture, options)
+    return code, read_resources(log, architecture), log
+
+
+def embed(family: str, files: dict[str, Path]) -> str:
+    """C++ that defines `<family>_code` of cuda/code.h from files of machine code."""
+    lines = [f"// Made from {family}.cu by cuda/compile.py.", '#include "cuda/code.h"', ""]
+    for architecture, path in files.items():
+        symbol = f"medkern_{family}_{architecture}"
+        lines += [
+            f'asm(".pushsection .rodata\\n.balign 64\\n{symbol}_begin:\\n.incbin \\"{path}\\"\\n"',
+            f'    "{symbol}_end:\\n.byte 0\\n.popsection\\n");',
+            f'extern "C" __attribute__((visibility("hidden"))) const unsigned char {symbol}_begin[], {symbol}_end[];',
+        ]
+    lines += ["", "namespace medkern::cuda {", f"extern const DeviceCode {family}_code;"]
+    lines += [f'const DeviceCode {family}_code = {{"{family}", {{']
+    lines += [f'    {{"{a}", medkern_{family}_{a}_begin, medkern_{family}_{a}_end}},' for a in files]
+    lines += ["}};", "}  // namespace medkern::cuda", ""]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Compiles one file for all architectures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--include", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    files = {}
+    for architecture in ARCHITECTURES:
+        try:
+            code, _, _ = compile_source(given.source, given.include, architecture)
+        except CompileError as error:
+            print(error, file=sys.stderr)
+            return 1
+        files[architecture] = given.output.with_suffix(f".{architecture}")
+        files[architecture].write_bytes(code)
+    given.output.write_text(embed(given.source.stem, files))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
