@@ -3,7 +3,7 @@
     python compile.py csrc/kernels/pool/pool.cu --include csrc --output build/pool.cu.cpp
 
 writes the machine code for each architecture beside the output, and as output a C++ file that holds them as
-bytes, for `cuda/code.h`. `compile_source` gives the resources each kernel takes as well.
+bytes, for `cuda/code.h`. With `--list` and all sources it writes the list of them. `compile_source` gives the resources each kernel takes as well.
 """
 
 from __future__ import annotations
@@ -140,23 +140,37 @@ def embed(family: str, files: dict[str, Path]) -> str:
     return "\n".join(lines)
 
 
+def list_all(names: list[str]) -> str:
+    """C++ that defines `all_code` of cuda/code.h."""
+    lines = ["// Made by cuda/compile.py.", '#include "cuda/code.h"', "", "namespace medkern::cuda {", ""]
+    lines += [f"extern const DeviceCode {name}_code;" for name in names]
+    entries = ", ".join([*(f"&{name}_code" for name in names), "nullptr"])
+    lines += [f"const DeviceCode* const all_code[] = {{{entries}}};", "", "}  // namespace medkern::cuda", ""]
+    return "\n".join(lines)
+
+
 def main() -> int:
-    """Compiles one file for all architectures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("--include", type=Path, required=True)
+    """Compiles one file for all architectures, or lists all files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sources", type=Path, nargs="+")
+    parser.add_argument("--include", type=Path)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
+    if given.list:
+        given.output.write_text(list_all(sorted(path.stem for path in given.sources)))
+        return 0
+    source = given.sources[0]
     files = {}
     for architecture in ARCHITECTURES:
         try:
-            code, _, _ = compile_source(given.source, given.include, architecture)
+            code, _, _ = compile_source(source, given.include, architecture)
         except CompileError as error:
             print(error, file=sys.stderr)
             return 1
         files[architecture] = given.output.with_suffix(f".{architecture}")
         files[architecture].write_bytes(code)
-    given.output.write_text(embed(given.source.stem, files))
+    given.output.write_text(embed(source.stem, files))
     return 0
 
 
