@@ -3,7 +3,8 @@
     python compile.py csrc/kernels/pool/pool.cu --include csrc --output build/pool.cu.cpp
 
 writes the machine code for each architecture beside the output, and as output a C++ file that holds them as
-bytes, for `cuda/code.h`. With `--list` and all sources it writes the list of them. `compile_source` gives the resources each kernel takes as well.
+bytes, for `cuda/code.h`. With `--list` and all sources it writes the list of them. `compile_source` gives the
+resources each kernel takes as well.
 """
 
 from __future__ import annotations
@@ -81,9 +82,7 @@ class Nvrtc:
     def compile(self, source: str, name: str, architecture: str, options: list[str]) -> tuple[bytes, str]:
         """Machine code (PTX for compute_*) and the log."""
         program = ctypes.c_void_p()
-        self._call(
-            "nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None
-        )
+        self._call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
         try:
             options = [f"--gpu-architecture={architecture}", *options]
             array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
@@ -111,7 +110,9 @@ def read_resources(log: str, architecture: str) -> list[Resources]:
         }
         kernel = part.split("'")[1]
         found.append(
-            Resources(kernel, architecture, *(sum(number[k]) for k in ("registers", "spilled", "stack", "shared")))
+            Resources(
+                kernel, architecture, *(sum(number[k]) for k in ("registers", "spilled", "stack", "shared"))
+            )
         )
     return found
 
@@ -131,7 +132,7 @@ def embed(family: str, files: dict[str, Path]) -> str:
         lines += [
             f'asm(".pushsection .rodata\\n.balign 64\\n{symbol}_begin:\\n.incbin \\"{path}\\"\\n"',
             f'    "{symbol}_end:\\n.byte 0\\n.popsection\\n");',
-            f'extern "C" __attribute__((visibility("hidden"))) const unsigned char {symbol}_begin[], {symbol}_end[];',
+            f'extern "C" [[gnu::visibility("hidden")]] const unsigned char {symbol}_begin[], {symbol}_end[];',
         ]
     lines += ["", "namespace medkern::cuda {", f"extern const DeviceCode {family}_code;"]
     lines += [f'const DeviceCode {family}_code = {{"{family}", {{']
