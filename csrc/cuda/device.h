@@ -18,7 +18,9 @@
 #else
 
 #define MK_INLINE __forceinline__
-#define MK_KERNEL(name, Args, threads)                \
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+#define MK_KERNEL(name, Args, threads)                  \
   extern "C" __global__ void __launch_bounds__(threads) \
       name(const __grid_constant__ medkern::cuda::Args args)
 
@@ -62,8 +64,8 @@ MK_INLINE uint32_t to_f16x2(float low, float high) {
 // tf32, 16x8x8: a[0] = (g, t)  a[1] = (g + 8, t)  a[2] = (g, t + 4)  a[3] = (g + 8, t + 4)
 //               b[0] = (t, g)  b[1] = (t + 4, g)         (row of k, column of n)
 // bf16 and f16, 16x8x16, pairs along k:
-//               a[0] = (g, 2t..)  a[1] = (g + 8, 2t..)  a[2] = (g, 2t + 8..)  a[3] = (g + 8, 2t + 8..)
-//               b[0] = (2t.., g)  b[1] = (2t + 8.., g)
+//               a[0] = (g, 2t..)  a[1] = (g + 8, 2t..)  a[2] = (g, 2t + 8..)  a[3] = (g + 8, 2t
+//               + 8..) b[0] = (2t.., g)  b[1] = (2t + 8.., g)
 MK_INLINE void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -127,9 +129,9 @@ MK_INLINE void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
 }
 
-// Returns when all blocks of a cooperative launch have called it as often; what they wrote before is
-// then seen by all. `arrived` is a counter in global memory that is 0 before the launch, `passed`
-// the thread's count of barriers so far, 0 at first.
+// Returns when all blocks of a cooperative launch have called it as often; what they wrote before
+// is then seen by all. `arrived` is a counter in global memory that is 0 before the launch,
+// `passed` the thread's count of barriers so far, 0 at first.
 MK_INLINE void grid_barrier(uint32_t* arrived, uint32_t& passed) {
   __syncthreads();
   ++passed;
