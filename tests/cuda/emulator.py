@@ -27,6 +27,9 @@ COMMON = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-ffp-cont
 INCLUDE = [f"-I{CSRC}", f"-I{CSRC / 'include'}"]
 # Kernels look at the same memory under several types, as device code may.
 KERNEL = ["-x", "c++", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
+# Reported by csrc/cuda/emulator/checks.cpp; no library of the compiler's takes part.
+CHECKS = "alignment,bounds,integer-divide-by-zero,return,shift,signed-integer-overflow,unreachable"
+KERNEL += [f"-fsanitize={CHECKS}"]
 
 
 def compiler() -> str | None:
@@ -78,7 +81,7 @@ def _compile(source: Path) -> Path:
         command = [compiler(), *flags, "-MMD", "-MF", str(found), "-c", str(source), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise RuntimeError(f"{source.relative_to(ROOT)} doesn't compile for the emulator:\n{done.stderr}")
+            raise RuntimeError(f"{source.name} doesn't compile for the emulator:\n{done.stderr}")
         content = _content_hash(_read_dependencies(found), flags)
         target = folder / f"{source.stem}-{content}.o"
         made.replace(target)

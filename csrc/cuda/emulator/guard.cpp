@@ -1,12 +1,13 @@
 #include "cuda/emulator/guard.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <ucontext.h>
 
 #include <cstdint>
-#include <memory>
+#include <cstdio>
 
 #include "cuda/emulator/memory.h"
 
@@ -22,6 +23,7 @@ struct sigaction before[4];
 pthread_t runner;
 volatile int caught;
 void* volatile caught_address;
+void* volatile caught_instruction;
 volatile bool caught_code, caught_write;
 
 void handle(int number, siginfo_t* info, void* context) {
@@ -38,11 +40,23 @@ void handle(int number, siginfo_t* info, void* context) {
   // Without an address it is one of no page at all, or misaligned.
   caught_code = info->si_code == SI_KERNEL;
 #if defined(__x86_64__)
-  caught_write = (static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR] & 2) != 0;
+  const auto& registers = static_cast<const ucontext_t*>(context)->uc_mcontext.gregs;
+  caught_write = (registers[REG_ERR] & 2) != 0;
+  caught_instruction = reinterpret_cast<void*>(registers[REG_RIP]);
 #else
   static_cast<void>(context);
 #endif
   siglongjmp(landing, 1);
+}
+
+// Where in the library it was, for its line numbers to be looked up.
+std::string instruction() {
+  Dl_info info;
+  if (dladdr(caught_instruction, &info) == 0) return "";
+  char text[32];
+  const auto offset = static_cast<char*>(caught_instruction) - static_cast<char*>(info.dli_fbase);
+  std::snprintf(text, sizeof text, "%#zx", static_cast<size_t>(offset));
+  return std::string(" (instruction ") + text + " of " + info.dli_fname + ")";
 }
 
 Trap trap_of(std::string& report) {
@@ -50,16 +64,12 @@ Trap trap_of(std::string& report) {
     report = "a division of integers by zero, or one that overflows";
     return Trap::arithmetic;
   }
-  if (caught == SIGILL) {
-    report = "a misaligned address or an index out of an array";
-    return Trap::misaligned;
-  }
-  if (caught_code) {
+  if (caught != SIGSEGV || caught_code) {
     report = "a misaligned address, or one that can't be";
     return Trap::misaligned;
   }
-  report =
-      std::string(caught_write ? "a write to " : "a read of ") + describe_address(caught_address);
+  report = std::string(caught_write ? "a write to " : "a read of ") +
+           describe_address(caught_address) + instruction();
   return Trap::address;
 }
 

@@ -20,6 +20,7 @@ constexpr size_t kRegion = size_t{1} << 43;  // addresses only
 // next.
 constexpr size_t kGap = 128 << 10;
 constexpr size_t kKept = 32;             // freed ones of a size that aren't used again yet
+constexpr size_t kOpened = 1 << 20;      // what is larger is left open: it takes long to close
 constexpr unsigned char kPoison = 0xff;  // NaN in every format
 constexpr size_t kArena = (kMostShared + kPage - 1) / kPage * kPage;
 
@@ -61,10 +62,10 @@ void protect(const Allocation& allocation, int access) {
 }
 
 bool all_poison(const unsigned char* begin, const unsigned char* end) {
-  for (; begin < end; ++begin) {
-    if (*begin != kPoison) return false;
-  }
-  return true;
+  if (begin == end) return true;
+  // Each byte is like the one before it.
+  return *begin == kPoison &&
+         std::memcmp(begin, begin + 1, static_cast<size_t>(end - begin) - 1) == 0;
 }
 
 std::string text_of(const Allocation& allocation) {
@@ -164,12 +165,18 @@ bool open_memory(const void* address) {
 
 void close_memory(std::string& report) {
   Heap& heap = emulator::heap();
+  size_t kept = 0;
   for (Allocation* allocation : heap.open) {
+    if (allocation->freed) continue;
     check_ends(*allocation, report);
-    protect(*allocation, PROT_NONE);
-    allocation->open = false;
+    if (static_cast<size_t>(allocation->pages_end - allocation->pages) > kOpened) {
+      heap.open[kept++] = allocation;
+    } else {
+      protect(*allocation, PROT_NONE);
+      allocation->open = false;
+    }
   }
-  heap.open.clear();
+  heap.open.resize(kept);
 }
 
 unsigned char* shared_arena(size_t number, size_t bytes) {

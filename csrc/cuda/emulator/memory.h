@@ -4,7 +4,8 @@
 // alignment demands, at a page that can't be accessed; what lies between is checked for having been
 // written to. Fresh memory is filled with NaN. Addresses are used once, so that freed memory is
 // known as such. The host can't touch the device's memory: pages can be accessed only while a
-// kernel or a copy of the emulator runs, each opened when it is first touched.
+// kernel or a copy of the emulator runs, each opened when it is first touched (large ones for
+// good).
 #pragma once
 
 #include <cstddef>

@@ -70,7 +70,10 @@ void compute_tf32(uint32_t, void* const* operands) {
 
 float from_bf16(uint32_t bits) { return std::bit_cast<float>(bits << 16); }
 float from_f16(uint32_t bits) {
-  return static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(bits)));
+  // The exponent's bias grows by 112, which subnormal numbers take as a factor only.
+  const float magnitude = std::bit_cast<float>((bits & 0x7fff) << 13) * 0x1p112f;
+  const uint32_t special = (bits & 0x7c00) == 0x7c00 ? 0x7f800000 : 0;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | special | (bits & 0x8000) << 16);
 }
 
 template <float (*number)(uint32_t)>
