@@ -26,16 +26,16 @@ MK_INLINE void store_pack(T* p, const Pack<T, lanes>& pack) {
   *reinterpret_cast<Pack<T, lanes>*>(p) = pack;
 }
 
-// The offsets of steps first, first + kWalkThreads, ... in every operand. Those past the last step
-// are not to be used.
-template <int steps, int operands>
-MK_INLINE void find_steps(const Walk<operands>& walk, uint32_t first,
-                          int64_t (&offset)[steps][operands]) {
+// The offsets of some steps in the first `used` operands. Steps past the
+// last one give offsets that are not to be used.
+template <int steps, int used, int operands>
+MK_INLINE void find_steps(const Walk<operands>& walk, const uint32_t (&step)[steps],
+                          int64_t (&offset)[steps][used]) {
   uint32_t rest[steps];
 #pragma unroll
   for (int u = 0; u < steps; ++u) {
-    rest[u] = first + u * kWalkThreads;
-    for (int k = 0; k < operands; ++k) offset[u][k] = 0;
+    rest[u] = step[u];
+    for (int k = 0; k < used; ++k) offset[u][k] = 0;
   }
   const int last = walk.rank - 1;
 #pragma unroll 1
@@ -43,12 +43,21 @@ MK_INLINE void find_steps(const Walk<operands>& walk, uint32_t first,
 #pragma unroll
     for (int u = 0; u < steps; ++u) {
       const uint32_t at = walk.size[axis].take(rest[u]);
-      for (int k = 0; k < operands; ++k) offset[u][k] += at * walk.stride[k][axis];
+      for (int k = 0; k < used; ++k) offset[u][k] += at * walk.stride[k][axis];
     }
   }
 #pragma unroll
   for (int u = 0; u < steps; ++u) {
-    for (int k = 0; k < operands; ++k) offset[u][k] += rest[u] * walk.stride[k][last];
+    for (int k = 0; k < used; ++k) offset[u][k] += rest[u] * walk.stride[k][last];
+  }
+}
+
+// The thread's steps of a kernel that runs over the walk once.
+template <int steps>
+MK_INLINE void own_steps(uint32_t (&step)[steps]) {
+#pragma unroll
+  for (int u = 0; u < steps; ++u) {
+    step[u] = (blockIdx.x * steps + u) * kWalkThreads + threadIdx.x;
   }
 }
 
@@ -85,17 +94,18 @@ struct Inputs<lanes, X, Rest...> {
 
 template <int steps, int lanes, int operands, class F, class Y, class... X>
 MK_INLINE void map_steps(const Walk<operands>& walk, F f, Y* y, const X*... x) {
-  const uint32_t begin = blockIdx.x * (steps * kWalkThreads) + threadIdx.x;
+  uint32_t step[steps];
   int64_t offset[steps][operands];
-  find_steps(walk, begin, offset);
+  own_steps(step);
+  find_steps(walk, step, offset);
   Inputs<lanes, X...> in[steps];
 #pragma unroll
   for (int u = 0; u < steps; ++u) {
-    if (begin + u * kWalkThreads < walk.count) in[u].load(offset[u] + 1, walk.stride + 1, x...);
+    if (step[u] < walk.count) in[u].load(offset[u] + 1, walk.stride + 1, x...);
   }
 #pragma unroll
   for (int u = 0; u < steps; ++u) {
-    if (begin + u * kWalkThreads >= walk.count) continue;
+    if (step[u] >= walk.count) continue;
     Pack<Y, lanes> result;
 #pragma unroll
     for (int i = 0; i < lanes; ++i) result.at[i] = in[u].apply(i, f);
@@ -115,7 +125,7 @@ template <int operands, class F, class Y, class... X>
 MK_INLINE void map_elements(const Walk<operands>& walk, F f, Y* y, const X*... x) {
   static_assert(operands == 1 + sizeof...(X));
   constexpr int lanes = vector_lanes(largest_size<Y, X...>());
-  if (walk.lanes == 1) return map_steps<kScalarSteps, 1>(walk, f, y, x...);
+  if (walk.lanes == 1) return map_steps<scalar_steps(operands), 1>(walk, f, y, x...);
   map_steps<kVectorSteps, lanes>(walk, f, y, x...);
   if (blockIdx.x == 0 && static_cast<int32_t>(threadIdx.x) < walk.tail) {
     int64_t offset[operands];

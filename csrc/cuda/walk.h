@@ -13,7 +13,8 @@ constexpr int kMostAxes = 8;
 // their way before the first result is stored. A block is started for every such stretch, rather
 // than a fixed number of blocks that loop: then it doesn't matter how many of them fit at once.
 constexpr int kWalkThreads = 256;
-constexpr int kVectorSteps = 2, kScalarSteps = 4;
+constexpr int kVectorSteps = 2;
+constexpr int scalar_steps(int operands) { return operands > 3 ? 2 : 4; }
 
 // Elements of a vector: 16 bytes of the operands' largest type.
 constexpr int vector_lanes(size_t largest_item) { return static_cast<int>(16 / largest_item); }
