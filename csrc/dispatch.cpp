@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/status.h"
+#include "cuda/devices.h"
 #include "kernels/table.h"
 #include "medkern/runtime.h"
 
@@ -89,12 +90,14 @@ const Isa& active_isa() {
 }  // namespace
 
 const KernelTable& kernels_for(DLDevice device) {
-  if (device.device_type != kDLCPU) {
+  if (device.device_type == kDLCPU) return *active_isa().table;
+  if (device.device_type != kDLCUDA) {
     fail(MK_DEVICE_ERROR,
-         "medkern has kernels for the CPU only; got a tensor on DLPack device type ",
+         "medkern has kernels for the CPU and CUDA only; got a tensor on DLPack device type ",
          int(device.device_type));
   }
-  return *active_isa().table;
+  cuda::use_device(device.device_id);
+  return cuda::kernel_table();
 }
 
 }  // namespace medkern

@@ -175,12 +175,14 @@ MAY_INCLUDE = {
     "include": {"include"},
     "core": {"include", "core"},
     "cpu": {"include", "core", "cpu"},
-    "kernels": {"include", "core", "cpu", "kernels"},
+    "cuda": {"include", "core", "cuda"},
+    "kernels": {"include", "core", "cpu", "cuda", "kernels"},
     "bindings": {"include", "bindings"},
-    "dispatch.cpp": {"include", "core", "kernels"},
+    "devices.cpp": {"include", "core", "cuda"},
+    "dispatch.cpp": {"include", "core", "cuda", "kernels"},
 }
-# The registry is filled from the top: this one file sees every family's table.
-REGISTRY = "csrc/cpu/table.simd.cpp"
+# The registries are filled from the top: these files see every family's table.
+REGISTRIES = {"csrc/cpu/table.simd.cpp", "csrc/cuda/table.cpp"}
 
 # What a file that is built for several instruction sets may take from outside: types and instructions, but no
 # inline functions that the linker could keep in the copy for a newer processor.
@@ -204,7 +206,7 @@ def test_cpp_includes_point_down():
             if system:
                 continue
             folder = folder_of(include)
-            if folder not in allowed and not (named(path) == REGISTRY and folder == "kernels"):
+            if folder not in allowed and not (named(path) in REGISTRIES and folder == "kernels"):
                 faults.append(f'{named(path)}: {layer} must not include "{include}"')
     complain(faults)
 

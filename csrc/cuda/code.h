@@ -13,4 +13,7 @@ struct DeviceCode {
   MachineCode code[3];
 };
 
+// That of every file; ends with nullptr. Defined by the build.
+extern const DeviceCode* const all_code[];
+
 }  // namespace medkern::cuda

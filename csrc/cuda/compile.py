@@ -3,7 +3,8 @@
     python compile.py csrc/kernels/pool/pool.cu --include csrc --output build/pool.cu.cpp
 
 writes the machine code for each architecture beside the output, and as output a C++ file that holds them as
-bytes, for `cuda/code.h`. `compile_source` gives the resources each kernel takes as well.
+bytes, for `cuda/code.h`. With `--list` and all sources it writes the list of them. `compile_source` gives the
+resources each kernel takes as well.
 """
 
 from __future__ import annotations
@@ -81,9 +82,7 @@ class Nvrtc:
     def compile(self, source: str, name: str, architecture: str, options: list[str]) -> tuple[bytes, str]:
         """Machine code (PTX for compute_*) and the log."""
         program = ctypes.c_void_p()
-        self._call(
-            "nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None
-        )
+        self._call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
         try:
             options = [f"--gpu-architecture={architecture}", *options]
             array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
@@ -111,7 +110,9 @@ def read_resources(log: str, architecture: str) -> list[Resources]:
         }
         kernel = part.split("'")[1]
         found.append(
-            Resources(kernel, architecture, *(sum(number[k]) for k in ("registers", "spilled", "stack", "shared")))
+            Resources(
+                kernel, architecture, *(sum(number[k]) for k in ("registers", "spilled", "stack", "shared"))
+            )
         )
     return found
 
@@ -131,7 +132,7 @@ def embed(family: str, files: dict[str, Path]) -> str:
         lines += [
             f'asm(".pushsection .rodata\\n.balign 64\\n{symbol}_begin:\\n.incbin \\"{path}\\"\\n"',
             f'    "{symbol}_end:\\n.byte 0\\n.popsection\\n");',
-            f'extern "C" __attribute__((visibility("hidden"))) const unsigned char {symbol}_begin[], {symbol}_end[];',
+            f'extern "C" [[gnu::visibility("hidden")]] const unsigned char {symbol}_begin[], {symbol}_end[];',
         ]
     lines += ["", "namespace medkern::cuda {", f"extern const DeviceCode {family}_code;"]
     lines += [f'const DeviceCode {family}_code = {{"{family}", {{']
@@ -140,23 +141,37 @@ def embed(family: str, files: dict[str, Path]) -> str:
     return "\n".join(lines)
 
 
+def list_all(names: list[str]) -> str:
+    """C++ that defines `all_code` of cuda/code.h."""
+    lines = ["// Made by cuda/compile.py.", '#include "cuda/code.h"', "", "namespace medkern::cuda {", ""]
+    lines += [f"extern const DeviceCode {name}_code;" for name in names]
+    entries = ", ".join([*(f"&{name}_code" for name in names), "nullptr"])
+    lines += [f"const DeviceCode* const all_code[] = {{{entries}}};", "", "}  // namespace medkern::cuda", ""]
+    return "\n".join(lines)
+
+
 def main() -> int:
-    """Compiles one file for all architectures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("--include", type=Path, required=True)
+    """Compiles one file for all architectures, or lists all files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sources", type=Path, nargs="+")
+    parser.add_argument("--include", type=Path)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
+    if given.list:
+        given.output.write_text(list_all(sorted(path.stem for path in given.sources)))
+        return 0
+    source = given.sources[0]
     files = {}
     for architecture in ARCHITECTURES:
         try:
-            code, _, _ = compile_source(given.source, given.include, architecture)
+            code, _, _ = compile_source(source, given.include, architecture)
         except CompileError as error:
             print(error, file=sys.stderr)
             return 1
         files[architecture] = given.output.with_suffix(f".{architecture}")
         files[architecture].write_bytes(code)
-    given.output.write_text(embed(given.source.stem, files))
+    given.output.write_text(embed(source.stem, files))
     return 0
 
 

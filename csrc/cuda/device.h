@@ -18,6 +18,8 @@
 #else
 
 #define MK_INLINE __forceinline__
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
 #define MK_KERNEL(name, Args, threads)                  \
   extern "C" __global__ void __launch_bounds__(threads) \
       name(const __grid_constant__ medkern::cuda::Args args)

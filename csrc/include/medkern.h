@@ -17,6 +17,7 @@
 #define MEDKERN_H
 
 #include "medkern/base.h"
+#include "medkern/device.h"
 #include "medkern/runtime.h"
 
 #include "medkern/conv.h"

@@ -1,0 +1,162 @@
+#include "cuda/runtime.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <string>
+
+#include "core/status.h"
+
+namespace medkern::cuda {
+namespace {
+
+constexpr const char* kName = "libcudart.so.12";
+
+// The folder this library lies in, with a slash; "" if it isn't known.
+std::string own_folder() {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<const void*>(&own_folder), &info) == 0) return "";
+  const std::string path = info.dli_fname;
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+void* open_library(bool is_emulated) {
+  if (is_emulated) {
+    const char* path = std::getenv("MEDKERN_CUDA_EMULATOR");
+    if (path == nullptr) {
+      fail(MK_DEVICE_ERROR,
+           "MEDKERN_CUDA=emulated needs MEDKERN_CUDA_EMULATOR, the emulator's path");
+    }
+    void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) fail(MK_DEVICE_ERROR, "the emulator can't be opened: ", dlerror());
+    return library;
+  }
+  if (void* library = dlopen(kName, RTLD_NOW | RTLD_NOLOAD)) return library;
+  const std::string packaged = own_folder() + "../nvidia/cuda_runtime/lib/" + kName;
+  if (void* library = dlopen(packaged.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
+  if (void* library = dlopen(kName, RTLD_NOW | RTLD_LOCAL)) return library;
+  fail(MK_DEVICE_ERROR, "CUDA: ", kName,
+       " is not to be found; the package nvidia-cuda-runtime-cu12 has it");
+}
+
+template <class Function>
+void find(void* library, Function& function, const char* name) {
+  function = reinterpret_cast<Function>(dlsym(library, name));
+  if (function == nullptr) fail(MK_DEVICE_ERROR, "CUDA: the runtime has no ", name);
+}
+
+Runtime functions_of(void* library) {
+  Runtime r{};
+#define MK_FIND(name) find(library, r.name, #name)
+  MK_FIND(cudaGetDeviceCount);
+  MK_FIND(cudaSetDevice);
+  MK_FIND(cudaGetDevice);
+  MK_FIND(cudaDeviceGetAttribute);
+  MK_FIND(cudaGetDeviceProperties_v2);
+  MK_FIND(cudaMemGetInfo);
+  MK_FIND(cudaDeviceSynchronize);
+  MK_FIND(cudaGetErrorString);
+  MK_FIND(cudaGetLastError);
+  MK_FIND(cudaDeviceGetDefaultMemPool);
+  MK_FIND(cudaMemPoolSetAttribute);
+  MK_FIND(cudaMemPoolGetAttribute);
+  MK_FIND(cudaMemPoolTrimTo);
+  MK_FIND(cudaMallocAsync);
+  MK_FIND(cudaFreeAsync);
+  MK_FIND(cudaHostAlloc);
+  MK_FIND(cudaMemcpyAsync);
+  MK_FIND(cudaMemsetAsync);
+  MK_FIND(cudaStreamCreateWithFlags);
+  MK_FIND(cudaStreamDestroy);
+  MK_FIND(cudaStreamSynchronize);
+  MK_FIND(cudaStreamWaitEvent);
+  MK_FIND(cudaStreamBeginCapture);
+  MK_FIND(cudaStreamEndCapture);
+  MK_FIND(cudaGraphInstantiate);
+  MK_FIND(cudaGraphLaunch);
+  MK_FIND(cudaGraphDestroy);
+  MK_FIND(cudaGraphExecDestroy);
+  MK_FIND(cudaEventCreateWithFlags);
+  MK_FIND(cudaEventDestroy);
+  MK_FIND(cudaEventRecord);
+  MK_FIND(cudaEventSynchronize);
+  MK_FIND(cudaEventElapsedTime);
+  MK_FIND(cudaLibraryLoadData);
+  MK_FIND(cudaLibraryGetKernel);
+  MK_FIND(cudaKernelSetAttributeForDevice);
+  MK_FIND(cudaOccupancyMaxActiveBlocksPerMultiprocessor);
+  MK_FIND(cudaLaunchKernelExC);
+#undef MK_FIND
+  return r;
+}
+
+// What opening CUDA came to; it is tried once.
+struct Opened {
+  Runtime functions{};
+  int devices = 0;
+  bool is_emulated = false;
+  std::string reason;  // why there is no CUDA; "" if there is
+};
+
+void open(Opened& opened) {
+  const char* wish = std::getenv("MEDKERN_CUDA");
+  if (wish == nullptr) wish = "";
+  if (std::strcmp(wish, "off") == 0)
+    fail(MK_DEVICE_ERROR, "CUDA is switched off by MEDKERN_CUDA=off");
+  opened.is_emulated = std::strcmp(wish, "emulated") == 0;
+  if (!opened.is_emulated && wish[0] != '\0' && std::strcmp(wish, "on") != 0) {
+    fail(MK_DEVICE_ERROR, "MEDKERN_CUDA: expected on, off or emulated, got '", wish, "'");
+  }
+  opened.functions = functions_of(open_library(opened.is_emulated));
+  const Status status = opened.functions.cudaGetDeviceCount(&opened.devices);
+  if (status == kNoDevice || (status == kSuccess && opened.devices == 0)) {
+    fail(MK_DEVICE_ERROR, "CUDA: no device was found");
+  }
+  if (status == kInsufficientDriver) {
+    fail(MK_DEVICE_ERROR, "CUDA: no NVIDIA driver, or one older than CUDA 12 needs (525)");
+  }
+  if (status != kSuccess) {
+    fail(MK_DEVICE_ERROR, "CUDA: ", opened.functions.cudaGetErrorString(status));
+  }
+}
+
+const Opened& opened() {
+  // Never destroyed: arrays may be freed when the interpreter has ended.
+  static const Opened* once = [] {
+    auto* made = new Opened;
+    try {
+      open(*made);
+    } catch (const Error& error) {
+      made->reason = error.what();
+    }
+    return made;
+  }();
+  return *once;
+}
+
+}  // namespace
+
+const Runtime& runtime() {
+  const Opened& cuda = opened();
+  if (!cuda.reason.empty()) fail(MK_DEVICE_ERROR, cuda.reason);
+  return cuda.functions;
+}
+
+bool emulated() { return opened().reason.empty() && opened().is_emulated; }
+
+int device_count() {
+  runtime();
+  return opened().devices;
+}
+
+void expect_success(Status status, const char* what) {
+  if (status == kSuccess) return;
+  const char* reason = runtime().cudaGetErrorString(status);
+  runtime().cudaGetLastError();  // errors that can be got over shall not be reported twice
+  fail(status == kOutOfMemory ? MK_OUT_OF_MEMORY : MK_DEVICE_ERROR, "CUDA: ", what, ": ", reason);
+}
+
+}  // namespace medkern::cuda

@@ -1,0 +1,24 @@
+// The CUDA runtime, opened when CUDA is first asked for.
+#pragma once
+
+#include "cuda/cudart.h"
+
+namespace medkern::cuda {
+
+// Opens libcudart.so.12 on the first call; fails with MK_DEVICE_ERROR and the reason if there is
+// none, or no device.
+//
+// It is looked for among what the process has loaded, in the package nvidia-cuda-runtime-cu12
+// beside medkern, and where the system looks. MEDKERN_CUDA=off keeps it closed;
+// MEDKERN_CUDA=emulated opens the emulator of the tests, at the path MEDKERN_CUDA_EMULATOR.
+const Runtime& runtime();
+
+bool emulated();
+int device_count();
+// The calling thread's current device, which use_device of cuda/devices.h sets.
+int current_device();
+
+// Fails with the runtime's own words unless `status` is success.
+void expect_success(Status status, const char* what);
+
+}  // namespace medkern::cuda
