@@ -13,6 +13,12 @@ struct TestArgs {
 // An array on a thread's stack, which an index may leave.
 MK_INLINE float pick(const float (&values)[4], int i) { return values[i]; }
 
+// Another than the one in namesakes.cu.
+template <int N>
+struct Namesake {
+  static __attribute__((noinline)) float value(float x) { return x + N; }
+};
+
 }  // namespace medkern::cuda
 
 using namespace medkern::cuda;
@@ -50,9 +56,7 @@ MK_KERNEL(fault_past_shared, TestArgs, 64) {
   FLOATS(out)[threadIdx.x] = s[threadIdx.x + 1];
 }
 
-MK_KERNEL(fault_before_shared, TestArgs, 64) {
-  (shared<float>() - 2048)[threadIdx.x] = 1;
-}
+MK_KERNEL(fault_before_shared, TestArgs, 64) { (shared<float>() - 2048)[threadIdx.x] = 1; }
 
 // One element more than there are.
 MK_KERNEL(fault_past_allocation, TestArgs, 256) {
@@ -187,3 +191,5 @@ MK_KERNEL(fault_none, TestArgs, 256) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i < args.count) FLOATS(out)[i] = FLOATS(a)[i] + 1;
 }
+
+MK_KERNEL(namesake_of_one, TestArgs, 32) { FLOATS(out)[threadIdx.x] = Namesake<1>::value(1); }

@@ -85,9 +85,9 @@ MK_KERNEL(test_places, TestArgs, 256) {
   const uint32_t thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
   const uint32_t block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const uint32_t threads = blockDim.x * blockDim.y * blockDim.z;
-  result<uint32_t>(args)[block * threads + thread] =
-      threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z + 1000 * blockIdx.x + 10000 * blockIdx.y +
-      100000 * blockIdx.z;
+  result<uint32_t>(args)[block * threads + thread] = threadIdx.x + 10 * threadIdx.y +
+                                                     100 * threadIdx.z + 1000 * blockIdx.x +
+                                                     10000 * blockIdx.y + 100000 * blockIdx.z;
 }
 
 MK_KERNEL(test_shuffle_i32, TestArgs, 64) { shuffle<int32_t>(args); }
@@ -122,11 +122,16 @@ MK_KERNEL(test_atomics, TestArgs, 256) {
   atomicMax(&out[1], value);
   atomicMin(&out[2], value);
   atomicOr(&out[3], 1 << (value & 31));
-  atomicCAS(&out[4], 0, value);
-  atomicAdd(reinterpret_cast<unsigned long long*>(out + 6),
-            static_cast<unsigned long long>(value) << 32);
-  const uint32_t place = atomicAdd(reinterpret_cast<uint32_t*>(&out[5]), 1u);
-  out[8 + place] = value;
+  atomicCAS(&out[4], 0, 5);
+  atomicAdd(reinterpret_cast<unsigned long long*>(out + 6), static_cast<unsigned long long>(value)
+                                                                << 32);
+  atomicAdd(reinterpret_cast<uint32_t*>(&out[5]), 1u);
+}
+
+// The places of the values are those of the threads in the order they run in.
+MK_KERNEL(test_order, TestArgs, 256) {
+  const uint32_t place = atomicAdd(const_cast<uint32_t*>(second<uint32_t>(args)), 1u);
+  result<int32_t>(args)[place] = first<int32_t>(args)[blockIdx.x * blockDim.x + threadIdx.x];
 }
 
 // Reverses a block's values, twice, through one place.

@@ -6,7 +6,7 @@ from emulator import ROOT, build, compiler
 from launcher import Device, open_gpu
 
 SOURCE = ROOT / "tests" / "cuda" / "primitives.cu"
-SCHEDULES = {"forward": (0, 0), "backward": (1, 0), "random": (2, 7)}
+SCHEDULES = {"forward": (0, 0), "backward": (1, 0), "random": (2, 7), "every": (3, 0)}
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +84,28 @@ def test_shuffle_of_half_a_warp(device):
 
 def test_atomics(device, rng):
     x = rng.integers(1, 1000, 512).astype(np.int32)
-    start = np.zeros(8 + 512, np.int32)
-    start[2] = 9999
+    start = np.array([0, 0, 9999, 0, 0, 0, 0, 0], np.int32)
     out = device.put(start)
     device.launch("test_atomics", device.put(x), None, out, grid=2, block=256)
     got = out.read(np.int32)
     assert got[0] == x.sum() and got[1] == x.max() and got[2] == x.min() and got[5] == 512
     assert np.uint32(got[3]) == np.bitwise_or.reduce(np.uint32(1) << (x % 32).astype(np.uint32))
-    assert got[4] in x
+    assert got[4] == 5
     assert got[6:8].view(np.int64)[0] == int(x.sum()) << 32
-    np.testing.assert_array_equal(np.sort(got[8:]), np.sort(x))
+
+
+def test_schedules_differ(emulated):
+    orders = set()
+    for kind, seed in [(0, 0), (1, 0), (2, 1), (2, 2)]:
+        emulated.runtime.medkern_emulator_set_schedule(kind, seed)
+        x, counter = emulated.put(np.arange(512, dtype=np.int32)), emulated.put(np.zeros(1, np.uint32))
+        out = emulated.put(np.zeros(512, np.int32))
+        emulated.launch("test_order", x, counter, out, grid=2, block=256)
+        got = out.read(np.int32)
+        np.testing.assert_array_equal(np.sort(got), np.arange(512))
+        orders.add(tuple(got))
+    assert len(orders) == 4
+    assert tuple(range(512)) in orders and tuple(range(511, -1, -1)) in orders
 
 
 @pytest.mark.parametrize("threads", [1, 31, 32, 100, 256])

@@ -22,7 +22,7 @@ SCHEDULES = [(0, 0), (1, 0), (2, 1), (2, 2)]
 def library():
     if compiler() is None:
         pytest.skip("needs a C++ compiler")
-    return build([SOURCE])
+    return build([SOURCE, SOURCE.with_name("namesakes.cu")])
 
 
 @pytest.fixture
@@ -131,6 +131,22 @@ def test_uneven_grid_barrier(device):
         counter.write(np.zeros(1, np.uint32))
         with pytest.raises(CudaError, match=r"block \(1, 0, 0\), threads 0 to 0: waiting for a counter"):
             device.launch("fault_uneven_grid_barrier", None, None, counter, grid=3, cooperative=True)
+
+
+@pytest.mark.parametrize("name", ["fault_missing_barrier", "fault_missing_syncwarp", "fault_order"])
+def test_one_launch_under_every_schedule(device, rng, name):
+    """What depends on the order of threads is told by the launch itself."""
+    x, out = device.put(rng.normal(size=128).astype(np.float32)), device.put(np.zeros(128, np.float32))
+    device.runtime.medkern_emulator_set_schedule(3, 0)
+    block = 32 if name == "fault_missing_syncwarp" else 128
+    options = {"block": block, "shared": 512, "number": 3}
+    with pytest.raises(CudaError, match=f"{name}: the results depend on the order of threads: at byte"):
+        device.launch(name, x, None, out, **options)
+    # Where there is no fault its results are those of one run.
+    device.launch("fault_missing_barrier", x, None, out, block=128, number=1, shared=512)
+    once = out.read()
+    device.launch("fault_none", out, None, out, count=128, block=128)
+    np.testing.assert_array_equal(out.read(), once + 1)
 
 
 # ---------------------------------------------------------------- warps
@@ -313,6 +329,13 @@ def test_launch_that_a_device_refuses(device, options, reason):
 def test_unknown_kernel(device):
     with pytest.raises(CudaError, match="no fault_that_is_not_there"):
         device.launch("fault_that_is_not_there")
+
+
+@pytest.mark.parametrize("name, wanted", [("namesake_of_one", 2), ("namesake_of_two", 3)])
+def test_functions_of_one_name_in_two_files(device, name, wanted):
+    out = device.put(numbers(32))
+    device.launch(name, None, None, out)
+    np.testing.assert_array_equal(out.read(), np.full(32, wanted))
 
 
 # ---------------------------------------------------------------- order of streams
