@@ -4,16 +4,10 @@
 // All accumulators stay in registers; a's elements are broadcast as they are loaded.
 #include "kernels/gemm/tile.simd.h"
 
+#include "cpu/pinned.h"
+
 namespace medkern::MK_ISA {
 namespace {
-
-// A pointer the compiler must keep in a register of its own: left to itself it would keep one per
-// row and spill.
-template <class T>
-MK_INLINE const T* pinned(const T* p) {
-  __asm__("" : "+r"(p));
-  return p;
-}
 
 // Rows of b that are fetched ahead of their use, where a tile has rows enough to do so in passing:
 // b may come from far. (The processor's own prefetching covers a few lines.)
