@@ -42,7 +42,9 @@ class Slot {
  public:
   explicit Slot(const Array& outline);
   const Array& array() const { return array_; }
-  // Fails unless `given` has the type and the layout of the slot.
+  // Whether `given` has the type and the layout of the slot.
+  bool fits(const Array& given) const;
+  // Fails unless it fits.
   void fill(const Array& given) const;
   void clear() const;
 
@@ -62,6 +64,9 @@ class Program {
   Array slot(const Array& outline);
   // Runs all calls with these arrays in the slots, in the order in which those were made.
   void run(const std::vector<Array>& arrays);
+  // The same with `inputs` in the first slots and new arrays in the others, which are the result.
+  // None, and nothing is run, unless every input is an array (NumPy's or one's own) that fits.
+  std::optional<std::vector<Array>> run_plain(const py::list& inputs);
 
   void add_call(std::function<mk_status()> call) { calls_.push_back(std::move(call)); }
   // Scratch memory that all calls share; it is there during a run.
