@@ -26,11 +26,14 @@ namespace {
 
 // Steps of k in a block: with a panel of float32 up to 288 KiB of packed weights.
 constexpr int64_t kBlockSteps = 2304;
-// Bytes of the source and number of pixels that a box may have, and pixels it may have whatever
+// Bytes of the source and number of pixels that a box may have (more bytes where weights are more
+// than the source: each box reads all of them), and pixels it may have whatever
 // they read.
-constexpr int64_t kBoxBytes = 256 << 10;
+constexpr int64_t kBoxBytes = 256 << 10, kLargeBoxBytes = 512 << 10;
 constexpr int64_t kMostPixels = 4096, kFewPixels = 4 * kTileRows;
 constexpr int64_t kFewTasks = 24;
+// Numbers of different workers lie on different cache lines.
+constexpr int64_t kCopiedStride = 8;
 // With more result channels than this, copying the source costs little beside the sums.
 constexpr int64_t kCopyResults = 16;
 constexpr int64_t kPackedChannels = 16;
@@ -266,6 +269,7 @@ struct Plan {
   bool scattered;
   int64_t offsets;  // numbers of them
   T* copies;        // a box's for each worker
+  int64_t* copied;  // the number of that box, for each worker
   int64_t* all_offsets;
   size_t bytes;
 };
@@ -290,9 +294,16 @@ Plan<T> plan_of(const ConvArgs& a) {
   const int64_t source =
       a.source.n * a.source.c * a.source.size[0] * a.source.size[1] * a.source.size[2];
   const auto cut_panels = [&] {
-    p.blocks = smaller(a.groups * p.panels, divide_up(kFewTasks, p.boxes.number));
+    const int64_t all = a.groups * p.panels;
+    const int64_t blocks = divide_up(kFewTasks, p.boxes.number);
+    // Few panels that need no copy of their own make blocks of one, all alike.
+    p.blocks = p.boxes.elements > 0 && 2 * blocks > all ? all : smaller(all, blocks);
   };
-  if (weights > source) cut_panels();
+  if (weights > source) {
+    limits.most_elements = kLargeBoxBytes / static_cast<int64_t>(sizeof(T));
+    cut_boxes(p.boxes, limits);
+    cut_panels();
+  }
   const int64_t boxes = divide_up(kFewTasks, larger(p.blocks, 1));
   if (p.boxes.number < boxes) {
     limits.most_pixels = larger(divide_up(all_pixels(p.boxes), boxes), kFewPixels);
@@ -302,6 +313,7 @@ Plan<T> plan_of(const ConvArgs& a) {
   p.offsets = taps_of(a.window) * (p.scattered ? channels : 1);
   Pieces pieces{a.workspace};
   p.copies = pieces.take<T>(p.boxes.elements * max_workers());
+  p.copied = pieces.take<int64_t>(kCopiedStride * max_workers());
   p.all_offsets = pieces.take<int64_t>(p.offsets * max_workers());
   p.bytes = pieces.used;
   return p;
@@ -336,6 +348,8 @@ void run_of(const ConvArgs& a) {
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
   const int64_t padded = padded_columns<T>(results);
   const bool streams = is_streamed<T>(a);
+  const bool one_class = boxes.classes[0] * boxes.classes[1] * boxes.classes[2] == 1;
+  for (int64_t i = 0; i < max_workers(); ++i) p.copied[i * kCopiedStride] = -1;
   const int64_t work = 2 * a.result.n * a.result.size[0] * a.result.size[1] * a.result.size[2] *
                        a.result.c * larger(channels * taps_of(a.window), 1);
   parallel_for(boxes.number * p.blocks, work, [&](int64_t task, int worker) {
@@ -343,7 +357,11 @@ void run_of(const ConvArgs& a) {
     const BoxRange range = box_range(boxes, task / p.blocks);
     T* copy = p.copies + worker * boxes.elements;
     int64_t* offsets = p.all_offsets + worker * p.offsets;
-    for_each_class<T>(a, boxes, range, copy, [&](const Box<T>& box) {
+    // Tasks of other panels of the same box come one after the other.
+    int64_t& number = p.copied[worker * kCopiedStride];
+    const bool copied = one_class && number == task / p.blocks;
+    number = task / p.blocks;
+    const auto run_class = [&](const Box<T>& box) {
       Part<T> whole{};
       list_runs(a, p, box, offsets, whole);
       whole.relu = a.activation == Activation::relu;
@@ -370,7 +388,8 @@ void run_of(const ConvArgs& a) {
           });
         });
       }
-    });
+    };
+    for_each_class<T>(a, boxes, range, copy, run_class, copied);
     if (streams) end_stream();
   });
 }
