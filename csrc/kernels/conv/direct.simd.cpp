@@ -26,8 +26,8 @@ namespace {
 
 // Steps of k in a block: with a panel of float32 up to 288 KiB of packed weights.
 constexpr int64_t kBlockSteps = 2304;
-// Bytes of the source and number of pixels that a box may have (more bytes where weights are more
-// than the source: each box reads all of them), and pixels it may have whatever
+// Bytes of the source and number of pixels that a box may have (more bytes of a copy where weights
+// are more than the source: each box reads all of them), and pixels it may have whatever
 // they read.
 constexpr int64_t kBoxBytes = 256 << 10, kLargeBoxBytes = 512 << 10;
 constexpr int64_t kMostPixels = 4096, kFewPixels = 4 * kTileRows;
@@ -300,8 +300,10 @@ Plan<T> plan_of(const ConvArgs& a) {
     p.blocks = p.boxes.elements > 0 && 2 * blocks > all ? all : smaller(all, blocks);
   };
   if (weights > source) {
-    limits.most_elements = kLargeBoxBytes / static_cast<int64_t>(sizeof(T));
-    cut_boxes(p.boxes, limits);
+    if (p.boxes.elements > 0) {
+      limits.most_elements = kLargeBoxBytes / static_cast<int64_t>(sizeof(T));
+      cut_boxes(p.boxes, limits);
+    }
     cut_panels();
   }
   const int64_t boxes = divide_up(kFewTasks, larger(p.blocks, 1));
