@@ -10,7 +10,7 @@
 // of taps (those that stay in the L2 cache), rows, tiles of up to kTileRows pixels by one panel,
 // which sum over taps and channels in registers. Bias and activation join the last block. Work 2
 // pixels taps channels result-channels flops. Memory: the source is read from the L2 cache once per
-// panel, copied to it once per task; the result is written once. Numerics: for each element, chains
+// panel, copied to it once per box; the result is written once. Numerics: for each element, chains
 // of fma over (taps, channels), each of a length that depends on kernel and channels only, added
 // one after the other.
 #include "core/parallel.h"
