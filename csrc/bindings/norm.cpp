@@ -219,12 +219,15 @@ py::tuple layer_norm_backward(const py::object& dy_object, const py::object& x_o
   const mk_layer_norm_desc desc = layer_desc("layer_norm_backward", normalized_shape, 1);
   const Array x = Array::from_object(x_object, "x").contiguous();
   const Shape shape(desc.normalized_shape, desc.normalized_shape + desc.normalized_rank);
-  return gradients(x, dy_object, weight_object, py::none(), mean_object, rstd_object, shape, 0, out,
-                   [&](DLTensor* dy, DLTensor* weight, DLTensor*, DLTensor* mean, DLTensor* rstd,
-                       DLTensor* dx, DLTensor* dweight, DLTensor* dbias, const Workspace&) {
-                     return mk_layer_norm_backward(&desc, dy, x.dl(), weight, mean, rstd, dx,
-                                                   dweight, dbias);
-                   });
+  size_t bytes = 0;
+  check(mk_layer_norm_workspace(&desc, x.dl(), &bytes));
+  return gradients(
+      x, dy_object, weight_object, py::none(), mean_object, rstd_object, shape, bytes, out,
+      [&](DLTensor* dy, DLTensor* weight, DLTensor*, DLTensor* mean, DLTensor* rstd, DLTensor* dx,
+          DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
+        return mk_layer_norm_backward(&desc, dy, x.dl(), weight, mean, rstd, dx, dweight, dbias,
+                                      workspace.data(), workspace.bytes());
+      });
 }
 
 }  // namespace
