@@ -1,5 +1,7 @@
-"""What concerns the element-wise kernels of CUDA alone: the bits of the CPU, memory that vectors don't fit, indices out
-of range. What the operations compute is tested beside the CPU's kernels."""
+"""What concerns CUDA's element-wise kernels alone: the CPU's bits, unaligned memory, indices out of range.
+
+What the operations compute is tested beside the CPU's kernels.
+"""
 
 import numpy as np
 import pytest
