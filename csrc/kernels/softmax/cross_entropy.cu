@@ -6,7 +6,7 @@
 //
 // Order and memory as softmax.cuh says; backward computes p anew. Losses and weights are summed in
 // float64: by threads, blocks, and then by one block over all, in an order that depends on the
-// shape alone. A target outside the classes counts as one to be ignored.
+// shape alone. A target outside the classes is reported and counts as one to be ignored.
 #include "kernels/softmax/softmax.cuh"
 
 namespace medkern::cuda {
@@ -27,7 +27,11 @@ MK_INLINE Label label_of(const CrossEntropyKernelArgs& a, int64_t element) {
   const int64_t t = a.target_bytes == 8   ? static_cast<const int64_t*>(a.target)[element]
                     : a.target_bytes == 4 ? static_cast<const int32_t*>(a.target)[element]
                                           : static_cast<const uint8_t*>(a.target)[element];
-  if (t == a.ignore_index || t < 0 || t >= a.softmax.axis) return {-1, 0, 0};
+  if (t == a.ignore_index) return {-1, 0, 0};
+  if (t < 0 || t >= a.softmax.axis) {
+    *a.fault = a.fault_number;
+    return {-1, 0, 0};
+  }
   const double weight = class_weight<T>(a, static_cast<uint32_t>(t));
   return {static_cast<int32_t>(t), weight, (1 - a.smoothing) * weight};
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cuda/fault.h"
 #include "cuda/launch.h"
 #include "kernels/softmax/softmax.h"
 
@@ -172,6 +173,8 @@ CrossEntropyKernelArgs loss_arguments(const CrossEntropyArgs& c) {
   a.softmax = arguments(c.shape, c.logits, nullptr, c.dlogits);
   a.target = c.target;
   a.weight = c.weight;
+  a.fault = fault_word();
+  a.fault_number = fault_number("cross_entropy", "target", 0, c.shape.axis - 1);
   a.target_bytes = static_cast<int32_t>(size_of(c.target_dtype));
   a.ignore_index = c.ignore_index;
   a.smoothing = c.smoothing;
@@ -208,6 +211,7 @@ constinit const SoftmaxKernels softmax_kernels = {
 
 extern const CrossEntropyKernels cross_entropy_kernels;
 constinit const CrossEntropyKernels cross_entropy_kernels = {
+    .check_targets = true,
     .partials = partials,
     .forward = loss,
     .backward = loss_gradient,

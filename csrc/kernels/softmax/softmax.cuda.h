@@ -28,6 +28,8 @@ struct CrossEntropyKernelArgs {
   SoftmaxKernelArgs softmax;  // of the logits
   const void *target, *weight;
   int32_t target_bytes;  // 8, 4 or 1
+  uint32_t* fault;       // gets this number if a target is neither a class nor ignored
+  uint32_t fault_number;
   int64_t ignore_index;
   double smoothing, smoothing_each;  // e and e / C
   void* losses;                      // one per element, or nullptr
