@@ -42,6 +42,9 @@ Kernel average_by_block[2] = {{"pool_average", "pool_average_by_block_f32"},
 Variants average_of_pixels = {{"pool_average", "pool_average_of_pixels_f32x4"},
                               {"pool_average", "pool_average_of_pixels_f32"},
                               {"pool_average", "pool_average_of_pixels_f64"}};
+Variants spread_kernels = {{"pool_scatter", "pool_spread_f32x4"},
+                           {"pool_scatter", "pool_spread_f32"},
+                           {"pool_scatter", "pool_spread_f64"}};
 // float, double.
 Kernel scatter_add_kernels[2] = {{"pool_scatter", "pool_scatter_add_f32"},
                                  {"pool_scatter", "pool_scatter_add_f64"}};
@@ -229,7 +232,7 @@ ScatterKernelArgs scatter_arguments(const ScatterArgs& s) {
   a.large = s.large.data;
   a.small = s.small.data;
   a.indices = static_cast<const int64_t*>(s.indices.data);
-  a.large_size = spatial_count(s.large);
+  a.large_count = spatial_count(s.large);
   a.small_count = spatial_count(s.small);
   a.planes = narrow("max_unpool", s.large.n * s.large.c);
   a.by_channels = divider(narrow("max_unpool", std::max<int64_t>(s.large.c, 1)));
@@ -248,11 +251,29 @@ ScatterKernelArgs scatter_arguments(const ScatterArgs& s) {
 }
 
 void scatter_by(Kernel (&kernels)[2], const ScatterArgs& s) {
-  const ScatterKernelArgs a = scatter_arguments(s);
-  fill_zero(s.large.data, a.planes * a.large_size * size_of(s.dtype));
-  if (a.small_count == 0) return;
-  launch(kernels[dtype_of(s.dtype)], {static_cast<uint32_t>(divide_up(a.planes, kWarps))},
-         kRowThreads, 0, a);
+  ScatterKernelArgs a = scatter_arguments(s);
+  a.has_tiles = a.small_count > 0;
+  for (int i = 0; i < 3 && a.has_tiles; ++i) {
+    const int64_t tile = s.large.size[i] / s.small.size[i];
+    a.has_tiles = tile > 0;
+    if (!a.has_tiles) break;
+    a.axis[i] = {
+        static_cast<int32_t>(s.large.size[i]),   static_cast<int32_t>(s.small.size[i]),
+        divider(static_cast<uint32_t>(tile)),    static_cast<int32_t>(s.large.stride[i]),
+        static_cast<int32_t>(s.small.stride[i]), static_cast<int32_t>(s.indices.stride[i])};
+  }
+  if (a.has_tiles) {
+    for (const Image* image : {&s.large, &s.small, &s.indices}) expect_small_samples(*image);
+    const bool pixels = have_pixels({&s.large, &s.small, &s.indices});
+    const bool vectors = s.dtype == Dtype::f32 &&
+                         have_vectors({&s.large, &s.small}, 4, sizeof(float)) &&
+                         have_vectors({&s.indices}, 4, 4);
+    a.rows = image_rows("max_unpool", s.large, pixels, vectors ? 4 : 1);
+    launch(spread_kernels[vectors ? 0 : 1 + dtype_of(s.dtype)], {a.rows.blocks}, kRowThreads, 0, a);
+  } else {
+    fill_zero(s.large.data, a.planes * a.large_count * size_of(s.dtype));
+  }
+  if (a.small_count > 0) launch(kernels[dtype_of(s.dtype)], {a.planes}, kRowThreads, 0, a);
 }
 
 void scatter_add(const ScatterArgs& s) { scatter_by(scatter_add_kernels, s); }

@@ -37,16 +37,26 @@ struct LargePoolKernelArgs {
   Divider by_across, by_channels, by_depth, by_height, by_width;
 };
 
+// One spatial axis of unpooling. Element i of small has the tile of `tile` elements of large from
+// i tile on; what is left over at the end lies in none.
+struct ScatterAxis {
+  int32_t large, small;  // sizes
+  Divider by_tile, by_large, by_small;
+  int32_t large_stride, small_stride, index_stride;
+};
+
 // small[at] and large[indices[at]] within each (n, c), where the spatial elements of each lie at
 // `unit` apart.
 struct ScatterKernelArgs {
   void *large, *small;
   const int64_t* indices;
-  int64_t large_size;  // spatial elements
-  int64_t small_count;
+  int64_t large_count, small_count;  // spatial elements
   uint32_t planes;
+  bool has_tiles;      // those whose indices all lie in their tiles have been spread
+  bool channels_last;  // small, whose order gather follows
+  ImageRows rows;      // of large, for spread
+  ScatterAxis axis[3];
   Divider by_channels, by_size;  // by_size: of small
-  bool channels_last;            // of small, whose order gather follows
   int64_t large_unit, small_unit, index_unit;
   int64_t large_stride_n, large_stride_c, small_stride_n, small_stride_c, index_stride_n,
       index_stride_c;

@@ -116,7 +116,8 @@ MK_INLINE void loss_of_line(const CrossEntropyKernelArgs& a) {
 template <class T, class Row>
 MK_INLINE void row_terms(const CrossEntropyKernelArgs& a, const Row& row, T m,
                          double (&terms)[kTerms]) {
-  row.for_each(a.softmax.axis, [&](T x, uint32_t c) { add_term(a, x, m, c, terms); });
+  row.for_each(a.softmax.axis,
+               [&](auto slot, uint32_t c) { add_term(a, row.at(slot), m, c, terms); });
   merge_team<Row::kThreads>(terms, Sum());
 }
 
@@ -236,7 +237,7 @@ MK_INLINE void gradient_of_row(const CrossEntropyKernelArgs& a) {
   row_terms(a, row, m, terms);
   const LogitGradient<T> gradient(a, i, m, terms);
   row.write(static_cast<T*>(s.y) + i * s.axis, s.axis,
-            [&](T x, uint32_t c) { return gradient(a, x, c); });
+            [&](auto slot, uint32_t c) { return gradient(a, row.at(slot), c); });
 }
 
 }  // namespace medkern::cuda
@@ -247,6 +248,12 @@ MK_KERNEL(cross_entropy_tile_f32, CrossEntropyKernelArgs, 256) { loss_of_tile<fl
 MK_KERNEL(cross_entropy_tile_f64, CrossEntropyKernelArgs, 256) { loss_of_tile<double>(args); }
 MK_KERNEL(cross_entropy_line_f32, CrossEntropyKernelArgs, 256) { loss_of_line<float>(args); }
 MK_KERNEL(cross_entropy_line_f64, CrossEntropyKernelArgs, 256) { loss_of_line<double>(args); }
+MK_KERNEL(cross_entropy_short_row_f32x4, CrossEntropyKernelArgs, 256) {
+  loss_of_row<float, RegisterRow<float, 4, 1>>(args);
+}
+MK_KERNEL(cross_entropy_short_row_f32x2, CrossEntropyKernelArgs, 256) {
+  loss_of_row<float, RegisterRow<float, 2, 1>>(args);
+}
 MK_KERNEL(cross_entropy_warp_row_f32x4, CrossEntropyKernelArgs, 256) {
   loss_of_row<float, RegisterRow<float, 4, 32>>(args);
 }
@@ -279,6 +286,12 @@ MK_KERNEL(cross_entropy_backward_line_f32, CrossEntropyKernelArgs, 256) {
 }
 MK_KERNEL(cross_entropy_backward_line_f64, CrossEntropyKernelArgs, 256) {
   gradient_of_line<double>(args);
+}
+MK_KERNEL(cross_entropy_backward_short_row_f32x4, CrossEntropyKernelArgs, 256) {
+  gradient_of_row<float, RegisterRow<float, 4, 1>>(args);
+}
+MK_KERNEL(cross_entropy_backward_short_row_f32x2, CrossEntropyKernelArgs, 256) {
+  gradient_of_row<float, RegisterRow<float, 2, 1>>(args);
 }
 MK_KERNEL(cross_entropy_backward_warp_row_f32x4, CrossEntropyKernelArgs, 256) {
   gradient_of_row<float, RegisterRow<float, 4, 32>>(args);

@@ -7,15 +7,15 @@
 namespace medkern::cuda {
 
 constexpr int kSoftmaxThreads = 256;
-// Numbers of a row that a thread keeps in registers.
-constexpr int kRowNumbers = 32;
+// Numbers of a row that a thread keeps in registers, and of a row that it takes alone.
+constexpr int kRowNumbers = 32, kShortNumbers = 16;
 
 // Memory [outer][axis][inner]; an element is a pair (outer, inner).
 struct SoftmaxKernelArgs {
   int64_t elements, inner;
   uint32_t axis;
   bool logarithmic;
-  bool vectors;  // copies 16 bytes at once
+  bool vectors;  // copies 16 bytes at once; then the numbers of a tile have no gaps
   // Tiles of up to `tile` elements with their axis, in shared memory: the number (a, e) lies at
   // a * step + e * pitch. Of inner 1 there are `tiles` in all, else for each outer index.
   uint32_t tile, step, pitch;
