@@ -257,10 +257,15 @@ void scatter_by(Kernel (&kernels)[2], const ScatterArgs& s) {
     const int64_t tile = s.large.size[i] / s.small.size[i];
     a.has_tiles = tile > 0;
     if (!a.has_tiles) break;
-    a.axis[i] = {
-        static_cast<int32_t>(s.large.size[i]),   static_cast<int32_t>(s.small.size[i]),
-        divider(static_cast<uint32_t>(tile)),    static_cast<int32_t>(s.large.stride[i]),
-        static_cast<int32_t>(s.small.stride[i]), static_cast<int32_t>(s.indices.stride[i])};
+    ScatterAxis& axis = a.axis[i];
+    axis.large = static_cast<int32_t>(s.large.size[i]);
+    axis.small = static_cast<int32_t>(s.small.size[i]);
+    axis.by_tile = divider(static_cast<uint32_t>(tile));
+    axis.by_large = divider(static_cast<uint32_t>(axis.large));
+    axis.by_small = divider(static_cast<uint32_t>(axis.small));
+    axis.large_stride = static_cast<int32_t>(s.large.stride[i]);
+    axis.small_stride = static_cast<int32_t>(s.small.stride[i]);
+    axis.index_stride = static_cast<int32_t>(s.indices.stride[i]);
   }
   if (a.has_tiles) {
     for (const Image* image : {&s.large, &s.small, &s.indices}) expect_small_samples(*image);
