@@ -53,10 +53,10 @@ MK_INLINE void max_forward(const PoolKernelArgs& a) {
          at.column * width.y_stride;
   const int64_t index_at =
       at.n * a.index_stride_n + at.channel * a.index_stride_c + at.column * width.index_stride;
-  const PoolTaps w = taps_of(width, at.column);
+  const PoolTaps w = taps_of<(kh > 0)>(width, at.column);
   for (uint32_t r = 0; r < at.rows; ++r) {
     const RowNumber row = row_number(a.rows, at.first_row + r);
-    const PoolTaps d = taps_of(depth, row.d), h = taps_of(height, row.h);
+    const PoolTaps d = taps_of<(kh > 0)>(depth, row.d), h = taps_of<(kh > 0)>(height, row.h);
     const Numbering<Index> number(a, d, h, w);
     const bool empty = d.begin >= d.end || h.begin >= h.end || w.begin >= w.end;
     // Where a window lies in the padding altogether: position 0 lies there too.
@@ -69,19 +69,20 @@ MK_INLINE void max_forward(const PoolKernelArgs& a) {
       best.at[i] = -T(INFINITY);
       winner[i] = first;
     }
-    for_window<kh, kw, T, lanes>(a, x, d, h, w,
-                                 [&](const Pack<T, lanes>& value, int32_t i, int32_t j, int32_t k) {
-                                   const int32_t its = number(i, j, k);
+    for_window<kh, kw, T, lanes>(
+        a, x, d, h, w, [&](const Pack<T, lanes>& value, int32_t i, int32_t j, int32_t k) {
+          const bool known = kh > 0 && sizeof(Index) == 1;
+          const int32_t its = known ? (i * kh + j) * kw + k : number(i, j, k);
 #pragma unroll
-                                   for (int l = 0; l < lanes; ++l) {
-                                     const T v = value.at[l];
-                                     if (v > best.at[l] || (v != v && best.at[l] == best.at[l])) {
-                                       best.at[l] = v;
-                                       winner[l] = its;
-                                     }
-                                   }
-                                 });
-    store_pack(y + row.d * depth.y_stride + row.h * height.y_stride, best);
+          for (int l = 0; l < lanes; ++l) {
+            const T v = value.at[l];
+            if (!(v <= best.at[l]) && best.at[l] == best.at[l]) {  // NaN wins
+              best.at[l] = v;
+              winner[l] = its;
+            }
+          }
+        });
+    store_pack(y + (row.d * depth.y_stride + row.h * height.y_stride), best);
     if (a.indices == nullptr) continue;
     Pack<Index, lanes> indices;
 #pragma unroll
@@ -89,6 +90,37 @@ MK_INLINE void max_forward(const PoolKernelArgs& a) {
     store_pack(static_cast<Index*>(a.indices) + index_at + row.d * depth.index_stride +
                    row.h * height.index_stride,
                indices);
+  }
+}
+
+// Of windows that stand side by side.
+template <class T, int lanes>
+MK_INLINE void max_backward_tiles(const PoolKernelArgs& a) {
+  const PoolAxis &depth = a.axis[0], &height = a.axis[1], &width = a.axis[2];
+  const RowPlace at = row_place<lanes>(a.rows);
+  if (!at.inside) return;
+  const PoolTile w = tile_over(width, at.column);
+  const T* dy = static_cast<const T*>(a.y) + at.n * a.y_stride_n + at.channel * a.y_stride_c +
+                w.output * width.y_stride;
+  const uint8_t* winners = static_cast<const uint8_t*>(a.indices) + at.n * a.index_stride_n +
+                           at.channel * a.index_stride_c + w.output * width.index_stride;
+  T* dx = static_cast<T*>(a.x) + at.n * a.x_stride_n + at.channel * a.x_stride_c +
+          at.column * width.x_stride;
+  for (uint32_t r = 0; r < at.rows; ++r) {
+    const RowNumber row = row_number(a.rows, at.first_row + r);
+    const PoolTile d = tile_over(depth, row.d), h = tile_over(height, row.h);
+    Pack<T, lanes> gradient = {};
+    if (d.output < depth.count && h.output < height.count && w.output < width.count) {
+      gradient = load_pack<lanes>(dy + (d.output * depth.y_stride + h.output * height.y_stride));
+      const Pack<uint8_t, lanes> won = load_pack<lanes>(
+          winners + (d.output * depth.index_stride + h.output * height.index_stride));
+      const int32_t number = (d.tap * height.kernel + h.tap) * width.kernel + w.tap;
+#pragma unroll
+      for (int l = 0; l < lanes; ++l) {
+        if (won.at[l] != number) gradient.at[l] = 0;
+      }
+    }
+    store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), gradient);
   }
 }
 
@@ -127,7 +159,7 @@ MK_INLINE void max_backward(const PoolKernelArgs& a) {
         }
       }
     }
-    store_pack(dx + row.d * depth.x_stride + row.h * height.x_stride, sum);
+    store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), sum);
   }
 }
 
@@ -146,6 +178,11 @@ MK_KERNEL(pool_max_i64_f32x4, PoolKernelArgs, 256) { max_forward<float, 4, int64
 MK_KERNEL(pool_max_i64_f32, PoolKernelArgs, 256) { max_forward<float, 1, int64_t, 0, 0>(args); }
 MK_KERNEL(pool_max_i64_f64, PoolKernelArgs, 256) { max_forward<double, 1, int64_t, 0, 0>(args); }
 
+MK_KERNEL(pool_max_backward_tiles_f32x4, PoolKernelArgs, 256) {
+  max_backward_tiles<float, 4>(args);
+}
+MK_KERNEL(pool_max_backward_tiles_f32, PoolKernelArgs, 256) { max_backward_tiles<float, 1>(args); }
+MK_KERNEL(pool_max_backward_tiles_f64, PoolKernelArgs, 256) { max_backward_tiles<double, 1>(args); }
 MK_KERNEL(pool_max_backward_f32x4, PoolKernelArgs, 256) { max_backward<float, 4>(args); }
 MK_KERNEL(pool_max_backward_f32, PoolKernelArgs, 256) { max_backward<float, 1>(args); }
 MK_KERNEL(pool_max_backward_f64, PoolKernelArgs, 256) { max_backward<double, 1>(args); }

@@ -25,6 +25,9 @@ Variants max_i64 = {
 Variants max_gradient = {{"pool", "pool_max_backward_f32x4"},
                          {"pool", "pool_max_backward_f32"},
                          {"pool", "pool_max_backward_f64"}};
+Variants max_tiles_gradient = {{"pool", "pool_max_backward_tiles_f32x4"},
+                               {"pool", "pool_max_backward_tiles_f32"},
+                               {"pool", "pool_max_backward_tiles_f64"}};
 Kernel average_2x2[2] = {{"pool_average", "pool_average_2x2_f32x4"},
                          {"pool_average", "pool_average_2x2_f32"}};
 Kernel average_3x3[2] = {{"pool_average", "pool_average_3x3_f32x4"},
@@ -35,6 +38,9 @@ Variants average_any = {{"pool_average", "pool_average_f32x4"},
 Variants average_gradient = {{"pool_average", "pool_average_backward_f32x4"},
                              {"pool_average", "pool_average_backward_f32"},
                              {"pool_average", "pool_average_backward_f64"}};
+Variants average_tiles_gradient = {{"pool_average", "pool_average_backward_tiles_f32x4"},
+                                   {"pool_average", "pool_average_backward_tiles_f32"},
+                                   {"pool_average", "pool_average_backward_tiles_f64"}};
 Kernel average_by_warp[2] = {{"pool_average", "pool_average_by_warp_f32"},
                              {"pool_average", "pool_average_by_warp_f64"}};
 Kernel average_by_block[2] = {{"pool_average", "pool_average_by_block_f32"},
@@ -102,8 +108,7 @@ Pass::Pass(Dtype dtype, const PoolWindows& windows, const Image& x, const Image&
             "adaptive pooling: CUDA kernels take axes whose size times output size is below 2^31, ",
             "got ", size, " and ", count);
     axis.kernel = static_cast<int32_t>(narrow(kOp, w.kernel[i]));
-    // Of one output the stride doesn't matter.
-    axis.stride = count > 1 ? static_cast<int32_t>(narrow(kOp, w.stride[i])) : INT32_MAX / 2;
+    axis.stride = static_cast<int32_t>(std::min<int64_t>(w.stride[i], INT32_MAX / 2));
     axis.pad = static_cast<int32_t>(w.pad_before[i]);
     axis.pad_after = static_cast<int32_t>(w.pad_after[i]);
     axis.dilation = w.kernel[i] > 1 ? static_cast<int32_t>(narrow(kOp, w.dilation[i])) : 1;
@@ -128,10 +133,22 @@ void run(Kernel& kernel, const Pass& pass) {
   launch(kernel, {pass.args.rows.blocks}, kRowThreads, 0, pass.args);
 }
 
-// Of few slices.
+// Of few slices, without dilation.
 bool is_window(const PoolWindows& windows, int64_t extent) {
-  const int64_t* kernel = windows.window.kernel;
-  return !windows.adaptive && kernel[0] <= 4 && kernel[1] == extent && kernel[2] == extent;
+  const Window& w = windows.window;
+  bool plain = !windows.adaptive && w.kernel[0] <= 4;
+  for (const int64_t dilation : w.dilation) plain = plain && dilation == 1;
+  return plain && w.kernel[1] == extent && w.kernel[2] == extent;
+}
+
+// Windows that stand side by side: no two of them share an element, none begins in padding.
+bool are_tiles(const PoolWindows& windows) {
+  const Window& w = windows.window;
+  bool tiles = !windows.adaptive;
+  for (int i = 0; i < 3; ++i) {
+    tiles = tiles && w.stride[i] == w.kernel[i] && w.dilation[i] == 1 && w.pad_before[i] == 0;
+  }
+  return tiles;
 }
 
 // The kernel for slices of 2x2, of 3x3, or of any extent.
@@ -154,7 +171,7 @@ void max_forward(const MaxPoolArgs& m) {
 
 void max_backward(const MaxPoolArgs& m) {
   const Pass pass(m.dtype, m.windows, m.x, m.y, m.indices, m.x);
-  run(max_gradient[pass.variant], pass);
+  run((are_tiles(m.windows) ? max_tiles_gradient : max_gradient)[pass.variant], pass);
 }
 
 // Positions of a window inside x at most.
@@ -211,7 +228,7 @@ void average_forward(const AveragePoolArgs& p) {
 void average_backward(const AveragePoolArgs& p) {
   Pass pass(p.dtype, p.windows, p.x, p.y, {}, p.x);
   pass.args.count_include_pad = p.count_include_pad;
-  run(average_gradient[pass.variant], pass);
+  run((are_tiles(p.windows) ? average_tiles_gradient : average_gradient)[pass.variant], pass);
 }
 
 // Elements of memory from one spatial position to the next: their dimensions are dense relative to

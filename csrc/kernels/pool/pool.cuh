@@ -22,14 +22,16 @@ struct PoolTaps {
   int32_t start, begin, end;
 };
 
+// `plain` windows slide and have dilation 1.
+template <bool plain = false>
 MK_INLINE PoolTaps taps_of(const PoolAxis& axis, int32_t o) {
-  if (axis.adaptive) {
+  if (!plain && axis.adaptive) {
     const int32_t start = scaled(o, axis.size, axis.by_count);
     return {start, 0, scaled_up(o + 1, axis.size, axis.by_count) - start};
   }
   const int32_t start = o * axis.stride - axis.pad;
   int32_t begin = 0, end = axis.kernel;
-  if (axis.dilation == 1) {
+  if (plain || axis.dilation == 1) {
     begin = max(0, -start);
     end = min(end, axis.size - start);
   } else {
@@ -62,16 +64,28 @@ MK_INLINE int32_t tap_at(const PoolAxis& axis, int32_t o, int32_t i) {
   return axis.by_dilation.take(tap) == 0 ? static_cast<int32_t>(tap) : -1;
 }
 
+// Where windows stand side by side, no two of them sharing an element and none in the padding: the
+// one over element i, and i's position in it; an output past the last for none.
+struct PoolTile {
+  int32_t output, tap;
+};
+MK_INLINE PoolTile tile_over(const PoolAxis& axis, int32_t i) {
+  uint32_t output = static_cast<uint32_t>(i);
+  const uint32_t tap = axis.by_stride.take(output);
+  return {static_cast<int32_t>(output), static_cast<int32_t>(tap)};
+}
+
 // What average pooling takes of an axis: elements [begin, end) of x, and the divisor's share.
 struct PoolSide {
   int32_t begin, end, divisor;
 };
 
+template <bool plain = false>
 MK_INLINE PoolSide side_of(const PoolKernelArgs& a, const PoolAxis& axis, int32_t o) {
-  const PoolTaps taps = taps_of(axis, o);
+  const PoolTaps taps = taps_of<plain>(axis, o);
   PoolSide side = {taps.start + taps.begin, taps.start + max(taps.begin, taps.end), 0};
   side.divisor = side.end - side.begin;
-  if (a.count_include_pad && !axis.adaptive) {
+  if (a.count_include_pad && (plain || !axis.adaptive)) {
     side.divisor = min(taps.start + axis.kernel, axis.size + axis.pad_after) - taps.start;
   }
   if (side.divisor < 1) side.divisor = 1;  // an empty window averages to 0
@@ -79,13 +93,13 @@ MK_INLINE PoolSide side_of(const PoolKernelArgs& a, const PoolAxis& axis, int32_
 }
 
 // Calls visit(value, kd, kh, kw) in row-major order for the elements of x in a window. `kh` and
-// `kw`, where not 0, are the window's extents along height and width: then a slice of it is on its
-// way at once, else four elements are.
+// `kw`, where not 0, are the window's extents along height and width, of dilation 1: then a slice
+// of it is on its way at once, else four elements are.
 template <int kh, int kw, class T, int lanes, class Visit>
 MK_INLINE void for_window(const PoolKernelArgs& a, const T* x, const PoolTaps& d, const PoolTaps& h,
                           const PoolTaps& w, Visit visit) {
   const auto at = [](const PoolAxis& axis, const PoolTaps& taps, int32_t tap) {
-    return (taps.start + tap * axis.dilation) * axis.x_stride;
+    return (taps.start + (kh > 0 ? tap : tap * axis.dilation)) * axis.x_stride;
   };
   for (int32_t i = d.begin; i < d.end; ++i) {
     const T* slice = x + at(a.axis[0], d, i);

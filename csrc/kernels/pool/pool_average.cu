@@ -40,10 +40,10 @@ MK_INLINE void average_forward(const PoolKernelArgs& a) {
   const T* x = static_cast<const T*>(a.x) + at.n * a.x_stride_n + at.channel * a.x_stride_c;
   T* y = static_cast<T*>(a.y) + at.n * a.y_stride_n + at.channel * a.y_stride_c +
          at.column * width.y_stride;
-  const PoolSide w = side_of(a, width, at.column);
+  const PoolSide w = side_of<(kh > 0)>(a, width, at.column);
   for (uint32_t r = 0; r < at.rows; ++r) {
     const RowNumber row = row_number(a.rows, at.first_row + r);
-    const PoolSide d = side_of(a, depth, row.d), h = side_of(a, height, row.h);
+    const PoolSide d = side_of<(kh > 0)>(a, depth, row.d), h = side_of<(kh > 0)>(a, height, row.h);
     Pack<T, lanes> sum = {};
     double total[lanes] = {};
     int pending = 0;
@@ -75,7 +75,40 @@ MK_INLINE void average_forward(const PoolKernelArgs& a) {
 #pragma unroll
       for (int l = 0; l < lanes; ++l) sum.at[l] = divided(sum.at[l], count, share);
     }
-    store_pack(y + row.d * depth.y_stride + row.h * height.y_stride, sum);
+    store_pack(y + (row.d * depth.y_stride + row.h * height.y_stride), sum);
+  }
+}
+
+// Of windows that stand side by side: those at the ends may be cut off by the end of x.
+template <class T, int lanes>
+MK_INLINE void average_backward_tiles(const PoolKernelArgs& a) {
+  const PoolAxis &depth = a.axis[0], &height = a.axis[1], &width = a.axis[2];
+  const RowPlace at = row_place<lanes>(a.rows);
+  if (!at.inside) return;
+  const PoolTile w = tile_over(width, at.column);
+  const PoolSide side_w = side_of(a, width, w.output);
+  const T* dy = static_cast<const T*>(a.y) + at.n * a.y_stride_n + at.channel * a.y_stride_c +
+                w.output * width.y_stride;
+  T* dx = static_cast<T*>(a.x) + at.n * a.x_stride_n + at.channel * a.x_stride_c +
+          at.column * width.x_stride;
+  const T whole = static_cast<T>(depth.kernel) * static_cast<T>(height.kernel);
+  const T usual = T(1) / (whole * static_cast<T>(side_w.divisor));
+  for (uint32_t r = 0; r < at.rows; ++r) {
+    const RowNumber row = row_number(a.rows, at.first_row + r);
+    const PoolTile d = tile_over(depth, row.d), h = tile_over(height, row.h);
+    Pack<T, lanes> gradient = {};
+    if (d.output < depth.count && h.output < height.count && w.output < width.count) {
+      gradient = load_pack<lanes>(dy + (d.output * depth.y_stride + h.output * height.y_stride));
+      T share = usual;
+      if (row.d - d.tap + depth.kernel > depth.size ||
+          row.h - h.tap + height.kernel > height.size) {
+        share =
+            T(1) / divisor_of<T>(side_of(a, depth, d.output), side_of(a, height, h.output), side_w);
+      }
+#pragma unroll
+      for (int l = 0; l < lanes; ++l) gradient.at[l] *= share;
+    }
+    store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), gradient);
   }
 }
 
@@ -106,7 +139,7 @@ MK_INLINE void average_backward(const PoolKernelArgs& a) {
         }
       }
     }
-    store_pack(dx + row.d * depth.x_stride + row.h * height.x_stride, sum);
+    store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), sum);
   }
 }
 
@@ -235,6 +268,15 @@ MK_KERNEL(pool_average_of_pixels_f64, LargePoolKernelArgs, 256) {
   average_of_pixels<double, 1>(args);
 }
 
+MK_KERNEL(pool_average_backward_tiles_f32x4, PoolKernelArgs, 256) {
+  average_backward_tiles<float, 4>(args);
+}
+MK_KERNEL(pool_average_backward_tiles_f32, PoolKernelArgs, 256) {
+  average_backward_tiles<float, 1>(args);
+}
+MK_KERNEL(pool_average_backward_tiles_f64, PoolKernelArgs, 256) {
+  average_backward_tiles<double, 1>(args);
+}
 MK_KERNEL(pool_average_backward_f32x4, PoolKernelArgs, 256) { average_backward<float, 4>(args); }
 MK_KERNEL(pool_average_backward_f32, PoolKernelArgs, 256) { average_backward<float, 1>(args); }
 MK_KERNEL(pool_average_backward_f64, PoolKernelArgs, 256) { average_backward<double, 1>(args); }

@@ -19,7 +19,7 @@
 namespace medkern::cuda {
 
 // The element of small in whose tile element i of large lies; -1 for none.
-MK_INLINE int32_t tile_over(const ScatterAxis& axis, int32_t i) {
+MK_INLINE int32_t element_over(const ScatterAxis& axis, int32_t i) {
   const auto at = static_cast<int32_t>(axis.by_tile.quotient(static_cast<uint32_t>(i)));
   return at < axis.small ? at : -1;
 }
@@ -31,14 +31,14 @@ MK_INLINE void spread(const ScatterKernelArgs& a) {
   if (!at.inside) return;
   T* large = static_cast<T*>(a.large) + at.n * a.large_stride_n + at.channel * a.large_stride_c +
              at.column * width.large_stride;
-  const int32_t w = tile_over(width, at.column);
+  const int32_t w = element_over(width, at.column);
   const T* small = static_cast<const T*>(a.small) + at.n * a.small_stride_n +
                    at.channel * a.small_stride_c + w * width.small_stride;
   const int64_t* indices =
       a.indices + at.n * a.index_stride_n + at.channel * a.index_stride_c + w * width.index_stride;
   for (uint32_t r = 0; r < at.rows; ++r) {
     const RowNumber row = row_number(a.rows, at.first_row + r);
-    const int32_t d = tile_over(depth, row.d), h = tile_over(height, row.h);
+    const int32_t d = element_over(depth, row.d), h = element_over(height, row.h);
     Pack<T, lanes> value = {};
     if ((d | h | w) >= 0) {
       value = load_pack<lanes>(small + (d * depth.small_stride + h * height.small_stride));

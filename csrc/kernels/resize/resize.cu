@@ -77,6 +77,7 @@ template <class T>
 struct RowSource {
   int32_t d, h;
   T weight_d, weight_h;
+  int64_t to;  // the row's place in y
 };
 
 template <class T, int lanes>
@@ -88,7 +89,8 @@ MK_INLINE void resize_forward(const ResizeKernelArgs& a) {
     const RowNumber row = row_number(a.rows, at.first_row + threadIdx.x);
     const ResizeSource of_d = source_of(depth, row.d), of_h = source_of(height, row.h);
     sources[threadIdx.x] = {of_d.first, of_h.first, static_cast<T>(of_d.weight),
-                            static_cast<T>(of_h.weight)};
+                            static_cast<T>(of_h.weight),
+                            row.d * depth.y_stride + row.h * height.y_stride};
   }
   __syncthreads();
   if (!at.inside) return;
@@ -110,7 +112,7 @@ MK_INLINE void resize_forward(const ResizeKernelArgs& a) {
     if (!(s.weight_d > 0)) return line(offset);
     return blended(line(offset), line(offset + depth.x_stride), s.weight_d);
   };
-  RowSource<T> before = {-1, -2, 0, 0};
+  RowSource<T> before = {-1, -2, 0, 0, 0};
   Pack<T, lanes> low = {}, high = {};
   bool has_high = false;
   for (uint32_t r = 0; r < at.rows; ++r) {
@@ -128,9 +130,7 @@ MK_INLINE void resize_forward(const ResizeKernelArgs& a) {
       has_high = true;
     }
     before = s;
-    const RowNumber row = row_number(a.rows, at.first_row + r);
-    store_pack(y + row.d * depth.y_stride + row.h * height.y_stride,
-               s.weight_h > 0 ? blended(low, high, s.weight_h) : low);
+    store_pack(y + s.to, s.weight_h > 0 ? blended(low, high, s.weight_h) : low);
   }
 }
 

@@ -45,8 +45,8 @@ void run(Kernel (&kernels)[3], const ResizeArgs& r, const Image& from, const Ima
 }
 
 void forward(const ResizeArgs& r) {
-  // Two numbers and two weights of every row.
-  run(forward_kernels, r, r.x, r.y, kMostRows * (8 + 2 * size_of(r.dtype)));
+  // Two numbers, two weights and the place of every row.
+  run(forward_kernels, r, r.x, r.y, kMostRows * (16 + 2 * size_of(r.dtype)));
 }
 
 void backward(const ResizeArgs& r) {
