@@ -46,9 +46,8 @@ Slot::Slot(const Array& outline)
                               outline.shape(), outline.strides(), false)) {}
 
 void Slot::fill(const Array& given) const {
-  bool fits =
-      !given.outline() && given.dtype() == array_.dtype() && given.shape() == array_.shape() &&
-      same_device(given.device(), array_.device());
+  bool fits = !given.outline() && given.dtype() == array_.dtype() &&
+              given.shape() == array_.shape() && same_device(given.device(), array_.device());
   for (int i = 0; fits && i < array_.rank(); ++i) {
     fits = array_.shape()[i] <= 1 || given.strides()[i] == array_.strides()[i];
   }
@@ -151,7 +150,8 @@ void Program::capture() {
     }
   }
   mk_stream_set(device_, before);
-  check(status);
+  // What a graph can't take runs as it is.
+  if (graph_ == nullptr) native_ = false;
 }
 
 void Program::replay(const std::vector<Array>& arrays) {

@@ -75,9 +75,9 @@ def test_other_arrays_are_refused():
         np.ones((3, 1), np.float32),
         np.ones(6, np.float32)[::2],
     ):
-        with pytest.raises(ValueError, match="not the type or the layout of its slot"):
+        with pytest.raises(ValueError, match="not the type, the layout or the device of its slot"):
             program.run([x, _C.Array(other)])
-    with pytest.raises(ValueError, match="not the type or the layout of its slot"):
+    with pytest.raises(ValueError, match="not the type, the layout or the device of its slot"):
         program.run([x, outline((3,))])
 
 

@@ -262,8 +262,8 @@ class Program:
         if self._arena is arena and self._threads == threads:
             return
         self._arena, self._threads, self._bound = arena, threads, _C.Program()
-        given = [value.outline for value in self._graph.inputs]
-        slots = [self._bound.slot(x) for x in (*given, *(outline(*fresh) for fresh in self._fresh))]
+        slots = [self._bound.slot(value.outline) for value in self._graph.inputs]
+        slots += [self._bound.slot(outline(*fresh), True) for fresh in self._fresh]
         arrays: dict[Value, Any] = {}
 
         def array_of(value: Value) -> Any:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from medkern import _C
 from medkern.kernels._kind import like
 
 
 def _as_kind_of(out: Any, result: _C.Array) -> Any:
-    return np.asarray(result) if out is None else like(out, result)
+    return result.numpy() if out is None else like(out, result)
 
 
 def uniform(
