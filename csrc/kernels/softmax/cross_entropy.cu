@@ -124,18 +124,16 @@ MK_INLINE void row_terms(const CrossEntropyKernelArgs& a, const Row& row, T m,
 template <class T, class Row>
 MK_INLINE void loss_of_row(const CrossEntropyKernelArgs& a) {
   const SoftmaxKernelArgs& s = a.softmax;
-  const int64_t i = row_number<Row::kThreads>();
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const T* x = static_cast<const T*>(s.x) + i.row * s.axis;
+  const Label label = label_of<T>(a, i.row);
+  const Row row(x, s.axis);
+  const T m = row_max<Row, T>(row, s.axis);
+  double terms[kTerms] = {};
+  row_terms(a, row, m, terms);
   LossSums sums;
-  if (i < s.elements) {
-    const T* x = static_cast<const T*>(s.x) + i * s.axis;
-    const Label label = label_of<T>(a, i);
-    const Row row(x, s.axis);
-    const T m = row_max<Row, T>(row, s.axis);
-    double terms[kTerms] = {};
-    row_terms(a, row, m, terms);
-    if (threadIdx.x % Row::kThreads == 0) {
-      sums.add(a, i, label, label.target < 0 ? T(0) : x[label.target] - m, terms);
-    }
+  if (i.written > 0 && threadIdx.x % Row::kThreads == 0) {
+    sums.add(a, i.row, label, label.target < 0 ? T(0) : x[label.target] - m, terms);
   }
   sums.give(a);
 }
@@ -229,14 +227,13 @@ MK_INLINE void gradient_of_line(const CrossEntropyKernelArgs& a) {
 template <class T, class Row>
 MK_INLINE void gradient_of_row(const CrossEntropyKernelArgs& a) {
   const SoftmaxKernelArgs& s = a.softmax;
-  const int64_t i = row_number<Row::kThreads>();
-  if (i >= s.elements) return;
-  const Row row(static_cast<const T*>(s.x) + i * s.axis, s.axis);
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const Row row(static_cast<const T*>(s.x) + i.row * s.axis, s.axis);
   const T m = row_max<Row, T>(row, s.axis);
   double terms[kTerms] = {};
   row_terms(a, row, m, terms);
-  const LogitGradient<T> gradient(a, i, m, terms);
-  row.write(static_cast<T*>(s.y) + i * s.axis, s.axis,
+  const LogitGradient<T> gradient(a, i.row, m, terms);
+  row.write(static_cast<T*>(s.y) + i.row * s.axis, i.written,
             [&](auto slot, uint32_t c) { return gradient(a, row.at(slot), c); });
 }
 
@@ -253,6 +250,9 @@ MK_KERNEL(cross_entropy_short_row_f32x4, CrossEntropyKernelArgs, 256) {
 }
 MK_KERNEL(cross_entropy_short_row_f32x2, CrossEntropyKernelArgs, 256) {
   loss_of_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(cross_entropy_group_row_f32x4, CrossEntropyKernelArgs, 256) {
+  loss_of_row<float, RegisterRow<float, 4, kRowGroup>>(args);
 }
 MK_KERNEL(cross_entropy_warp_row_f32x4, CrossEntropyKernelArgs, 256) {
   loss_of_row<float, RegisterRow<float, 4, 32>>(args);
@@ -292,6 +292,9 @@ MK_KERNEL(cross_entropy_backward_short_row_f32x4, CrossEntropyKernelArgs, 256) {
 }
 MK_KERNEL(cross_entropy_backward_short_row_f32x2, CrossEntropyKernelArgs, 256) {
   gradient_of_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(cross_entropy_backward_group_row_f32x4, CrossEntropyKernelArgs, 256) {
+  gradient_of_row<float, RegisterRow<float, 4, kRowGroup>>(args);
 }
 MK_KERNEL(cross_entropy_backward_warp_row_f32x4, CrossEntropyKernelArgs, 256) {
   gradient_of_row<float, RegisterRow<float, 4, 32>>(args);

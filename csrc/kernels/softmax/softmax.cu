@@ -102,31 +102,29 @@ MK_INLINE void backward_line(const SoftmaxKernelArgs& s) {
 
 template <class T, class Row>
 MK_INLINE void forward_row(const SoftmaxKernelArgs& s) {
-  const int64_t i = row_number<Row::kThreads>();
-  if (i >= s.elements) return;
-  const Row row(static_cast<const T*>(s.x) + i * s.axis, s.axis);
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const Row row(static_cast<const T*>(s.x) + i.row * s.axis, s.axis);
   const T m = row_max<Row, T>(row, s.axis);
   double sum[1] = {0};
   row.for_each(s.axis, [&](auto slot, uint32_t) { sum[0] += exp(row.at(slot) - m); });
   merge_team<Row::kThreads>(sum, Sum());
   const Scale<T> scale(m, sum[0], s.logarithmic);
-  row.write(static_cast<T*>(s.y) + i * s.axis, s.axis,
+  row.write(static_cast<T*>(s.y) + i.row * s.axis, i.written,
             [&](auto slot, uint32_t) { return scale(row.at(slot), s.logarithmic); });
 }
 
 template <class T, class Row>
 MK_INLINE void backward_row(const SoftmaxKernelArgs& s) {
-  const int64_t i = row_number<Row::kThreads>();
-  if (i >= s.elements) return;
-  const Row y(static_cast<const T*>(s.x) + i * s.axis, s.axis);
-  const Row dy(static_cast<const T*>(s.dy) + i * s.axis, s.axis);
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const Row y(static_cast<const T*>(s.x) + i.row * s.axis, s.axis);
+  const Row dy(static_cast<const T*>(s.dy) + i.row * s.axis, s.axis);
   double sum[1] = {0};
   y.for_each(s.axis, [&](auto slot, uint32_t) {
     sum[0] += s.logarithmic ? dy.at(slot) : dy.at(slot) * y.at(slot);
   });
   merge_team<Row::kThreads>(sum, Sum());
   const T all = static_cast<T>(sum[0]);
-  y.write(static_cast<T*>(s.y) + i * s.axis, s.axis, [&](auto slot, uint32_t) {
+  y.write(static_cast<T*>(s.y) + i.row * s.axis, i.written, [&](auto slot, uint32_t) {
     return gradient_of(y.at(slot), dy.at(slot), all, s.logarithmic);
   });
 }
@@ -144,6 +142,9 @@ MK_KERNEL(softmax_short_row_f32x4, SoftmaxKernelArgs, 256) {
 }
 MK_KERNEL(softmax_short_row_f32x2, SoftmaxKernelArgs, 256) {
   forward_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(softmax_group_row_f32x4, SoftmaxKernelArgs, 256) {
+  forward_row<float, RegisterRow<float, 4, kRowGroup>>(args);
 }
 MK_KERNEL(softmax_warp_row_f32x4, SoftmaxKernelArgs, 256) {
   forward_row<float, RegisterRow<float, 4, 32>>(args);
@@ -173,6 +174,9 @@ MK_KERNEL(softmax_backward_short_row_f32x4, SoftmaxKernelArgs, 256) {
 }
 MK_KERNEL(softmax_backward_short_row_f32x2, SoftmaxKernelArgs, 256) {
   backward_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(softmax_backward_group_row_f32x4, SoftmaxKernelArgs, 256) {
+  backward_row<float, RegisterRow<float, 4, kRowGroup>>(args);
 }
 MK_KERNEL(softmax_backward_warp_row_f32x4, SoftmaxKernelArgs, 256) {
   backward_row<float, RegisterRow<float, 4, 32>>(args);

@@ -13,20 +13,20 @@ namespace {
 constexpr int64_t kMostSize = INT32_MAX / 2;
 // Longer axes don't go by tiles; a tile has about so many numbers, of whole warps of elements.
 constexpr int64_t kTileAxis = 64, kTileNumbers = 4096, kTileMultiple = 32;
-// Longer rows take a block each, shorter ones a warp.
-constexpr int64_t kMostOfWarp = 32 * kRowNumbers, kMostOfBlock = 256 * kRowNumbers;
+// Rows no longer go by groups, warps, blocks with the row in registers.
+constexpr int64_t kMostOfGroup = kRowGroup * kNumbersOfGroup, kMostOfWarp = 32 * kRowNumbers,
+                  kMostOfBlock = 256 * kRowNumbers;
 constexpr int64_t kWarps = kSoftmaxThreads / 32;
 // What a block merges with: a number a warp and result, three results at most.
 constexpr size_t kMergeBytes = 3 * kWarps * sizeof(double);
 
-enum Way { kShortRow, kTile, kLine, kWarpRow, kBlockRow };
+enum Way { kShortRow, kGroupRow, kTile, kLine, kWarpRow, kBlockRow };
 
 // `aligned` says whether arrays begin at multiples of 16 bytes.
 Way way_of(const SoftmaxShape& s, bool aligned) {
-  if (s.inner == 1 && s.axis <= kShortNumbers && s.axis % 2 == 0 && s.dtype == Dtype::f32 &&
-      aligned) {
-    return kShortRow;
-  }
+  const bool vectors = s.inner == 1 && s.dtype == Dtype::f32 && aligned;
+  if (vectors && s.axis <= kNumbersAlone && s.axis % 2 == 0) return kShortRow;
+  if (vectors && s.axis <= kMostOfGroup && s.axis % 4 == 0) return kGroupRow;
   if (s.axis <= kTileAxis) return kTile;
   if (s.inner > 1) return kLine;
   return s.axis <= kMostOfWarp ? kWarpRow : kBlockRow;
@@ -54,6 +54,8 @@ int64_t blocks_of(const SoftmaxShape& s, Way way) {
     case kShortRow:
     case kLine:
       return divide_up(elements, kSoftmaxThreads);
+    case kGroupRow:
+      return divide_up(elements, kSoftmaxThreads / kRowGroup);
     case kWarpRow:
       return divide_up(elements, kWarps);
     default:
@@ -61,13 +63,14 @@ int64_t blocks_of(const SoftmaxShape& s, Way way) {
   }
 }
 
-// The kernels of a pass. Short rows: vectors of four float, of two; long rows: vectors of four,
-// float, double; else float, double.
+// The kernels of a pass. Short rows: vectors of four float, of two; groups: of four; long rows:
+// vectors of four, float, double; else float, double.
 struct Pass {
-  Kernel short_row[2], tile[2], line[2], warp_row[3], block_row[3];
+  Kernel short_row[2], group_row, tile[2], line[2], warp_row[3], block_row[3];
 };
 Pass softmax_forward{
     {{"softmax", "softmax_short_row_f32x4"}, {"softmax", "softmax_short_row_f32x2"}},
+    {"softmax", "softmax_group_row_f32x4"},
     {{"softmax", "softmax_tile_f32"}, {"softmax", "softmax_tile_f64"}},
     {{"softmax", "softmax_line_f32"}, {"softmax", "softmax_line_f64"}},
     {{"softmax", "softmax_warp_row_f32x4"},
@@ -79,6 +82,7 @@ Pass softmax_forward{
 Pass softmax_backward{
     {{"softmax", "softmax_backward_short_row_f32x4"},
      {"softmax", "softmax_backward_short_row_f32x2"}},
+    {"softmax", "softmax_backward_group_row_f32x4"},
     {{"softmax", "softmax_backward_tile_f32"}, {"softmax", "softmax_backward_tile_f64"}},
     {{"softmax", "softmax_backward_line_f32"}, {"softmax", "softmax_backward_line_f64"}},
     {{"softmax", "softmax_backward_warp_row_f32x4"},
@@ -90,6 +94,7 @@ Pass softmax_backward{
 Pass loss_forward{
     {{"cross_entropy", "cross_entropy_short_row_f32x4"},
      {"cross_entropy", "cross_entropy_short_row_f32x2"}},
+    {"cross_entropy", "cross_entropy_group_row_f32x4"},
     {{"cross_entropy", "cross_entropy_tile_f32"}, {"cross_entropy", "cross_entropy_tile_f64"}},
     {{"cross_entropy", "cross_entropy_line_f32"}, {"cross_entropy", "cross_entropy_line_f64"}},
     {{"cross_entropy", "cross_entropy_warp_row_f32x4"},
@@ -100,6 +105,7 @@ Pass loss_forward{
      {"cross_entropy", "cross_entropy_block_row_f64"}}};
 Pass loss_backward{{{"cross_entropy", "cross_entropy_backward_short_row_f32x4"},
                     {"cross_entropy", "cross_entropy_backward_short_row_f32x2"}},
+                   {"cross_entropy", "cross_entropy_backward_group_row_f32x4"},
                    {{"cross_entropy", "cross_entropy_backward_tile_f32"},
                     {"cross_entropy", "cross_entropy_backward_tile_f64"}},
                    {{"cross_entropy", "cross_entropy_backward_line_f32"},
@@ -161,6 +167,9 @@ void run(Pass& pass, const SoftmaxShape& s, Way way, const Args& args, size_t ar
   switch (way) {
     case kShortRow:
       kernel = &pass.short_row[a.vectors ? 0 : 1];
+      break;
+    case kGroupRow:
+      kernel = &pass.group_row;
       break;
     case kTile: {
       const size_t numbers = size_t{a.tile} * (s.inner > 1 ? a.axis : a.pitch);

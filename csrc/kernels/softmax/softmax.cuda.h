@@ -7,8 +7,11 @@
 namespace medkern::cuda {
 
 constexpr int kSoftmaxThreads = 256;
-// Numbers of a row that a thread keeps in registers, and of a row that it takes alone.
-constexpr int kRowNumbers = 32, kShortNumbers = 16;
+// Threads that take a row of medium length.
+constexpr int kRowGroup = 8;
+// Numbers of a row that a thread keeps in registers: of one that it takes alone, with a group, or
+// with a warp or block.
+constexpr int kNumbersAlone = 16, kNumbersOfGroup = 8, kRowNumbers = 32;
 
 // Memory [outer][axis][inner]; an element is a pair (outer, inner).
 struct SoftmaxKernelArgs {

@@ -3,9 +3,9 @@
 // other short axes      tiles of elements in shared memory, copied there and written in the order
 // of
 //                       memory; a thread takes an element
-// few numbers, inner 1  a thread takes a row, as vectors in its registers
-// long axis, inner 1    a warp or a block takes a row, which its registers hold where it is made of
-//                       vectors and not too long
+// rows of vectors       (inner 1) a thread, a group of kRowGroup threads, a warp or a block takes a
+//                       row, which its registers hold if it isn't too long
+// other long rows       a warp or a block takes a row, in memory
 // long axis, inner > 1  a thread takes an element, in memory
 #pragma once
 
@@ -177,12 +177,15 @@ MK_INLINE Line<T> tile_line(const SoftmaxKernelArgs& s, const T* tile, uint32_t 
 
 // ---- rows ----
 
-// What a thread of a team, a warp or a block or the thread alone, has of a row: here vectors in
-// registers.
+// What a thread has of a row that a team takes, which is the thread itself, a group, a warp or the
+// block: here vectors in registers.
 template <class T, int lanes, int threads>
 struct RegisterRow {
   static constexpr int kThreads = threads;
-  static constexpr int kVectors = (threads == 1 ? kShortNumbers : kRowNumbers) / lanes;
+  static constexpr int kNumbers = threads == 1           ? kNumbersAlone
+                                  : threads == kRowGroup ? kNumbersOfGroup
+                                                         : kRowNumbers;
+  static constexpr int kVectors = kNumbers / lanes;
   static constexpr uint32_t kStep = threads * lanes;
   Pack<T, lanes> value[kVectors];
 
@@ -240,20 +243,31 @@ struct MemoryRow {
   }
 };
 
-// The row of a team of `threads` threads; there are not always as many as teams.
+// The row of a team, and as many numbers of it as are to be written: none if there are not as many
+// rows as teams. Then the last row is read: all threads of a warp merge their values.
+struct TeamRow {
+  int64_t row;
+  uint32_t written;
+};
 template <int threads>
-MK_INLINE int64_t row_number() {
-  return int64_t{blockIdx.x} * (kSoftmaxThreads / threads) + threadIdx.x / threads;
+MK_INLINE TeamRow team_row(const SoftmaxKernelArgs& s) {
+  const int64_t row = int64_t{blockIdx.x} * (kSoftmaxThreads / threads) + threadIdx.x / threads;
+  return {min(row, s.elements - 1), row < s.elements ? s.axis : 0};
 }
 
-// Merges the values of a team of threads: a thread, a warp or the block.
+// Merges the values of a team.
 template <int threads, int count, class T, class Merge>
 MK_INLINE void merge_team(T (&values)[count], Merge merge) {
-  if constexpr (threads == kWarp) {
-#pragma unroll
-    for (int i = 0; i < count; ++i) values[i] = merge_warp(values[i], merge);
-  } else if constexpr (threads > kWarp) {
+  if constexpr (threads > kWarp) {
     merge_block<threads>(values, shared<T>(), merge);
+  } else {
+#pragma unroll
+    for (int step = threads / 2; step > 0; step /= 2) {
+#pragma unroll
+      for (int i = 0; i < count; ++i) {
+        values[i] = merge(values[i], __shfl_xor_sync(kAllLanes, values[i], step));
+      }
+    }
   }
 }
 
