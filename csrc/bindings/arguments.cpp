@@ -61,15 +61,11 @@ Array argument_like(const py::object& object, const char* name, const Array& lik
   Array array = dense_argument(object, name);
   const bool fits =
       like.format() == Format::contiguous ? array.is_contiguous() : array.is_channels_last();
-  if (fits || array.rank() != like.rank()) return array;
-  Array copy = Array::empty(array.shape(), array.dtype(), array.device(), like.format());
-  const py::module_ numpy = py::module_::import("numpy");
-  numpy.attr("copyto")(numpy.attr("asarray")(py::cast(copy)), py::cast(array));
-  return copy;
+  return fits || array.rank() != like.rank() ? array : array.copy(like.format());
 }
 
 Array inplace_argument(const py::object& object, const char* name) {
-  Array array = Array::from_object(object, name);
+  const Array array = Array::view(object, name);
   if (array.readonly()) throw py::value_error(std::string(name) + " is read-only");
   // from_object copies what an Array can't describe; a result written to a copy would be lost.
   if (!py::isinstance<Array>(object) && PyObject_CheckBuffer(object.ptr()) &&
@@ -77,7 +73,10 @@ Array inplace_argument(const py::object& object, const char* name) {
     throw py::value_error(std::string(name) +
                           " must be aligned and must not have negative strides");
   }
-  return array;
+  if (is_cpu(default_device()) || !is_cpu(array.device()) || py::isinstance<Array>(object)) {
+    return array;
+  }
+  return array.mirrored(default_device());
 }
 
 Array output_argument(const py::object& out, const Array& like, const Shape& shape) {

@@ -1,5 +1,7 @@
 #include "bindings/array.h"
 
+#include <utility>
+
 #include "bindings/arguments.h"
 #include "bindings/call.h"
 #include "bindings/exchange.h"
@@ -8,6 +10,9 @@ namespace medkern::python {
 namespace {
 
 thread_local bool t_outlining = false;
+
+// Blocks of mirrored arrays that no kernel has written yet.
+thread_local std::vector<std::weak_ptr<void>> t_mirrored;
 
 // What the data of an outline points to: aligned, so that it passes for memory, and never read.
 alignas(64) char g_nowhere[64];
@@ -100,6 +105,16 @@ void Shape::throw_too_long(size_t rank) {
 
 Array Array::over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
                   const Shape& shape, const Shape& strides, bool readonly) {
+  if (is_cpu(device))
+    return described(std::move(owner), data, dtype, device, shape, strides, readonly);
+  const auto memory = std::make_shared<DeviceMemory>(std::move(owner), device);
+  const Array array = described(memory, data, dtype, device, shape, strides, readonly);
+  array.block_->memory = memory.get();
+  return array;
+}
+
+Array Array::described(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
+                       const Shape& shape, const Shape& strides, bool readonly) {
   const auto block = std::make_shared<Block>();
   block->shape = shape;
   block->strides = strides;
@@ -112,6 +127,25 @@ Array Array::over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLD
   block->tensor.shape = block->shape.data();
   block->tensor.strides = block->strides.data();
   return Array(block);
+}
+
+Array Array::allocated(const Shape& shape, DLDataType dtype, DLDevice device,
+                       const Shape& strides) {
+  const std::optional<int64_t> elements = extent(shape, strides);
+  int64_t bytes = 0;
+  if (!elements || __builtin_mul_overflow(*elements, dtype.bits / 8, &bytes)) {
+    throw_memory_error("the bytes of a shape overflow 64 bits");
+  }
+  if (is_cpu(device)) {
+    void* data = nullptr;
+    check(mk_alloc(static_cast<size_t>(bytes), &data));
+    return described(std::shared_ptr<void>(data, mk_free), data, dtype, device, shape, strides,
+                     false);
+  }
+  const auto memory = std::make_shared<DeviceMemory>(static_cast<size_t>(bytes), device);
+  const Array array = described(memory, memory->data(), dtype, device, shape, strides, false);
+  array.block_->memory = memory.get();
+  return array;
 }
 
 Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format format) {
@@ -127,17 +161,22 @@ Array Array::empty(const Shape& shape, DLDataType dtype, DLDevice device, Format
   if (!fits) throw_memory_error("the bytes of a shape overflow 64 bits");
   if (outlining()) {
     const Array outline =
-        over(nullptr, g_nowhere, dtype, device, shape, dense_strides(shape, format), false);
+        described(nullptr, g_nowhere, dtype, device, shape, dense_strides(shape, format), false);
     outline.block_->outline = true;
     return outline;
   }
-  void* data = nullptr;
-  check(mk_alloc(static_cast<size_t>(bytes), &data));
-  return over(std::shared_ptr<void>(data, mk_free), data, dtype, device, shape,
-              dense_strides(shape, format), false);
+  return allocated(shape, dtype, device, dense_strides(shape, format));
 }
 
 Array Array::from_object(const py::object& object, const char* name) {
+  const Array array = view(object, name);
+  if (is_cpu(default_device()) || !is_cpu(array.device()) || py::isinstance<Array>(object)) {
+    return array;
+  }
+  return array.transferred(default_device());
+}
+
+Array Array::view(const py::object& object, const char* name) {
   // Most arguments are NumPy's, and to ask whether an object is is quick.
   if (py::isinstance<py::array>(object)) return array_from_buffer(object, name);
   if (py::isinstance<Array>(object)) return object.cast<Array>();
@@ -145,6 +184,9 @@ Array Array::from_object(const py::object& object, const char* name) {
     return array_from_buffer(object, name);
   }
   if (py::hasattr(object, "__dlpack__")) return array_from_dlpack(object, name);
+  if (py::hasattr(object, "__cuda_array_interface__")) {
+    return array_from_cuda_interface(object, name);
+  }
   throw py::type_error(std::string(name) +
                        " must be an array (NumPy, DLPack or medkern.Tensor), got " +
                        py::str(py::type::of(object).attr("__name__")).cast<std::string>());
@@ -164,6 +206,65 @@ Array Array::copy(Format format) const {
   return result;
 }
 
+Array Array::to(DLDevice device) const {
+  if (same_device(device, this->device())) return *this;
+  const Array source = dense();
+  const Shape strides = dense_strides(shape(), source.format());
+  if (outline()) return empty(shape(), dtype(), device, source.format());
+  const Array result = allocated(shape(), dtype(), device, strides);
+  copy_bytes(device, result.data(), this->device(), source.dl()->data, source.extent_bytes());
+  return result;
+}
+
+Array Array::transferred(DLDevice device) const {
+  if (outline()) return to(device);
+  const Array result = allocated(shape(), dtype(), device, strides());
+  copy_bytes(device, result.data(), this->device(), dl()->data, extent_bytes());
+  return result;
+}
+
+Array Array::mirrored(DLDevice device) const {
+  const Array result = transferred(device);
+  result.block_->mirror = std::make_unique<Array>(*this);
+  t_mirrored.emplace_back(result.block_);
+  return result;
+}
+
+void write_back() {
+  if (t_mirrored.empty()) return;
+  const auto waiting = std::exchange(t_mirrored, {});
+  for (const auto& weak : waiting) {
+    const auto block = std::static_pointer_cast<Array::Block>(weak.lock());
+    if (block == nullptr) continue;
+    if (!block->touched) {  // its turn is yet to come
+      t_mirrored.push_back(weak);
+      continue;
+    }
+    const Array& host = *block->mirror;
+    copy_bytes(kCpu, host.data(), block->tensor.device, block->tensor.data, host.extent_bytes());
+  }
+}
+
+Array Array::placed(const Array& outline, int64_t offset) const {
+  if (offset < 0 || static_cast<uint64_t>(offset) + outline.extent_bytes() > extent_bytes()) {
+    throw py::value_error("placed: the outline reaches beyond this array's memory");
+  }
+  const Array array = described(block_->owner, static_cast<char*>(data()) + offset, outline.dtype(),
+                                device(), outline.shape(), outline.strides(), readonly());
+  array.block_->memory = block_->memory;
+  return array;
+}
+
+size_t Array::extent_bytes() const {
+  return static_cast<size_t>(extent(shape(), strides()).value_or(0)) * (dtype().bits / 8);
+}
+
+void Array::precede(void* stream) const {
+  if (block_->memory == nullptr) return;
+  block_->memory->use();
+  block_->memory->precede(stream);
+}
+
 Array Array::with_layout(const Shape& shape, const Shape& strides, int64_t offset) const {
   if (shape.size() != strides.size()) {
     throw py::value_error("with_layout: shape and strides must have the same length");
@@ -179,9 +280,10 @@ Array Array::with_layout(const Shape& shape, const Shape& strides, int64_t offse
     throw py::value_error("with_layout: the new layout reaches beyond this array's memory");
   }
   char* first = static_cast<char*>(data()) + offset * (dtype().bits / 8);
-  const Array array = over(block_->owner, outline() ? g_nowhere : first, dtype(), device(), shape,
-                           strides, readonly());
+  const Array array = described(block_->owner, outline() ? g_nowhere : first, dtype(), device(),
+                                shape, strides, readonly());
   array.block_->outline = outline();
+  array.block_->memory = block_->memory;
   return array;
 }
 
@@ -241,15 +343,25 @@ void Array::expect_values() const {
 
 DLTensor* Array::dl() const {
   if (outline() && !outlining()) throw_no_values();
+  if (block_->memory != nullptr) {
+    block_->memory->use();
+    block_->touched = true;
+  }
   return &block_->tensor;
 }
 
 void bind_array(py::module_& module) {
   py::class_<Array>(module, "Array", py::buffer_protocol())
-      .def(py::init([](const py::object& object) { return Array::from_object(object, "object"); }),
-           py::arg("object"))
+      .def(py::init([](const py::object& object, const py::object& device) {
+             if (device.is_none()) return Array::from_object(object, "object");
+             return Array::view(object, "object").to(device_argument(device));
+           }),
+           py::arg("object"), py::arg("device") = py::none())
       .def_buffer([](Array& array) {
         array.expect_values();
+        if (!is_cpu(array.device())) {
+          throw py::buffer_error("an array on a CUDA device has no buffer; .numpy() copies it");
+        }
         const int64_t item = array.dtype().bits / 8;
         Shape byte_strides = array.strides();
         for (int64_t& stride : byte_strides) stride *= item;
@@ -264,23 +376,44 @@ void bind_array(py::module_& module) {
       .def_property_readonly("ndim", &Array::rank)
       .def_property_readonly("size", &Array::count)
       .def_property_readonly("dtype", &Array::numpy_dtype)
+      .def_property_readonly("device",
+                             [](const Array& array) { return device_name(array.device()); })
       .def_property_readonly("is_outline", &Array::outline)
       .def_property_readonly("is_contiguous", &Array::is_contiguous)
       .def_property_readonly("is_channels_last", &Array::is_channels_last)
       .def("contiguous", &Array::contiguous)
+      .def(
+          "to",
+          [](const Array& array, const py::object& device) {
+            return array.to(device_argument(device));
+          },
+          py::arg("device"))
       .def(
           "with_layout",
           [](const Array& array, const Shape& shape, const Shape& strides, int64_t offset) {
             return array.with_layout(shape, strides, offset);
           },
           py::arg("shape"), py::arg("strides"), py::arg("offset") = 0)
+      .def(
+          "placed",
+          [](const Array& array, const Array& outline, int64_t offset) {
+            return array.placed(outline, offset);
+          },
+          py::arg("outline"), py::arg("offset"))
       .def("numpy", numpy_array)
-      .def("__array__",
-           [](const Array& array, const py::args&, const py::kwargs&) -> py::object {
-             // NumPy takes the buffer; it comes here only where there is none, and forgot why.
-             array.expect_values();
-             throw py::type_error("__array__: NumPy takes this array by the buffer protocol");
-           })
+      .def(
+          "__array__",
+          // NumPy takes the buffer; it comes here only where there is none, and forgot why.
+          [](const py::object& self, const py::object& dtype, const py::object& copy) {
+            self.cast<const Array&>().expect_values();
+            if (!copy.is_none() && !copy.cast<bool>()) {
+              throw py::value_error("__array__: an array on a CUDA device has to be copied");
+            }
+            const py::object values = numpy_array(self);
+            return dtype.is_none() ? values : values.attr("astype")(dtype);
+          },
+          py::arg("dtype") = py::none(), py::arg("copy") = py::none())
+      .def_property_readonly("__cuda_array_interface__", cuda_interface)
       .def("__dlpack__", dlpack_capsule, py::kw_only(), py::arg("stream") = py::none(),
            py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
            py::arg("copy") = py::none())
@@ -297,11 +430,13 @@ void bind_array(py::module_& module) {
       py::arg("enabled"));
   module.def(
       "empty",
-      [](const Shape& shape, const py::object& dtype, bool channels_last) {
-        return Array::empty(shape, dtype_argument(dtype), {kDLCPU, 0},
+      [](const Shape& shape, const py::object& dtype, bool channels_last,
+         const py::object& device) {
+        return Array::empty(shape, dtype_argument(dtype), device_argument(device),
                             channels_last ? Format::channels_last : Format::contiguous);
       },
-      py::arg("shape"), py::arg("dtype"), py::arg("channels_last") = false);
+      py::arg("shape"), py::arg("dtype"), py::arg("channels_last") = false,
+      py::arg("device") = py::none());
 }
 
 }  // namespace medkern::python

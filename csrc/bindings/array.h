@@ -14,11 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "bindings/device.h"
 #include "medkern.h"
 
 namespace medkern::python {
-
-namespace py = pybind11;
 
 // A few sizes or strides, at most MK_MAX_RANK: ValueError if there are more.
 class Shape {
@@ -87,7 +86,11 @@ class Array {
   // A view of memory that `owner` keeps alive.
   static Array over(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
                     const Shape& shape, const Shape& strides, bool readonly);
-  // A view of any object with the buffer protocol or __dlpack__. TypeError for anything else.
+  // A view of any object with the buffer protocol, __dlpack__ or __cuda_array_interface__, where it
+  // is. TypeError for anything else.
+  static Array view(const py::object& object, const char* name);
+  // The same, but what other libraries hold on the host is copied to the default device, if that is
+  // another.
   static Array from_object(const py::object& object, const char* name);
 
   // Uninitialised memory of another shape in this array's type, device and memory format.
@@ -96,11 +99,21 @@ class Array {
   Array dense() const;
   // Contiguous, copying only if it is not.
   Array contiguous() const;
+  // This array if it is on the device, else a dense copy there.
+  Array to(DLDevice device) const;
+  // A copy on the device in memory of the same layout, gaps included, so that a kernel finds what
+  // it would find here.
+  Array transferred(DLDevice device) const;
+  // The same for an array on the host that the next kernel writes: it gets the result at once.
+  Array mirrored(DLDevice device) const;
   // A copy in this format.
   Array copy(Format format) const;
   // The same memory from element `offset` on with another shape and strides (in elements), which
   // must stay inside it.
   Array with_layout(const Shape& shape, const Shape& strides, int64_t offset = 0) const;
+
+  // Memory of this array, from a byte on, as an array like `outline`.
+  Array placed(const Array& outline, int64_t offset) const;
 
   // The format for results: channels_last where its memory is that and not contiguous, or is a part
   // of such memory.
@@ -115,6 +128,9 @@ class Array {
   const Shape& strides() const { return block_->strides; }
   int rank() const { return block_->tensor.ndim; }
   int64_t count() const;
+  size_t bytes() const { return static_cast<size_t>(count()) * (dtype().bits / 8); }
+  // From the first element to the end of the last.
+  size_t extent_bytes() const;
   DLDataType dtype() const { return block_->tensor.dtype; }
   DLDevice device() const { return block_->tensor.device; }
   void* data() const { return block_->tensor.data; }
@@ -124,22 +140,39 @@ class Array {
   void expect_values() const;
   py::dtype numpy_dtype() const;
 
-  // For the C API; valid while a copy of this Array lives, and the same for all of them.
+  // For the C API, which is about to be called on the current stream; valid while a copy of this
+  // Array lives, and the same for all of them.
   DLTensor* dl() const;
+
+  // The array on the host that a mirrored one stands for, or nullptr.
+  const Array* mirror() const { return block_->mirror.get(); }
+  // On a CUDA device: makes `stream` wait for all work on this array.
+  void precede(void* stream) const;
 
  private:
   struct Block {
     DLTensor tensor{};
     Shape shape, strides;
-    std::shared_ptr<void> owner;  // keeps the memory alive
-    bool readonly = false, outline = false;
+    std::shared_ptr<void> owner;     // keeps the memory alive
+    DeviceMemory* memory = nullptr;  // what the owner is, on a CUDA device
+    std::unique_ptr<Array> mirror;
+    bool readonly = false, outline = false, touched = false;
   };
 
   explicit Array(std::shared_ptr<Block> block) : block_(std::move(block)) {}
 
+  static Array described(std::shared_ptr<void> owner, void* data, DLDataType dtype, DLDevice device,
+                         const Shape& shape, const Shape& strides, bool readonly);
+  static Array allocated(const Shape& shape, DLDataType dtype, DLDevice device,
+                         const Shape& strides);
+
   std::shared_ptr<Block> block_;
   friend class Slot;
+  friend void write_back();
 };
+
+// Gives the arrays on the host what a kernel has just written to those that stand for them.
+void write_back();
 
 void bind_array(py::module_& module);
 

@@ -12,27 +12,30 @@
 
 namespace medkern::python {
 
-// A block of the caching allocator.
+// A block of a device's caching allocator, used on the stream that is current when it comes and
+// when it goes.
 class Memory {
  public:
   Memory() = default;
-  explicit Memory(size_t bytes) { allocate(bytes); }
+  Memory(size_t bytes, DLDevice device) { allocate(bytes, device); }
   ~Memory() { release(); }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  void allocate(size_t bytes) {
-    check(mk_alloc(bytes, &data_));
+  void allocate(size_t bytes, DLDevice device) {
+    check(mk_device_alloc(device, bytes, &data_));
+    device_ = device;
     bytes_ = bytes;
   }
   void release() {
-    mk_free(data_);
+    if (data_ != nullptr) mk_device_free(device_, data_);
     data_ = nullptr;
   }
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
 
  private:
+  DLDevice device_ = kCpu;
   void* data_ = nullptr;
   size_t bytes_ = 0;
 };
@@ -42,36 +45,59 @@ class Slot {
  public:
   explicit Slot(const Array& outline);
   const Array& array() const { return array_; }
-  // Fails unless `given` has the type and the layout of the slot.
+  // Fails unless `given` has the type, the layout and the device of the slot.
   void fill(const Array& given) const;
   void clear() const;
+  // New memory for it.
+  Array memory() const;
 
  private:
   Array array_;
 };
 
 // Calls that have been bound to their arguments, run one after the other. What a binding makes of
-// its arguments is made once; the C API checks them in every run.
+// its arguments is made once; the C API checks them in every run. On a CUDA device the second run
+// makes a graph of them, on memory of its own, and from then on a run is a copy of what comes, one
+// launch, and a copy of what goes.
 class Program {
  public:
+  explicit Program(DLDevice device) : device_(device) {}
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
   // Calls function(*arguments), a binding, to record what it calls of the C API.
   void record(const py::object& function, const py::args& arguments);
   // Adds a call of any Python function.
   void add(const py::object& function, const py::args& arguments);
-  // An array like `outline`, in place of which each run is given one.
-  Array slot(const Array& outline);
+  // An array like `outline`, in place of which each run is given one: to be read, or, as a result,
+  // to be written.
+  Array slot(const Array& outline, bool result);
   // Runs all calls with these arrays in the slots, in the order in which those were made.
   void run(const std::vector<Array>& arrays);
+  // Whether runs are launches of a graph by now.
+  bool is_graph() const { return graph_ != nullptr; }
 
   void add_call(std::function<mk_status()> call) { calls_.push_back(std::move(call)); }
   // Scratch memory that all calls share; it is there during a run.
   std::shared_ptr<Memory> scratch(size_t bytes);
 
  private:
+  mk_status run_calls() const;
+  void capture();
+  void replay(const std::vector<Array>& arrays);
+
+  DLDevice device_;
   std::vector<std::function<mk_status()>> calls_;
   std::vector<Slot> slots_;
+  std::vector<bool> results_;  // for each slot, whether it is one
   std::shared_ptr<Memory> scratch_ = std::make_shared<Memory>();
   size_t scratch_bytes_ = 0;
+  bool native_ = true;  // no calls of Python functions
+  bool ran_ = false;
+  void* graph_ = nullptr;
+  std::vector<Array> fixed_;     // what the graph has in the slots
+  void* last_stream_ = nullptr;  // of its last launch
 };
 
 // The program that this thread records, or nullptr.
@@ -80,10 +106,10 @@ Program* recording();
 // Scratch memory for the length of a call.
 class Workspace {
  public:
-  explicit Workspace(size_t bytes) : bytes_(bytes) {
+  Workspace(size_t bytes, const Array& like) : bytes_(bytes) {
     if (bytes == 0 || outlining()) return;
-    memory_ =
-        recording() != nullptr ? recording()->scratch(bytes) : std::make_shared<Memory>(bytes);
+    memory_ = recording() != nullptr ? recording()->scratch(bytes)
+                                     : std::make_shared<Memory>(bytes, like.device());
   }
   void* data() const { return memory_ != nullptr ? memory_->data() : nullptr; }
   size_t bytes() const { return bytes_; }
@@ -135,6 +161,7 @@ void call_now(Body&& body) {
     status = body();
   }
   check(status);
+  write_back();
 }
 
 // The same for a function of the C API, given with its arguments, which can be recorded.

@@ -53,6 +53,23 @@ std::optional<Array> bias_argument(const py::object& object) {
   return Array::from_object(object, "bias").contiguous();
 }
 
+// y of a forward pass, transposed or not.
+Array forward(const mk_conv_desc& desc, bool transposed, const Array& x, const Array& weight,
+              const std::optional<Array>& bias, int activation, bool channels_last,
+              const py::object& out) {
+  Shape shape(desc.spatial_rank + 2);
+  size_t bytes = 0;
+  check((transposed ? mk_conv_transpose_output_shape : mk_conv_output_shape)(
+      &desc, x.dl(), weight.dl(), shape.data()));
+  check((transposed ? mk_conv_transpose_workspace : mk_conv_workspace)(&desc, x.dl(), weight.dl(),
+                                                                       &bytes));
+  const Array y = result(out, x, shape, channels_last);
+  const Workspace workspace(bytes, x);
+  call(transposed ? mk_conv_transpose_forward : mk_conv_forward, desc, x, weight, bias, activation,
+       y, workspace);
+  return y;
+}
+
 Array conv(const py::object& x_object, const py::object& weight_object,
            const py::object& bias_object, int rank, const py::object& stride,
            const py::object& padding, const py::object& dilation, int64_t groups, int activation,
@@ -62,14 +79,7 @@ Array conv(const py::object& x_object, const py::object& weight_object,
   const auto bias = bias_argument(bias_object);
   const mk_conv_desc desc =
       conv_desc("conv", rank, weight.shape(), stride, padding, dilation, groups, algorithm);
-  Shape shape(rank + 2);
-  size_t bytes = 0;
-  check(mk_conv_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
-  check(mk_conv_workspace(&desc, x.dl(), weight.dl(), &bytes));
-  const Array y = result(out, x, shape, channels_last);
-  const Workspace workspace(bytes);
-  call(mk_conv_forward, desc, x, weight, bias, activation, y, workspace);
-  return y;
+  return forward(desc, false, x, weight, bias, activation, channels_last, out);
 }
 
 Array conv_transpose(const py::object& x_object, const py::object& weight_object,
@@ -84,14 +94,7 @@ Array conv_transpose(const py::object& x_object, const py::object& weight_object
   mk_conv_desc desc =
       conv_desc(op, rank, weight.shape(), stride, padding, dilation, groups, algorithm);
   axes_argument(op, "output_padding", output_padding, rank, desc.output_padding);
-  Shape shape(rank + 2);
-  size_t bytes = 0;
-  check(mk_conv_transpose_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
-  check(mk_conv_transpose_workspace(&desc, x.dl(), weight.dl(), &bytes));
-  const Array y = result(out, x, shape, channels_last);
-  const Workspace workspace(bytes);
-  call(mk_conv_transpose_forward, desc, x, weight, bias, activation, y, workspace);
-  return y;
+  return forward(desc, true, x, weight, bias, activation, channels_last, out);
 }
 
 Array conv_backward_input(const py::object& dy_object, const py::object& weight_object,
@@ -106,7 +109,7 @@ Array conv_backward_input(const py::object& dy_object, const py::object& weight_
   const Array dx = result(out, dy, input_shape, channels_last);
   size_t bytes = 0;
   check(mk_conv_backward_input_workspace(&desc, dy.dl(), weight.dl(), dx.dl(), &bytes));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, dy);
   call(mk_conv_backward_input, desc, dy, weight, dx, workspace);
   return dx;
 }
@@ -124,19 +127,20 @@ Array conv_backward_weight(const py::object& dy_object, const py::object& x_obje
                     : output_argument(out, dy, weight_shape);
   size_t bytes = 0;
   check(mk_conv_backward_weight_workspace(&desc, dy.dl(), x.dl(), dweight.dl(), &bytes));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, dy);
   call(mk_conv_backward_weight, desc, dy, x, dweight, workspace);
   return dweight;
 }
 
-// Weights packed for many calls, with their bias and activation.
+// Weights packed for many calls, with their bias and activation. Kernels of CUDA devices take
+// weights as they are: there it keeps a copy.
 class ConvPlan {
  public:
   ConvPlan(const py::object& weight_object, const py::object& bias_object, int rank,
            const py::object& stride, const py::object& padding, const py::object& dilation,
            int64_t groups, bool transposed, const py::object& output_padding, int activation,
            int algorithm)
-      : rank_(rank), activation_(activation) {
+      : rank_(rank), transposed_(transposed), activation_(activation) {
     const Array weight = Array::from_object(weight_object, "weight").contiguous();
     // A copy: the caller may change his later.
     const auto bias = bias_argument(bias_object);
@@ -147,7 +151,11 @@ class ConvPlan {
     size_t bytes = 0;
     check(mk_conv_packed_bytes(&desc_, transposed, weight.dl(), &bytes));
     for (int i = 0; i < rank; ++i) kernel_[i] = weight.shape()[i + 2];
-    packed_ = std::make_shared<Memory>(bytes);
+    if (!is_cpu(weight.device())) {
+      weight_ = weight.copy(Format::contiguous);
+      return;
+    }
+    packed_ = std::make_shared<Memory>(bytes, kCpu);
     call(mk_conv_pack, desc_, transposed, weight, packed_);
   }
 
@@ -156,10 +164,14 @@ class ConvPlan {
   ConvPlan padded(const py::object& padding) const {
     int64_t sides[3][2] = {};
     padding_argument("conv", padding, rank_, kernel_, desc_.stride, desc_.dilation, sides);
+    ConvPlan other(*this);
+    if (weight_) {
+      std::copy(&sides[0][0], &sides[0][0] + 6, &other.desc_.padding[0][0]);
+      return other;
+    }
     size_t bytes = 0;
     check(mk_conv_shared_bytes(&bytes));
-    ConvPlan other(*this);
-    other.packed_ = std::shared_ptr<Memory>(new Memory(bytes),
+    other.packed_ = std::shared_ptr<Memory>(new Memory(bytes, kCpu),
                                             [owner = packed_](Memory* memory) { delete memory; });
     check(mk_conv_share(packed_->data(), packed_->bytes(), sides, other.packed_->data(), bytes));
     return other;
@@ -167,6 +179,9 @@ class ConvPlan {
 
   Array run(const py::object& x_object, bool channels_last, const py::object& out) const {
     const Array x = dense_argument(x_object, "x");
+    if (weight_) {
+      return forward(desc_, transposed_, x, *weight_, bias_, activation_, channels_last, out);
+    }
     const void* packed = packed_->data();
     const size_t packed_bytes = packed_->bytes();
     Shape shape(rank_ + 2);
@@ -174,18 +189,20 @@ class ConvPlan {
     check(mk_conv_packed_output_shape(packed, packed_bytes, x.dl(), shape.data()));
     check(mk_conv_packed_workspace(packed, packed_bytes, x.dl(), &bytes));
     const Array y = result(out, x, shape, channels_last);
-    const Workspace workspace(bytes);
+    const Workspace workspace(bytes, x);
     call(mk_conv_packed_forward, packed_, x, bias_, activation_, y, workspace);
     return y;
   }
 
-  size_t bytes() const { return packed_->bytes(); }
+  size_t bytes() const { return weight_ ? weight_->bytes() : packed_->bytes(); }
 
  private:
-  int rank_, activation_;
+  int rank_;
+  bool transposed_;
+  int activation_;
   mk_conv_desc desc_;
   int64_t kernel_[3] = {1, 1, 1};
-  std::optional<Array> bias_;
+  std::optional<Array> weight_, bias_;
   std::shared_ptr<Memory> packed_;
 };
 

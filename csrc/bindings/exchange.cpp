@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "bindings/arguments.h"
+
 namespace medkern::python {
 namespace {
 
@@ -76,14 +78,23 @@ py::buffer_info request_buffer(const py::object& object, const char* name) {
   }
 }
 
-py::object call_dlpack(const py::object& object) {
+// `stream` is the one the memory must be ready on, None on the CPU.
+py::object call_dlpack(const py::object& object, const py::object& stream) {
   const py::object method = object.attr("__dlpack__");
+  py::dict options;
+  if (!stream.is_none()) options["stream"] = stream;
   try {
-    return method(py::arg("max_version") = py::make_tuple(1, 0));
+    return method(**options, py::arg("max_version") = py::make_tuple(1, 0));
   } catch (const py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
-    return method();  // a library from before version 1
+    return method(**options);  // a library from before version 1
   }
+}
+
+// The current stream by the number it has in exchange protocols, where 0 would be ambiguous.
+uintptr_t stream_number(DLDevice device) {
+  const auto number = reinterpret_cast<uintptr_t>(current_stream(device));
+  return number == 0 ? 1 : number;
 }
 
 // Releases what a capsule held, under the interpreter lock whichever thread drops the last array.
@@ -118,7 +129,9 @@ Array take_capsule(const py::object& capsule, const char* label, const char* use
                                                   : dense_strides(shape, Format::contiguous);
   void* data =
       tensor.data != nullptr ? static_cast<char*>(tensor.data) + tensor.byte_offset : nullptr;
-  return Array::over(owner, data, tensor.dtype, tensor.device, shape, strides, readonly);
+  // Pinned memory is the host's as well.
+  const DLDevice device = tensor.device.device_type == kDLCUDAHost ? kCpu : tensor.device;
+  return Array::over(owner, data, tensor.dtype, device, shape, strides, readonly);
 }
 
 // A capsule of the given kind that keeps `array` alive.
@@ -144,9 +157,28 @@ py::capsule make_capsule(const Array& array, const char* label) {
   return capsule;
 }
 
-[[noreturn]] void throw_buffer_error(const char* message) {
-  PyErr_SetString(PyExc_BufferError, message);
-  throw py::error_already_set();
+[[noreturn]] void throw_buffer_error(const char* message) { throw py::buffer_error(message); }
+
+// Makes a consumer's stream wait for the work on an array: that which a number stands for in
+// __dlpack__.
+void precede_consumer(const Array& array, const py::object& stream) {
+  if (stream.is_none()) {  // the default stream
+    array.precede(nullptr);
+    return;
+  }
+  if (!py::isinstance<py::int_>(stream)) {
+    throw py::type_error("__dlpack__: stream must be an int or None, got " +
+                         py::repr(stream).cast<std::string>());
+  }
+  const auto number = stream.cast<int64_t>();
+  if (number == -1) return;  // the consumer sees to it
+  if (number < 1) {
+    throw py::value_error(
+        "__dlpack__: stream must be -1 (no synchronization), 1 (the default stream), 2 (the "
+        "thread's default stream) or a cudaStream_t, got " +
+        std::to_string(number));
+  }
+  array.precede(reinterpret_cast<void*>(number));
 }
 
 // Most arguments are plain NumPy arrays, and a small call has many of them: their fields are read
@@ -222,14 +254,17 @@ Array array_from_buffer(const py::object& object, const char* name) {
 }
 
 Array array_from_dlpack(const py::object& object, const char* name) {
+  py::object stream = py::none();
   if (py::hasattr(object, "__dlpack_device__")) {
-    const auto device = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
-    if (device.first != kDLCPU) {
-      throw_device_error(std::string(name) + " is on DLPack device type " +
-                         std::to_string(device.first) + "; medkern has kernels for the CPU only");
+    const auto [type, id] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+    if (type == kDLCUDA) {
+      stream = py::int_(stream_number({kDLCUDA, id}));
+    } else if (type != kDLCPU && type != kDLCUDAHost) {
+      throw_device_error(std::string(name) + " is on DLPack device type " + std::to_string(type) +
+                         "; medkern has kernels for the CPU and CUDA only");
     }
   }
-  const py::object capsule = call_dlpack(object);
+  const py::object capsule = call_dlpack(object, stream);
   if (!PyCapsule_IsValid(capsule.ptr(), kVersioned)) {
     return take_capsule<DLManagedTensor>(capsule, kPlain, "used_dltensor", false, name);
   }
@@ -243,9 +278,50 @@ Array array_from_dlpack(const py::object& object, const char* name) {
                                        (managed->flags & kFlagReadOnly) != 0, name);
 }
 
+Array array_from_cuda_interface(const py::object& object, const char* name) {
+  const auto described = object.attr("__cuda_array_interface__").cast<py::dict>();
+  const DLDevice device = is_cpu(default_device()) ? DLDevice{kDLCUDA, 0} : default_device();
+  const auto field = [&](const char* key) -> py::object {
+    return described.contains(key) ? py::object(described[key]) : py::none();
+  };
+  if (!field("mask").is_none()) {
+    throw py::type_error(std::string(name) + " has a mask, which no kernel takes");
+  }
+  const DLDataType dtype = dtype_argument(field("typestr"));
+  const int64_t item = dtype.bits / 8;
+  const auto shape = field("shape").cast<Shape>();
+  Shape strides = dense_strides(shape, Format::contiguous);
+  if (!field("strides").is_none()) {
+    strides = field("strides").cast<Shape>();
+    for (size_t i = 0; i < strides.size(); ++i) {
+      if (shape[i] > 1 && (strides[i] < 0 || strides[i] % item != 0)) {
+        throw py::value_error(std::string(name) +
+                              " must be aligned and must not have negative strides");
+      }
+      strides[i] /= item;
+    }
+  }
+  if (strides.size() != shape.size()) {
+    throw py::value_error(std::string(name) + " must have a stride for each dimension");
+  }
+  if (const py::object stream = field("stream"); !stream.is_none()) {
+    check(mk_stream_wait(device, current_stream(device),
+                         reinterpret_cast<void*>(stream.cast<uintptr_t>())));
+  }
+  const auto [address, readonly] = field("data").cast<std::pair<uintptr_t, bool>>();
+  const std::shared_ptr<void> owner(object.inc_ref().ptr(), [](void* held) {
+    py::gil_scoped_acquire locked;
+    Py_DECREF(static_cast<PyObject*>(held));
+  });
+  return Array::over(owner, reinterpret_cast<void*>(address), dtype, device, shape, strides,
+                     readonly);
+}
+
 py::array numpy_array(const py::object& object) {
   const Array& array = object.cast<const Array&>();
   array.expect_values();
+  if (array.mirror() != nullptr) return numpy_array(py::cast(*array.mirror()));
+  if (!is_cpu(array.device())) return numpy_array(py::cast(array.to(kCpu)));
   Shape strides = array.strides();
   for (int64_t& stride : strides) stride *= array.dtype().bits / 8;
   py::array result(array.numpy_dtype(), array.shape(), strides, array.data(), object);
@@ -253,17 +329,51 @@ py::array numpy_array(const py::object& object) {
   return result;
 }
 
+py::dict cuda_interface(const Array& array) {
+  array.expect_values();
+  if (is_cpu(array.device())) {
+    throw py::attribute_error("an array on the CPU has no __cuda_array_interface__");
+  }
+  array.precede(current_stream(array.device()));
+  Shape strides = array.strides();
+  for (int64_t& stride : strides) stride *= array.dtype().bits / 8;
+  py::dict described;
+  described["version"] = 3;
+  described["shape"] = py::tuple(py::cast(array.shape()));
+  described["typestr"] = array.numpy_dtype().attr("str");
+  described["data"] = py::make_tuple(
+      array.count() == 0 ? 0 : reinterpret_cast<uintptr_t>(array.data()), array.readonly());
+  described["strides"] =
+      array.is_contiguous() ? py::none() : py::object(py::tuple(py::cast(strides)));
+  described["stream"] = stream_number(array.device());
+  return described;
+}
+
 py::capsule dlpack_capsule(const Array& array, const py::object& stream,
                            const py::object& max_version, const py::object& dl_device,
                            const py::object& copy) {
   array.expect_values();
-  if (!stream.is_none()) throw py::value_error("__dlpack__: stream must be None on the CPU");
-  if (!dl_device.is_none() &&
-      dl_device.cast<std::pair<int, int>>() != std::pair<int, int>{kDLCPU, 0}) {
-    throw_buffer_error("__dlpack__: this array can be given on the CPU only");
+  Array given = array;
+  bool copied = !copy.is_none() && copy.cast<bool>();
+  if (!dl_device.is_none()) {
+    const auto [type, id] = dl_device.cast<std::pair<int, int>>();
+    if (type != kDLCPU && type != kDLCUDA) {
+      throw_buffer_error("__dlpack__: this array can be given on the CPU or a CUDA device only");
+    }
+    given = array.to({static_cast<DLDeviceType>(type), id});
+    if (!same_device(given.device(), array.device())) {
+      if (!copy.is_none() && !copied) {
+        throw_buffer_error("__dlpack__: to be on another device this array has to be copied");
+      }
+      copied = true;
+    }
   }
-  const bool copied = !copy.is_none() && copy.cast<bool>();
-  const Array given = copied ? array.copy(array.format()) : array;
+  if (copied && same_device(given.device(), array.device())) given = array.copy(array.format());
+  if (!is_cpu(given.device())) {
+    precede_consumer(given, stream);
+  } else if (!stream.is_none() && is_cpu(array.device())) {
+    throw py::value_error("__dlpack__: stream must be None on the CPU");
+  }
   if (!max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1) {
     py::capsule capsule = make_capsule<VersionedTensor>(given, kVersioned);
     auto* managed = static_cast<VersionedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kVersioned));

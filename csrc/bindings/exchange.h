@@ -12,8 +12,15 @@ Array array_from_buffer(const py::object& object, const char* name);
 // A view of an object with __dlpack__.
 Array array_from_dlpack(const py::object& object, const char* name);
 
-// A NumPy array over the memory of an Array, given as the Python object, which it keeps alive.
+// A view of an object with __cuda_array_interface__, on the default CUDA device.
+Array array_from_cuda_interface(const py::object& object, const char* name);
+
+// A NumPy array over the memory of an Array, given as the Python object, which it keeps alive; over
+// a copy of it if it is on a CUDA device.
 py::array numpy_array(const py::object& array);
+
+// What __cuda_array_interface__ gives, in version 3; AttributeError for an array on the CPU.
+py::dict cuda_interface(const Array& array);
 
 // What __dlpack__ returns: a capsule of version 1 if max_version allows it, else of version 0.
 py::capsule dlpack_capsule(const Array& array, const py::object& stream,

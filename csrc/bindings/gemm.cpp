@@ -36,25 +36,31 @@ Array gemm(const py::object& a_object, const py::object& b_object, const py::obj
   size_t bytes = 0;
   check(mk_gemm_workspace(a.dl(), b.dl(), &bytes));
   const Array c = result(out, a, with_last(a.shape(), size_from_end(b, 1)));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, a);
   call(mk_gemm, a, b, bias, activation, c, workspace);
   return c;
+}
+
+// y of a linear layer.
+Array forward(const Array& x, const Array& weight, const std::optional<Array>& bias, int activation,
+              const py::object& out) {
+  size_t bytes = 0;
+  check(mk_linear_workspace(x.dl(), weight.dl(), &bytes));
+  const Array y = result(out, x, with_last(x.shape(), size_from_end(weight, 2)));
+  const Workspace workspace(bytes, x);
+  call(mk_linear_forward, x, weight, bias, activation, y, workspace);
+  return y;
 }
 
 Array linear(const py::object& x_object, const py::object& weight_object,
              const py::object& bias_object, int activation, const py::object& out) {
   const Array x = Array::from_object(x_object, "x").contiguous();
   const Array weight = Array::from_object(weight_object, "weight");
-  const auto bias = optional_argument(bias_object, "bias");
-  size_t bytes = 0;
-  check(mk_linear_workspace(x.dl(), weight.dl(), &bytes));
-  const Array y = result(out, x, with_last(x.shape(), size_from_end(weight, 2)));
-  const Workspace workspace(bytes);
-  call(mk_linear_forward, x, weight, bias, activation, y, workspace);
-  return y;
+  return forward(x, weight, optional_argument(bias_object, "bias"), activation, out);
 }
 
-// A weight packed for many calls, with its bias and activation.
+// A weight packed for many calls, with its bias and activation. Kernels of CUDA devices take
+// weights as they are: there it keeps a copy.
 class LinearPlan {
  public:
   LinearPlan(const py::object& weight_object, const py::object& bias_object, int activation)
@@ -66,12 +72,17 @@ class LinearPlan {
     }
     size_t bytes = 0;
     check(mk_linear_packed_bytes(weight.dl(), &bytes));
-    packed_ = std::make_shared<Memory>(bytes);
+    if (!is_cpu(weight.device())) {
+      weight_ = weight.copy(Format::contiguous);
+      return;
+    }
+    packed_ = std::make_shared<Memory>(bytes, kCpu);
     call(mk_linear_pack, weight, packed_);
   }
 
   Array run(const py::object& x_object, const py::object& out) const {
     const Array x = Array::from_object(x_object, "x").contiguous();
+    if (weight_) return forward(x, *weight_, bias_, activation_, out);
     const void* packed = packed_->data();
     const size_t packed_bytes = packed_->bytes();
     Shape shape(x.rank());
@@ -79,16 +90,16 @@ class LinearPlan {
     check(mk_linear_packed_output_shape(packed, packed_bytes, x.dl(), shape.data()));
     check(mk_linear_packed_workspace(packed, packed_bytes, x.dl(), &bytes));
     const Array y = result(out, x, shape);
-    const Workspace workspace(bytes);
+    const Workspace workspace(bytes, x);
     call(mk_linear_packed_forward, packed_, x, bias_, activation_, y, workspace);
     return y;
   }
 
-  size_t bytes() const { return packed_->bytes(); }
+  size_t bytes() const { return weight_ ? weight_->bytes() : packed_->bytes(); }
 
  private:
   int activation_;
-  std::optional<Array> bias_;
+  std::optional<Array> weight_, bias_;
   std::shared_ptr<Memory> packed_;
 };
 
@@ -99,7 +110,7 @@ Array linear_backward_input(const py::object& dy_object, const py::object& weigh
   size_t bytes = 0;
   check(mk_linear_backward_input_workspace(dy.dl(), weight.dl(), &bytes));
   const Array dx = result(out, dy, with_last(dy.shape(), size_from_end(weight, 1)));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, dy);
   call(mk_linear_backward_input, dy, weight, dx, workspace);
   return dx;
 }
@@ -111,7 +122,7 @@ Array linear_backward_weight(const py::object& dy_object, const py::object& x_ob
   size_t bytes = 0;
   check(mk_linear_backward_weight_workspace(dy.dl(), x.dl(), &bytes));
   const Array dweight = result(out, dy, {size_from_end(dy, 1), size_from_end(x, 1)});
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, dy);
   call(mk_linear_backward_weight, dy, x, dweight, workspace);
   return dweight;
 }
@@ -121,7 +132,7 @@ Array bias_backward(const py::object& dy_object, int axis, const py::object& out
   size_t bytes = 0;
   check(mk_bias_backward_workspace(dy.dl(), axis, &bytes));
   const Array dbias = result(out, dy, {dy.shape()[axis]});
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, dy);
   call(mk_bias_backward, dy, axis, dbias, workspace);
   return dbias;
 }

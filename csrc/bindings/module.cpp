@@ -19,6 +19,7 @@ PYBIND11_MODULE(_C, module) {
   bind_runtime(module);
   bind_conv(module);
   bind_copy(module);
+  bind_device(module);
   bind_embedding(module);
   bind_gemm(module);
   bind_norm(module);

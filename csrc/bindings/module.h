@@ -8,6 +8,7 @@ namespace medkern::python {
 void bind_runtime(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_copy(pybind11::module_& module);
+void bind_device(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
 void bind_gemm(pybind11::module_& module);
 void bind_norm(pybind11::module_& module);

@@ -56,7 +56,7 @@ py::tuple batch_norm(const py::object& x_object, const py::object& running_mean_
   check(mk_batch_norm_workspace(x.dl(), &bytes));
   const Array y = output_argument(out, x, x.shape());
   const Array mean = statistic(x, axes_of(x, 1, 2)), rstd = statistic(x, axes_of(x, 1, 2));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, x);
   call(mk_batch_norm_forward, desc, x, weight, bias, running_mean, running_var, y, mean, rstd,
        workspace);
   return py::make_tuple(y, mean, rstd);
@@ -76,7 +76,7 @@ py::tuple gradients(const Array& x, const py::object& dy_object, const py::objec
   const Array dx = output_argument(out, x, x.shape());
   const Array dweight = parameter_gradient(x, parameter_shape);
   const Array dbias = parameter_gradient(x, parameter_shape);
-  const Workspace workspace(workspace_bytes);
+  const Workspace workspace(workspace_bytes, x);
   call_now([&] {
     return backward(dy.dl(), dl(weight), dl(bias), mean.dl(), rstd.dl(), dx.dl(), dweight.dl(),
                     dbias.dl(), workspace);
@@ -123,7 +123,7 @@ py::tuple group_norm(const py::object& x_object, int64_t num_groups,
   const Array y = output_argument(out, x, x.shape());
   const Shape shape{x.shape()[0], num_groups};
   const Array mean = statistic(x, shape), rstd = statistic(x, shape);
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, x);
   call(mk_group_norm_forward, desc, x, weight, bias, y, mean, rstd, workspace);
   return py::make_tuple(y, mean, rstd);
 }
@@ -157,7 +157,7 @@ py::tuple instance_norm(const py::object& x_object, const py::object& weight_obj
   check(mk_instance_norm_workspace(x.dl(), &bytes));
   const Array y = output_argument(out, x, x.shape());
   const Array mean = statistic(x, axes_of(x, 0, 2)), rstd = statistic(x, axes_of(x, 0, 2));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, x);
   call(mk_instance_norm_forward, eps, activation, x, weight, bias, y, mean, rstd, workspace);
   return py::make_tuple(y, mean, rstd);
 }
@@ -219,12 +219,15 @@ py::tuple layer_norm_backward(const py::object& dy_object, const py::object& x_o
   const mk_layer_norm_desc desc = layer_desc("layer_norm_backward", normalized_shape, 1);
   const Array x = Array::from_object(x_object, "x").contiguous();
   const Shape shape(desc.normalized_shape, desc.normalized_shape + desc.normalized_rank);
-  return gradients(x, dy_object, weight_object, py::none(), mean_object, rstd_object, shape, 0, out,
-                   [&](DLTensor* dy, DLTensor* weight, DLTensor*, DLTensor* mean, DLTensor* rstd,
-                       DLTensor* dx, DLTensor* dweight, DLTensor* dbias, const Workspace&) {
-                     return mk_layer_norm_backward(&desc, dy, x.dl(), weight, mean, rstd, dx,
-                                                   dweight, dbias);
-                   });
+  size_t bytes = 0;
+  check(mk_layer_norm_workspace(&desc, x.dl(), &bytes));
+  return gradients(
+      x, dy_object, weight_object, py::none(), mean_object, rstd_object, shape, bytes, out,
+      [&](DLTensor* dy, DLTensor* weight, DLTensor*, DLTensor* mean, DLTensor* rstd, DLTensor* dx,
+          DLTensor* dweight, DLTensor* dbias, const Workspace& workspace) {
+        return mk_layer_norm_backward(&desc, dy, x.dl(), weight, mean, rstd, dx, dweight, dbias,
+                                      workspace.data(), workspace.bytes());
+      });
 }
 
 }  // namespace

@@ -48,10 +48,10 @@ void put_number(const Array& array, const py::object& value) {
   *static_cast<T*>(array.data()) = static_cast<T>(whole);
 }
 
-// A number as a tensor of rank 0 in the type of `like`.
+// A number as a tensor of rank 0 in the type of `like`, on its device.
 Array number(const py::object& value, const Array& like) {
   const DLDataType type = like.dtype();
-  const Array array = Array::empty({}, type, like.device(), Format::contiguous);
+  const Array array = Array::empty({}, type, kCpu, Format::contiguous);
   if (type.code == kDLFloat) {
     const double real = PyFloat_AsDouble(value.ptr());
     if (real == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
@@ -67,7 +67,7 @@ Array number(const py::object& value, const Array& like) {
   } else {
     put_number<uint8_t>(array, value);
   }
-  return array;
+  return array.to(like.device());
 }
 
 // Two operands of which one may be a number.

@@ -1,4 +1,6 @@
 // Python binding of programs: calls of the C API that have been bound to their arguments.
+#include <map>
+
 #include "bindings/call.h"
 #include "bindings/module.h"
 
@@ -23,6 +25,14 @@ class Recording {
   Program* before_;
 };
 
+// A stream on which graphs are made and nothing runs.
+void* capture_stream(DLDevice device) {
+  static std::map<int32_t, void*> streams;
+  void*& stream = streams[device.device_id];
+  if (stream == nullptr) check(mk_stream_create(device, &stream));
+  return stream;
+}
+
 bool operator==(DLDataType a, DLDataType b) {
   return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }
@@ -32,22 +42,33 @@ bool operator==(DLDataType a, DLDataType b) {
 Program* recording() { return t_recording; }
 
 Slot::Slot(const Array& outline)
-    : array_(Array::over(nullptr, g_nowhere, outline.dtype(), outline.device(), outline.shape(),
-                         outline.strides(), false)) {}
+    : array_(Array::described(nullptr, g_nowhere, outline.dtype(), outline.device(),
+                              outline.shape(), outline.strides(), false)) {}
 
 void Slot::fill(const Array& given) const {
   bool fits =
-      !given.outline() && given.dtype() == array_.dtype() && given.shape() == array_.shape();
+      !given.outline() && given.dtype() == array_.dtype() && given.shape() == array_.shape() &&
+      same_device(given.device(), array_.device());
   for (int i = 0; fits && i < array_.rank(); ++i) {
     fits = array_.shape()[i] <= 1 || given.strides()[i] == array_.strides()[i];
   }
   if (!fits && array_.count() > 0) {
-    throw py::value_error("run: an array has not the type or the layout of its slot");
+    throw py::value_error("run: an array has not the type, the layout or the device of its slot");
   }
   array_.block_->tensor.data = given.data();
 }
 
 void Slot::clear() const { array_.block_->tensor.data = g_nowhere; }
+
+Array Slot::memory() const {
+  return Array::allocated(array_.shape(), array_.dtype(), array_.device(), array_.strides());
+}
+
+Program::~Program() {
+  if (graph_ == nullptr) return;
+  mk_stream_synchronize(device_, last_stream_);  // what it works on goes as well
+  mk_graph_destroy(device_, graph_);
+}
 
 void Program::record(const py::object& function, const py::args& arguments) {
   const Recording scope(this);
@@ -55,6 +76,7 @@ void Program::record(const py::object& function, const py::args& arguments) {
 }
 
 void Program::add(const py::object& function, const py::args& arguments) {
+  native_ = false;
   add_call([function, arguments] {
     py::gil_scoped_acquire locked;
     function(*arguments);
@@ -62,7 +84,10 @@ void Program::add(const py::object& function, const py::args& arguments) {
   });
 }
 
-Array Program::slot(const Array& outline) { return slots_.emplace_back(outline).array(); }
+Array Program::slot(const Array& outline, bool result) {
+  results_.push_back(result);
+  return slots_.emplace_back(outline).array();
+}
 
 std::shared_ptr<Memory> Program::scratch(size_t bytes) {
   scratch_bytes_ = std::max(scratch_bytes_, bytes);
@@ -79,27 +104,81 @@ void Program::run(const std::vector<Array>& arrays) {
     Program& program;
     ~Cleared() {
       for (const Slot& slot : program.slots_) slot.clear();
-      program.scratch_->release();
+      if (program.graph_ == nullptr) program.scratch_->release();
     }
   } const cleared{*this};
+  if (graph_ == nullptr) {
+    if (scratch_bytes_ > 0) scratch_->allocate(scratch_bytes_, device_);
+    // The first run is a plain one: it loads the kernels.
+    if (!is_cpu(device_) && native_ && ran_) capture();
+  }
   for (size_t i = 0; i < arrays.size(); ++i) slots_[i].fill(arrays[i]);
-  if (scratch_bytes_ > 0) scratch_->allocate(scratch_bytes_);
-  call_now([&] {
-    for (const auto& call : calls_) {
-      const mk_status status = call();
-      if (status != MK_OK) return status;
+  if (graph_ != nullptr) {
+    replay(arrays);
+  } else {
+    call_now([&] { return run_calls(); });
+    ran_ = true;
+  }
+}
+
+mk_status Program::run_calls() const {
+  for (const auto& call : calls_) {
+    const mk_status status = call();
+    if (status != MK_OK) return status;
+  }
+  return MK_OK;
+}
+
+void Program::capture() {
+  fixed_.clear();
+  for (const Slot& slot : slots_) {
+    fixed_.push_back(slot.memory());
+    slot.fill(fixed_.back());
+  }
+  void* const before = current_stream(device_);
+  check(mk_stream_set(device_, capture_stream(device_)));
+  mk_status status = mk_graph_begin(device_);
+  if (status == MK_OK) {
+    py::gil_scoped_release released;
+    status = run_calls();
+    void* graph = nullptr;
+    const mk_status end = mk_graph_end(device_, &graph);
+    if (status == MK_OK) status = end;
+    if (status == MK_OK) {
+      graph_ = graph;
+    } else if (end == MK_OK) {
+      mk_graph_destroy(device_, graph);
     }
-    return MK_OK;
-  });
+  }
+  mk_stream_set(device_, before);
+  check(status);
+}
+
+void Program::replay(const std::vector<Array>& arrays) {
+  last_stream_ = current_stream(device_);
+  const auto move = [&](const Array& from, const Array& to) {
+    copy_bytes(device_, to.dl()->data, device_, from.dl()->data, from.extent_bytes());
+  };
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    if (!results_[i]) move(arrays[i], fixed_[i]);
+  }
+  check(mk_graph_launch(device_, graph_));
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    if (results_[i]) move(fixed_[i], arrays[i]);
+  }
 }
 
 void bind_program(py::module_& module) {
   using py::arg;
   py::class_<Program>(module, "Program")
-      .def(py::init<>())
+      .def(py::init([](const py::object& device) {
+             return std::make_unique<Program>(device_argument(device));
+           }),
+           arg("device") = py::none())
       .def("record", &Program::record, arg("function"))
       .def("add", &Program::add, arg("function"))
-      .def("slot", &Program::slot, arg("outline"))
+      .def("slot", &Program::slot, arg("outline"), arg("result") = false)
+      .def_property_readonly("is_graph", &Program::is_graph)
       .def("run", &Program::run, arg("arrays"));
 }
 

@@ -31,7 +31,7 @@ using Draw = mk_status (*)(uint64_t seed, uint64_t* offset, double a, double b, 
 template <Draw draw>
 py::tuple random_array(const char* op, const Shape& shape, const py::object& dtype,
                        const py::object& seed, const py::object& offset, double a, double b,
-                       const py::object& out) {
+                       const py::object& out, const py::object& device) {
   const uint64_t key = word_argument(op, "seed", seed);
   uint64_t next = word_argument(op, "offset", offset);
   for (const int64_t size : shape) {
@@ -40,7 +40,8 @@ py::tuple random_array(const char* op, const Shape& shape, const py::object& dty
                             py::repr(py::cast(shape)).cast<std::string>());
     }
   }
-  const Array like = Array::empty({0}, dtype_argument(dtype), {kDLCPU, 0}, Format::contiguous);
+  const Array like =
+      Array::empty({0}, dtype_argument(dtype), device_argument(device), Format::contiguous);
   const Array y = output_argument(out, like, shape);
   if (y.shape() != shape) {
     throw py::value_error(std::string(op) + ": out must have shape " +
@@ -52,13 +53,17 @@ py::tuple random_array(const char* op, const Shape& shape, const py::object& dty
 }
 
 py::tuple uniform(const Shape& shape, const py::object& dtype, const py::object& seed,
-                  const py::object& offset, double low, double high, const py::object& out) {
-  return random_array<mk_random_uniform>("uniform", shape, dtype, seed, offset, low, high, out);
+                  const py::object& offset, double low, double high, const py::object& out,
+                  const py::object& device) {
+  return random_array<mk_random_uniform>("uniform", shape, dtype, seed, offset, low, high, out,
+                                         device);
 }
 
 py::tuple normal(const Shape& shape, const py::object& dtype, const py::object& seed,
-                 const py::object& offset, double mean, double std, const py::object& out) {
-  return random_array<mk_random_normal>("normal", shape, dtype, seed, offset, mean, std, out);
+                 const py::object& offset, double mean, double std, const py::object& out,
+                 const py::object& device) {
+  return random_array<mk_random_normal>("normal", shape, dtype, seed, offset, mean, std, out,
+                                        device);
 }
 
 py::tuple dropout(const py::object& x_object, double p, const py::object& seed,
@@ -86,9 +91,9 @@ Array dropout_backward(const py::object& dy_object, const py::object& mask_objec
 void bind_random(py::module_& module) {
   using py::arg;
   module.def("uniform", uniform, arg("shape"), arg("dtype"), arg("seed"), arg("offset"), arg("low"),
-             arg("high"), arg("out"));
+             arg("high"), arg("out"), arg("device") = py::none());
   module.def("normal", normal, arg("shape"), arg("dtype"), arg("seed"), arg("offset"), arg("mean"),
-             arg("std"), arg("out"));
+             arg("std"), arg("out"), arg("device") = py::none());
   module.def("dropout", dropout, arg("x"), arg("p"), arg("seed"), arg("offset"), arg("out"));
   module.def("dropout_backward", dropout_backward, arg("dy"), arg("mask"), arg("p"), arg("out"));
 }

@@ -61,6 +61,22 @@ class LayerArguments {
 
   mk_recurrent_layer layer{};
 
+  // Copies of the weights, in the form that set_weights takes.
+  py::list copied_weights() const {
+    py::list directions;
+    const size_t each = arrays_.size() / layer.directions;
+    for (size_t first = 0; first < arrays_.size(); first += each) {
+      py::list direction;
+      for (size_t i = 0; i < each; ++i) {
+        direction.append(arrays_[first + i].copy(Format::contiguous));
+      }
+      directions.append(direction);
+    }
+    return directions;
+  }
+  // That of the weights.
+  DLDevice device() const { return arrays_.front().device(); }
+
   const Array& x() const { return *x_; }
   bool is_lstm() const { return layer.cell == MK_LSTM; }
   Shape y_shape() const { return y_; }
@@ -144,7 +160,7 @@ py::tuple run_forward(const LayerArguments& l, bool save, const py::object& out)
   mk_recurrent_results results{sizeof results, dl(y), h_n.dl(), dl(c_n), dl(saved)};
   size_t bytes = 0;
   check(mk_recurrent_forward_workspace(&l.layer, &results, &bytes));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, l.x());
   call_now([&] { return mk_recurrent_forward(&l.layer, &results, workspace.data(), bytes); });
   return py::make_tuple(cast_optional(y), h_n, cast_optional(c_n), cast_optional(saved));
 }
@@ -158,7 +174,8 @@ py::tuple recurrent_forward(const std::string& cell, bool single_step, const py:
   return run_forward(l, save, out);
 }
 
-// Weights of a layer, or of a single step, packed for many forward passes.
+// Weights of a layer, or of a single step, packed for many forward passes. Kernels of CUDA devices
+// take weights as they are: there it keeps copies.
 class RecurrentPlan {
  public:
   RecurrentPlan(const std::string& cell, bool single_step, const py::sequence& weights)
@@ -168,26 +185,42 @@ class RecurrentPlan {
     directions_ = l.layer.directions;
     size_t bytes = 0;
     check(mk_recurrent_packed_bytes(&l.layer, &bytes));
-    packed_ = std::make_shared<Memory>(bytes);
+    if (!is_cpu(l.device())) {
+      weights_ = l.copied_weights();
+      return;
+    }
+    packed_ = std::make_shared<Memory>(bytes, kCpu);
     call_now([&] { return mk_recurrent_pack(&l.layer, packed_->data(), bytes); });
   }
 
   py::tuple run(const py::object& x, const py::object& h0, const py::object& c0,
                 const py::object& lengths, const py::object& out) const {
     LayerArguments l(cell_, single_step_);
-    l.layer.directions = directions_;
-    l.layer.packed = packed_->data();
-    l.layer.packed_bytes = packed_->bytes();
+    if (packed_ == nullptr) {
+      l.set_weights(weights_);
+    } else {
+      l.layer.directions = directions_;
+      l.layer.packed = packed_->data();
+      l.layer.packed_bytes = packed_->bytes();
+    }
     l.set_inputs(x, h0, c0, lengths);
     return run_forward(l, false, out);
   }
 
-  size_t bytes() const { return packed_->bytes(); }
+  size_t bytes() const {
+    if (packed_ != nullptr) return packed_->bytes();
+    size_t bytes = 0;
+    for (const auto& direction : weights_) {
+      for (const auto& weight : direction) bytes += weight.cast<const Array&>().bytes();
+    }
+    return bytes;
+  }
 
  private:
   int32_t cell_;
   bool single_step_;
   int32_t directions_;
+  py::list weights_;
   std::shared_ptr<Memory> packed_;
 };
 
@@ -241,7 +274,7 @@ py::tuple recurrent_backward(const std::string& cell, bool single_step, const py
   }
   size_t bytes = 0;
   check(mk_recurrent_backward_workspace(&l.layer, &bytes));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, l.x());
   call_now([&] { return mk_recurrent_backward(&l.layer, &results, &g, workspace.data(), bytes); });
   return py::make_tuple(cast_optional(dx), dh0, cast_optional(dc0), parameters);
 }

@@ -57,7 +57,7 @@ py::object reduce(mk_reduce_op op, const py::object& x_object, const py::object&
   const Shape shape = output_shape(desc, x);
   size_t bytes = 0;
   check(mk_reduce_workspace(&desc, x.dl(), &bytes));
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, x);
   const Array y = output_argument(out, x, shape);
   std::optional<Array> indices;
   if (return_indices) indices = output_argument(py::none(), x, shape, kInt64);

@@ -70,7 +70,7 @@ py::tuple cross_entropy(const py::object& logits_object, const py::object& targe
                          ? Array::empty(shape, logits.dtype(), logits.device(), Format::contiguous)
                          : inplace_argument(out, "out");
   const Array total = Array::empty({}, kFloat64, logits.device(), Format::contiguous);
-  const Workspace workspace(bytes);
+  const Workspace workspace(bytes, logits);
   call(mk_cross_entropy_forward, desc, logits, target, weight, loss, total, workspace);
   return py::make_tuple(loss, total);
 }

@@ -1,11 +1,5 @@
 #include "core/tensor.h"
 
-#include <atomic>
-#include <limits>
-#include <type_traits>
-
-#include "core/parallel.h"
-
 namespace medkern {
 namespace {
 
@@ -44,46 +38,6 @@ int64_t extent_bytes(const TensorView& x) {
   int64_t last = 0;
   for (int i = 0; i < x.rank; ++i) last += (x.shape[i] - 1) * x.strides[i];
   return (last + 1) * static_cast<int64_t>(size_of(x.dtype));
-}
-
-// Element offset of the `flat`-th element in row-major order.
-int64_t offset_of(const TensorView& x, int64_t flat) {
-  int64_t offset = 0;
-  for (int i = x.rank - 1; i >= 0; --i) {
-    offset += flat % x.shape[i] * x.strides[i];
-    flat /= x.shape[i];
-  }
-  return offset;
-}
-
-template <class T>
-void expect_indices_of(const char* op, const TensorView& x, int64_t low, int64_t high) {
-  const T* values = x.as<const T>();
-  if (is_contiguous(x) || is_channels_last(x)) {
-    // The order doesn't matter until something is wrong: one pass over the memory, which the
-    // compiler turns into vectors.
-    if (std::is_same_v<T, uint8_t> && low <= 0 && high >= UINT8_MAX) return;
-    constexpr int64_t kTaskElements = 32768;
-    std::atomic<bool> inside{true};
-    parallel_for((x.count + kTaskElements - 1) / kTaskElements, x.count, [&](int64_t task, int) {
-      const int64_t begin = task * kTaskElements;
-      const int64_t end = begin + kTaskElements < x.count ? begin + kTaskElements : x.count;
-      T least = std::numeric_limits<T>::max(), most = std::numeric_limits<T>::min();
-      for (int64_t i = begin; i < end; ++i) {
-        least = values[i] < least ? values[i] : least;
-        most = values[i] > most ? values[i] : most;
-      }
-      if (least < low || most > high) inside.store(false, std::memory_order_relaxed);
-    });
-    if (inside.load()) return;
-  }
-  for (int64_t flat = 0; flat < x.count; ++flat) {
-    const int64_t value = values[offset_of(x, flat)];
-    if (value < low || value > high) {
-      fail(MK_INVALID_ARGUMENT, op, ": ", x.name, " must be from ", low, " to ", high, ", got ",
-           value, " at flat index ", flat);
-    }
-  }
 }
 
 }  // namespace
@@ -271,16 +225,6 @@ void expect_range(const char* op, const char* name, int64_t value, int64_t low, 
   require(value >= low && value <= high, op, ": ", name, " must be ",
           high == INT64_MAX ? "at least " : "from ", low,
           high == INT64_MAX ? "" : " to " + std::to_string(high), ", got ", value);
-}
-
-void expect_indices(const char* op, const TensorView& x, int64_t low, int64_t high) {
-  if (x.device.device_type != kDLCPU) {
-    fail(MK_DEVICE_ERROR, op, ": ", x.name, " must be on the CPU, got DLPack device type ",
-         int(x.device.device_type));
-  }
-  x.dtype == Dtype::u8    ? expect_indices_of<uint8_t>(op, x, low, high)
-  : x.dtype == Dtype::i32 ? expect_indices_of<int32_t>(op, x, low, high)
-                          : expect_indices_of<int64_t>(op, x, low, high);
 }
 
 void expect_descriptor(const char* op, const void* desc, size_t struct_size, size_t bytes) {

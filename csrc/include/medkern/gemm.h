@@ -9,6 +9,17 @@
 extern "C" {
 #endif
 
+/* How CUDA devices multiply float32 numbers, in products, convolutions and recurrent layers: as
+ * float32 (at first), or rounded to tf32 (11 bits) or bf16 (8 bits) and summed in float32. For the
+ * process; the CPU always computes as float32. */
+typedef enum mk_precision {
+  MK_PRECISION_FLOAT32 = 0,
+  MK_PRECISION_TF32 = 1,
+  MK_PRECISION_BF16 = 2
+} mk_precision;
+MK_API mk_status mk_set_matmul_precision(int32_t precision);
+MK_API int32_t mk_get_matmul_precision(void);
+
 /* Bytes of scratch memory for mk_gemm of these two. */
 MK_API mk_status mk_gemm_workspace(const DLTensor* a, const DLTensor* b, size_t* bytes);
 

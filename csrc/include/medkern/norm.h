@@ -113,7 +113,12 @@ MK_API mk_status mk_layer_norm_forward(const mk_layer_norm_desc* desc, const DLT
 MK_API mk_status mk_layer_norm_backward(const mk_layer_norm_desc* desc, const DLTensor* dy,
                                         const DLTensor* x, const DLTensor* weight,
                                         const DLTensor* mean, const DLTensor* rstd, DLTensor* dx,
-                                        DLTensor* dweight, DLTensor* dbias);
+                                        DLTensor* dweight, DLTensor* dbias, void* workspace,
+                                        size_t workspace_bytes);
+
+/* Scratch memory, aligned to 64 bytes, that the backward pass needs. */
+MK_API mk_status mk_layer_norm_workspace(const mk_layer_norm_desc* desc, const DLTensor* x,
+                                         size_t* bytes);
 
 #ifdef __cplusplus
 }

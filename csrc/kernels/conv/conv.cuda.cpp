@@ -1,19 +1,280 @@
-// CUDA kernels of conv: none yet.
+// CUDA kernels of convolution, forward and backward with respect to the input: what is brought into
+// order before, tiles and splits.
 #include "kernels/conv/conv.h"
 
-#include "cuda/absent.h"
+#include <numeric>
+
+#include "core/status.h"
+#include "cuda/launch.h"
+#include "kernels/conv/conv_arrange.h"
 
 namespace medkern::cuda {
 
+size_t conv_backward_weight_workspace(const ConvWeightArgs& args);
+void conv_backward_weight(const ConvWeightArgs& args);
+
+namespace {
+
+constexpr int64_t kDepth = 32;
+constexpr int64_t kMostTaps = 31;  // of the three axes, together: a bit each
+constexpr int64_t kMostTable = 2048;  // taps in shared memory
+constexpr int64_t kTapBytes = 16;
+// Splits are cut for a device of this many multiprocessors whatever the device is, so that bits are
+// the same on all.
+constexpr int64_t kProcessors = 132;
+constexpr int64_t kShortestSplit = 576;
+
+struct TileKind {
+  int64_t rows, columns;
+  uint32_t threads;
+  size_t shared_bytes;
+  int64_t together;  // blocks that run on one multiprocessor
+  double cost;       // of as many, in those of a small one alone
+};
+constexpr TileKind kKinds[] = {
+    {128, 128, 256, 3 * 256 * 32 * 4, 1, 3.2},
+    {128, 64, 128, 3 * 192 * 32 * 4, 2, 3.4},
+    {64, 64, 128, 3 * 128 * 32 * 4, 3, 3.0},
+};
+constexpr TileKind kPlain{64, 64, 256, 2 * 16 * 66 * 8, 4, 4.0};
+
+// [precision][kind]
+Kernel tile_kernels[3][3] = {
+    {{"conv", "conv_f32_large"}, {"conv", "conv_f32_narrow"}, {"conv", "conv_f32_small"}},
+    {{"conv", "conv_tf32_large"}, {"conv", "conv_tf32_narrow"}, {"conv", "conv_tf32_small"}},
+    {{"conv", "conv_bf16_large"}, {"conv", "conv_bf16_narrow"}, {"conv", "conv_bf16_small"}},
+};
+Kernel plain_f32{"conv", "conv_plain_f32"}, plain_f64{"conv", "conv_plain_f64"};
+Kernel reduce_f32{"conv", "conv_reduce_f32"};
+
+// What pack leaves behind the header, in host memory: the weights stay where they are.
+struct PackedWeights {
+  const void* weight;
+};
+
+// Most taps of a class along an axis.
+int64_t most_taps(const ConvArgs& a, int axis) {
+  const Window& w = a.window;
+  if (!a.backward) return w.kernel[axis];
+  return divide_up(w.kernel[axis],
+                   w.stride[axis] / std::gcd(w.stride[axis], w.dilation[axis]));
+}
+
+// One image has less than 2^31 elements, or memory between its ends.
+bool image_fits(const Image& image) {
+  Image one = image;
+  one.n = 1;
+  return fits_32_bits(one);
+}
+
+struct Plan {
+  bool fast, arrange;          // by tensor cores; the source has to be arranged
+  int64_t channels, padded;    // of a group
+  int64_t columns, taps, splits;
+  size_t weights_at, source_at, partial_at, bytes;
+};
+
+Plan plan_of(const ConvArgs& a) {
+  Plan p{};
+  p.channels = a.source.c / a.groups;
+  p.columns = a.result.c / a.groups;
+  p.taps = taps_of(a.window);
+  int64_t sum = 0, product = 1, classes = 1, pixels = 1;
+  for (int i = 0; i < 3; ++i) {
+    sum += most_taps(a, i);
+    product *= most_taps(a, i);
+    classes *= axis_classes(a, i);
+    pixels *= a.result.size[i];
+  }
+  const Image arranged = arranged_image(a.source, a.groups, nullptr);
+  p.arrange = !has_vectors(a.source, a.groups);
+  p.fast = a.dtype == Dtype::f32 && sum <= kMostTaps && product <= kMostTable &&
+           image_fits(p.arrange ? arranged : a.source);
+  p.arrange &= p.fast;
+  p.padded = p.fast ? padded_channels(p.channels) : p.channels;
+  p.splits = 1;
+  if (p.fast && classes == 1) {
+    // By the size of one image: a sample has the same bits alone and in a batch.
+    const int64_t tiles = divide_up(pixels, 64) * divide_up(p.columns, 64) * a.groups;
+    p.splits = std::max<int64_t>(
+        std::min(kProcessors / std::max<int64_t>(tiles, 1), product * p.padded / kShortestSplit), 1);
+  }
+  Scratch scratch;
+  p.weights_at = scratch.take(a.groups * p.columns * p.taps * p.padded, a.dtype);
+  p.source_at = scratch.take(p.arrange ? pixels_of(arranged) * arranged.c : 0, a.dtype);
+  p.partial_at = scratch.take(
+      p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, a.dtype);
+  p.bytes = scratch.bytes;
+  return p;
+}
+
+int32_t narrow(int64_t value) {
+  require(value >= -(int64_t{1} << 30) && value <= INT32_MAX,
+          "conv: CUDA kernels take positions and steps of less than 2^31, got ", value);
+  return static_cast<int32_t>(value);
+}
+
+ConvAxisClass device_class(const AxisClass& c) {
+  narrow(c.in_first + (c.count - 1) * c.in_step);
+  return {narrow(c.out_first),
+          narrow(c.out_step),
+          narrow(c.count),
+          narrow(c.in_first),
+          narrow(c.in_step),
+          narrow(c.in_tap_step),
+          narrow(c.tap_first),
+          narrow(c.tap_step),
+          narrow(c.taps),
+          divider_of(c.count),
+          divider_of(c.taps)};
+}
+
+const TileKind& choose(const int64_t pixels, int64_t columns, int64_t times) {
+  const TileKind* best = nullptr;
+  double least = 0;
+  for (const TileKind& kind : kKinds) {
+    const int64_t blocks = divide_up(pixels, kind.rows) * divide_up(columns, kind.columns) * times;
+    const double cost = divide_up(blocks, multiprocessors() * kind.together) * kind.cost;
+    if (best == nullptr || cost < least) {
+      best = &kind;
+      least = cost;
+    }
+  }
+  return *best;
+}
+
+// Starts the classes that p.axis holds.
+void launch_classes(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p) {
+  int64_t pixels = p.images, classes = 1, taps = 1;
+  for (int axis = 0; axis < 3; ++axis) {
+    int64_t count = 0, most = 0;
+    for (int i = 0; i < p.classes[axis]; ++i) {
+      count = std::max<int64_t>(count, p.axis[axis][i].count);
+      most = std::max<int64_t>(most, p.axis[axis][i].taps);
+    }
+    pixels *= count;
+    taps *= most;
+    classes *= p.classes[axis];
+  }
+  const int64_t times = plan.splits * a.groups;
+  const TileKind& kind = plan.fast ? choose(pixels, plan.columns, times * classes) : kPlain;
+  Kernel& kernel = plan.fast                ? tile_kernels[matmul_precision()][&kind - kKinds]
+                   : a.dtype == Dtype::f32 ? plain_f32
+                                            : plain_f64;
+  const Grid grid{
+      static_cast<uint32_t>(divide_up(pixels, kind.rows) * divide_up(plan.columns, kind.columns)),
+      static_cast<uint32_t>(times), static_cast<uint32_t>(classes)};
+  launch(kernel, grid, kind.threads, kind.shared_bytes + (plan.fast ? taps * kTapBytes : 0), p);
+}
+
+// All classes, as many at a time as the arguments hold.
+void launch_all(const ConvArgs& a, const Plan& plan, ConvKernelArgs& p) {
+  int64_t first[3], count[3];
+  for (int i = 0; i < 3; ++i) count[i] = axis_classes(a, i);
+  const auto fill = [&](int axis) {
+    p.classes[axis] = static_cast<int32_t>(
+        std::min<int64_t>(count[axis] - first[axis], kMostClasses));
+    for (int i = 0; i < p.classes[axis]; ++i) {
+      p.axis[axis][i] = device_class(axis_class(a, axis, first[axis] + i));
+    }
+  };
+  for (first[0] = 0; first[0] < count[0]; first[0] += kMostClasses) {
+    fill(0);
+    for (first[1] = 0; first[1] < count[1]; first[1] += kMostClasses) {
+      fill(1);
+      for (first[2] = 0; first[2] < count[2]; first[2] += kMostClasses) {
+        fill(2);
+        launch_classes(a, plan, p);
+      }
+    }
+  }
+}
+
+void reduce(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p) {
+  ConvReduceArgs r{};
+  r.partial = p.partial;
+  r.result = p.result;
+  r.bias = p.bias;
+  r.splits = static_cast<int32_t>(plan.splits);
+  r.channels = static_cast<int32_t>(a.result.c);
+  r.relu = p.relu;
+  int64_t pixels = p.images;
+  for (int i = 0; i < 3; ++i) {
+    r.size[i] = divider_of(a.result.size[i]);
+    pixels *= a.result.size[i];
+  }
+  r.pixels = static_cast<int32_t>(pixels);
+  launch(reduce_f32, {blocks_for(pixels * a.result.c, 256)}, 256, 0, r);
+}
+
+int form(const ConvArgs&) { return 0; }
+
+size_t packed_bytes(const ConvArgs&) { return sizeof(PackedWeights); }
+
+void pack(const ConvArgs& a, void* packed) { *static_cast<PackedWeights*>(packed) = {a.weight}; }
+
+size_t workspace(const ConvArgs& a) { return plan_of(a).bytes; }
+
+void run(const ConvArgs& a) {
+  const Image& y = a.result;
+  expect_conv_sizes("conv", a.source);
+  expect_conv_sizes("conv", y);
+  const Plan plan = plan_of(a);
+  require(plan.splits * a.groups <= UINT16_MAX, "conv: CUDA kernels take up to 65535 groups, got ",
+          a.groups);
+  char* scratch = static_cast<char*>(a.workspace);
+  const void* weight =
+      a.packed != nullptr ? static_cast<const PackedWeights*>(a.packed)->weight : a.weight;
+  arrange_weights(a.dtype, weight, a.backward, a.groups, plan.columns, plan.channels, plan.padded,
+                  plan.taps, scratch + plan.weights_at);
+  Image source = a.source;
+  if (plan.arrange) {
+    arrange_image(source, a.groups, scratch + plan.source_at);
+    source = arranged_image(source, a.groups, scratch + plan.source_at);
+  }
+
+  ConvKernelArgs p{};
+  p.source = device_image(source);
+  p.result = device_image(y);
+  p.weights = scratch + plan.weights_at;
+  p.bias = a.bias;
+  p.partial = plan.splits > 1 ? scratch + plan.partial_at : nullptr;
+  p.groups = static_cast<int32_t>(a.groups);
+  p.channels = static_cast<int32_t>(plan.padded);
+  p.columns = static_cast<int32_t>(plan.columns);
+  for (int i = 0; i < 3; ++i) p.kernel[i] = static_cast<int32_t>(a.window.kernel[i]);
+  const int64_t k = plan.taps * plan.padded;  // of the only class, if there are splits
+  p.split_k = plan.splits > 1 ? narrow(divide_up(divide_up(k, plan.splits), kDepth) * kDepth)
+                              : INT32_MAX;
+  p.relu = a.activation == Activation::relu;
+  p.channel_counts = divider_of(plan.padded);
+
+  // As many images at a time as lie within 2^31 elements of each other.
+  const int64_t item = static_cast<int64_t>(size_of(a.dtype));
+  int64_t together = y.n;
+  if (plan.fast && source.stride_n > 0) {
+    together = std::clamp<int64_t>(INT32_MAX / source.stride_n, 1, y.n);
+  }
+  for (int64_t first = 0; first < y.n; first += together) {
+    p.images = static_cast<int32_t>(std::min(together, y.n - first));
+    p.source.data = static_cast<char*>(source.data) + first * source.stride_n * item;
+    p.result.data = static_cast<char*>(y.data) + first * y.stride_n * item;
+    launch_all(a, plan, p);
+    if (p.partial != nullptr) reduce(a, plan, p);
+  }
+}
+
+}  // namespace
+
 extern const ConvKernels conv_kernels;
 constinit const ConvKernels conv_kernels = {
-    .form = absent,
-    .packed_bytes = absent,
-    .pack = absent,
-    .workspace = absent,
-    .run = absent,
-    .backward_weight_workspace = absent,
-    .backward_weight = absent,
+    .form = form,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .workspace = workspace,
+    .run = run,
+    .backward_weight_workspace = conv_backward_weight_workspace,
+    .backward_weight = conv_backward_weight,
 };
 
 }  // namespace medkern::cuda

@@ -112,13 +112,8 @@ extern "C" mk_status mk_fill(double value, DLTensor* y) {
     const char* op = "fill";
     const TensorView yv = view(op, "y", y);
     expect_distinct(op, yv);
-    TensorView number{};
-    number.name = "value";
-    number.data = &value;
-    number.dtype = Dtype::f64;
-    number.device = yv.device;
-    number.count = 1;
-    copy_view(number, yv, is_bool(y));
+    if (yv.count == 0) return;
+    kernels_for(yv.device).copy->fill({loops_over({&yv}), yv.data, yv.dtype, value, is_bool(y)});
   });
 }
 

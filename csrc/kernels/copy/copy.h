@@ -15,6 +15,14 @@ struct CopyArgs {
   bool to_bool;  // y, of one-byte elements, holds truth values
 };
 
+struct FillArgs {
+  Loops loops;  // over y
+  void* y;
+  Dtype dtype;
+  double value;
+  bool to_bool;
+};
+
 struct PadArgs {
   Dtype dtype;
   int rank;
@@ -30,6 +38,7 @@ struct PadArgs {
 
 struct CopyKernels {
   void (*copy)(const CopyArgs&);
+  void (*fill)(const FillArgs&);
   void (*pad)(const PadArgs&);
   void (*pad_backward)(const PadArgs&);
 };

@@ -193,11 +193,15 @@ void copy(const CopyArgs& a) {
   }
 }
 
+// A copy of one number that is broadcast.
+void fill(const FillArgs& a) { copy({a.loops, a.y, &a.value, a.dtype, Dtype::f64, a.to_bool}); }
+
 }  // namespace
 
 extern const CopyKernels copy_kernels;
 constinit const CopyKernels copy_kernels = {
     .copy = copy,
+    .fill = fill,
     .pad = pad,
     .pad_backward = pad_backward,
 };

@@ -2,6 +2,7 @@
 #include "medkern/embedding.h"
 
 #include "core/tensor.h"
+#include "kernels/indices.h"
 #include "kernels/table.h"
 
 namespace medkern {

@@ -1,11 +1,20 @@
 // Entry points of gemm, linear and bias_backward: check, then call the table.
 #include "kernels/gemm/gemm.h"
 
+#include <atomic>
+
 #include "kernels/packed.h"
 #include "kernels/table.h"
 #include "medkern/gemm.h"
 
 namespace medkern {
+namespace {
+
+std::atomic<mk_precision> precision_in_use{MK_PRECISION_FLOAT32};
+
+}  // namespace
+
+mk_precision matmul_precision() { return precision_in_use; }
 
 Activation activation_of(const char* op, int32_t activation) {
   require(activation == MK_ACTIVATION_NONE || activation == MK_ACTIVATION_RELU, op,
@@ -194,6 +203,16 @@ BiasBackwardArgs bias_args(const char* op, const TensorView& dy, int32_t axis) {
 }  // namespace medkern
 
 using namespace medkern;
+
+extern "C" mk_status mk_set_matmul_precision(int32_t precision) {
+  return guarded([&] {
+    expect_range("set_matmul_precision", "precision", precision, MK_PRECISION_FLOAT32,
+                 MK_PRECISION_BF16);
+    precision_in_use = static_cast<mk_precision>(precision);
+  });
+}
+
+extern "C" int32_t mk_get_matmul_precision(void) { return matmul_precision(); }
 
 extern "C" mk_status mk_gemm_workspace(const DLTensor* a, const DLTensor* b, size_t* bytes) {
   return guarded([&] {

@@ -1,18 +1,162 @@
-// CUDA kernels of gemm: none yet.
+// CUDA kernels of gemm: the choice of tiles and splits.
 #include "kernels/gemm/gemm.h"
 
-#include "cuda/absent.h"
+#include <algorithm>
+
+#include "core/status.h"
+#include "cuda/launch.h"
+#include "kernels/gemm/gemm.cuda.h"
 
 namespace medkern::cuda {
 
+size_t bias_backward_workspace(const BiasBackwardArgs& args);
+void bias_backward(const BiasBackwardArgs& args);
+
+namespace {
+
+constexpr int64_t kDepth = 32;
+// Splits are cut for a device of this many multiprocessors whatever the device is, so that bits are
+// the same on all.
+constexpr int64_t kProcessors = 132;
+constexpr int64_t kShortestSplit = 256;
+
+struct TileKind {
+  int64_t side;
+  uint32_t threads;
+  size_t shared_bytes;
+  int64_t together;  // blocks that run on one multiprocessor
+  double cost;       // of a tile, with as many as run together, in those of a small one alone
+};
+constexpr TileKind kLarge{128, 256, 3 * 2 * 128 * 32 * 4, 1, 3.2};
+constexpr TileKind kSmall{64, 128, 3 * 2 * 64 * 32 * 4, 3, 3.0};
+constexpr TileKind kPlain{64, 256, 2 * 16 * 66 * 8, 4, 4.0};
+
+// [math][large or small][a along its rows, along k][b likewise]
+#define MK_LAYOUTS(name)                                                        \
+  {                                                                             \
+    {{"gemm", name "_rr"}, {"gemm", name "_rk"}}, {                             \
+      {"gemm", name "_kr"}, { "gemm", name "_kk" }                              \
+    }                                                                           \
+  }
+Kernel tile_kernels[3][2][2][2] = {
+    {MK_LAYOUTS("gemm_f32_large"), MK_LAYOUTS("gemm_f32_small")},
+    {MK_LAYOUTS("gemm_tf32_large"), MK_LAYOUTS("gemm_tf32_small")},
+    {MK_LAYOUTS("gemm_bf16_large"), MK_LAYOUTS("gemm_bf16_small")},
+};
+Kernel plain_f64{"gemm", "gemm_plain_f64"};
+Kernel reduce_f32{"gemm", "gemm_reduce_f32"}, reduce_f64{"gemm", "gemm_reduce_f64"};
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t tiles_of(const GemmArgs& g, const TileKind& kind) {
+  return divide_up(g.m, kind.side) * divide_up(g.n, kind.side);
+}
+
+struct Cut {
+  int64_t splits, split_k;
+};
+
+// Rows of a that lie along k are samples, whose sums may not depend on how many there are; where a is
+// transposed, k is what is summed over: the gradient of a weight. That is cut where there are few
+// tiles.
+Cut cut_of(const GemmArgs& g) {
+  int64_t splits = 1;
+  if (g.a_col != 1 && g.m > 0 && g.n > 0) {
+    splits = std::min(divide_up(2 * kProcessors, tiles_of(g, kSmall)), g.k / kShortestSplit);
+  }
+  const int64_t split_k = divide_up(divide_up(g.k, std::max<int64_t>(splits, 1)), kDepth) * kDepth;
+  return {std::max<int64_t>(split_k > 0 ? divide_up(g.k, split_k) : 1, 1), std::max(split_k, kDepth)};
+}
+
+const TileKind& tile_kind(const GemmArgs& g, int64_t splits) {
+  const auto cost = [&](const TileKind& kind) {
+    const int64_t blocks = tiles_of(g, kind) * splits;
+    return divide_up(blocks, multiprocessors() * kind.together) * kind.cost;
+  };
+  return cost(kLarge) <= cost(kSmall) ? kLarge : kSmall;
+}
+
+// What pack_b leaves behind the header, in host memory: b stays where it is.
+struct PackedB {
+  const void* data;
+  int64_t row, column;
+};
+
+GemmOperand operand(const void* data, int64_t rows, int64_t k, int64_t row_stride, int64_t k_stride) {
+  GemmOperand x{data, row_stride, k_stride, static_cast<int32_t>(rows), false};
+  const bool by_row = k_stride == 1;
+  const int64_t along = by_row ? k : rows, across = by_row ? row_stride : k_stride;
+  x.vectors = (by_row || row_stride == 1) && along % 4 == 0 && across % 4 == 0 &&
+              reinterpret_cast<uintptr_t>(data) % 16 == 0;
+  return x;
+}
+
+size_t workspace(const GemmArgs& g) {
+  const Cut cut = cut_of(g);
+  return cut.splits > 1 ? cut.splits * g.m * g.n * size_of(g.dtype) : 0;
+}
+
+void run(const GemmArgs& given) {
+  GemmArgs g = given;
+  if (g.m == 0 || g.n == 0) return;
+  for (const int64_t size : {g.m, g.n, g.k}) {
+    require(size < INT32_MAX / 2, "gemm: CUDA kernels take sizes below 2^30, got ", size);
+  }
+  if (g.b_packed) {
+    const auto& packed = *static_cast<const PackedB*>(g.b);
+    g.b = packed.data;
+    g.b_row = packed.row;
+    g.b_col = packed.column;
+  }
+  const Cut cut = cut_of(g);
+  GemmKernelArgs p{};
+  p.a = operand(g.a, g.m, g.k, g.a_row, g.a_col);
+  p.b = operand(g.b, g.n, g.k, g.b_col, g.b_row);
+  p.c = g.c;
+  p.c_row = g.c_row;
+  p.bias = g.bias;
+  p.k = static_cast<int32_t>(g.k);
+  p.split_k = static_cast<int32_t>(cut.split_k);
+  p.accumulate = g.accumulate;
+  p.relu = g.activation == Activation::relu;
+  p.partial = cut.splits > 1 ? g.workspace : nullptr;
+
+  const bool f32 = g.dtype == Dtype::f32;
+  const TileKind& kind = f32 ? tile_kind(g, cut.splits) : kPlain;
+  Kernel& kernel = f32 ? tile_kernels[matmul_precision()][&kind == &kSmall][p.a.k_stride == 1]
+                                     [p.b.k_stride == 1]
+                       : plain_f64;
+  const Grid grid{static_cast<uint32_t>(tiles_of(g, kind)), static_cast<uint32_t>(cut.splits)};
+  launch(kernel, grid, kind.threads, kind.shared_bytes, p);
+  if (p.partial == nullptr) return;
+  const GemmReduceArgs r{p.partial,
+                         g.c,
+                         g.c_row,
+                         g.bias,
+                         static_cast<int32_t>(g.m),
+                         static_cast<int32_t>(g.n),
+                         static_cast<int32_t>(cut.splits),
+                         p.accumulate,
+                         p.relu};
+  launch(f32 ? reduce_f32 : reduce_f64, {blocks_for(g.m * g.n, 256)}, 256, 0, r);
+}
+
+size_t packed_b_bytes(Dtype, int64_t, int64_t) { return sizeof(PackedB); }
+
+void pack_b(Dtype, int64_t, int64_t, const void* b, int64_t b_row, int64_t b_col, void* packed) {
+  *static_cast<PackedB*>(packed) = {b, b_row, b_col};
+}
+
+}  // namespace
+
 extern const GemmKernels gemm_kernels;
 constinit const GemmKernels gemm_kernels = {
-    .workspace = absent,
-    .run = absent,
-    .packed_b_bytes = absent,
-    .pack_b = absent,
-    .bias_backward_workspace = absent,
-    .bias_backward = absent,
+    .workspace = workspace,
+    .run = run,
+    .packed_b_bytes = packed_b_bytes,
+    .pack_b = pack_b,
+    .bias_backward_workspace = bias_backward_workspace,
+    .bias_backward = bias_backward,
 };
 
 }  // namespace medkern::cuda

@@ -3,6 +3,7 @@
 
 #include "core/dtype.h"
 #include "core/tensor.h"
+#include "medkern/gemm.h"
 
 namespace medkern {
 
@@ -11,6 +12,9 @@ enum class Activation : uint8_t { none, relu };
 
 // Checks mk_activation's values.
 Activation activation_of(const char* op, int32_t activation);
+
+// What mk_set_matmul_precision chose.
+mk_precision matmul_precision();
 
 // c[i, j] = act(sum over k of a[i, k] b[k, j] + bias[j]), or c += the sum if `accumulate`.
 struct GemmArgs {

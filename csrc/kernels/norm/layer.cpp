@@ -33,10 +33,24 @@ LayerNormArgs layer_args(const char* op, const mk_layer_norm_desc* desc, const T
   return args;
 }
 
+size_t workspace_bytes_of(const LayerNormKernels& kernels, const LayerNormArgs& args) {
+  return kernels.partials(args.rows, args.width) * sizeof(double);
+}
+
 }  // namespace
 }  // namespace medkern
 
 using namespace medkern;
+
+extern "C" mk_status mk_layer_norm_workspace(const mk_layer_norm_desc* desc, const DLTensor* x,
+                                             size_t* bytes) {
+  return guarded([&] {
+    const char* op = "layer_norm";
+    require(bytes != nullptr, op, ": bytes is NULL");
+    const TensorView xv = view(op, "x", x);
+    *bytes = workspace_bytes_of(*kernels_for(xv.device).layer_norm, layer_args(op, desc, xv));
+  });
+}
 
 extern "C" mk_status mk_layer_norm_forward(const mk_layer_norm_desc* desc, const DLTensor* x,
                                            const DLTensor* weight, const DLTensor* bias,
@@ -65,7 +79,8 @@ extern "C" mk_status mk_layer_norm_forward(const mk_layer_norm_desc* desc, const
 extern "C" mk_status mk_layer_norm_backward(const mk_layer_norm_desc* desc, const DLTensor* dy,
                                             const DLTensor* x, const DLTensor* weight,
                                             const DLTensor* mean, const DLTensor* rstd,
-                                            DLTensor* dx, DLTensor* dweight, DLTensor* dbias) {
+                                            DLTensor* dx, DLTensor* dweight, DLTensor* dbias,
+                                            void* workspace, size_t workspace_bytes) {
   return guarded([&] {
     const char* op = "layer_norm_backward";
     const TensorView dyv = view(op, "dy", dy), xv = view(op, "x", x);
@@ -81,13 +96,16 @@ extern "C" mk_status mk_layer_norm_backward(const mk_layer_norm_desc* desc, cons
       check_parameter(op, *t, xv, rank, desc->normalized_shape);
     for (const TensorView* t : {&mv, &sv}) check_statistic(op, *t, xv, xv.rank - rank, xv.shape);
     check_outputs(op, {&dxv, &dwv, &dbv}, {&dyv, &xv, &wv, &mv, &sv});
+    const LayerNormKernels& kernels = *kernels_for(xv.device).layer_norm;
+    expect_workspace(op, workspace, workspace_bytes, workspace_bytes_of(kernels, args));
     args.weight = wv.data;
     args.mean = mv.as<double>();
     args.rstd = sv.as<double>();
+    args.partials = static_cast<double*>(workspace);
     args.dy = dyv.data;
     args.dx = dxv.data;
     args.dweight = dwv.data;
     args.dbias = dbv.data;
-    kernels_for(xv.device).layer_norm->backward(args);
+    kernels.backward(args);
   });
 }

@@ -22,18 +22,22 @@ NormShape norm_shape(const char* op, const TensorView& x, bool over_batch, int64
   return s;
 }
 
-NormCut cut_of(const NormShape& s, int64_t runs) {
+NormCut cut_of(const NormKernels& kernels, const NormShape& s, int64_t runs) {
   NormCut cut;
   cut.width = s.channels_last ? s.c : 1;
   cut.units = !s.channels_last ? runs : s.over_batch ? 1 : s.n;
   cut.length = cut.units > 0 ? s.n * s.c * s.s / (cut.units * cut.width) : 0;
-  cut.chunk = s.channels_last ? kNormColumnChunk : kNormRunChunk;
+  cut.chunk = s.channels_last ? kernels.rows_of_chunk(cut.length, s.c) : kNormRunChunk;
   cut.chunks = (cut.length + cut.chunk - 1) / cut.chunk;
   return cut;
 }
 
-NormCut moments_cut(const NormShape& s) { return cut_of(s, s.n * (s.over_batch ? s.c : s.groups)); }
-NormCut sums_cut(const NormShape& s) { return cut_of(s, s.n * s.c); }
+NormCut moments_cut(const NormKernels& kernels, const NormShape& s) {
+  return cut_of(kernels, s, s.n * (s.over_batch ? s.c : s.groups));
+}
+NormCut sums_cut(const NormKernels& kernels, const NormShape& s) {
+  return cut_of(kernels, s, s.n * s.c);
+}
 
 int64_t partials_count(const NormCut& cut) { return cut.units * cut.chunks * 2 * cut.width; }
 
@@ -42,9 +46,10 @@ int64_t coefficients_count(const NormShape& s, int arrays) {
 }
 
 // Enough for either pass. Nothing overflows: every term is a small multiple of x's element count.
-size_t workspace_bytes_of(const NormShape& s) {
+size_t workspace_bytes_of(const NormKernels& kernels, const NormShape& s) {
   if (s.n * s.c * s.s == 0) return 0;
-  const int64_t forward = partials_count(moments_cut(s)), backward = partials_count(sums_cut(s));
+  const int64_t forward = partials_count(moments_cut(kernels, s));
+  const int64_t backward = partials_count(sums_cut(kernels, s));
   return sizeof(double) *
          ((forward > backward ? forward : backward) + coefficients_count(s, kBackwardCoefficients));
 }
@@ -109,12 +114,13 @@ void forward(const Kind& kind, bool training, double momentum, double eps, int32
     require(rmv.data != nullptr || s.c == 0, op,
             ": running_mean and running_var must be given when training is False");
   }
-  const size_t needed = workspace_bytes_of(s);
+  const NormKernels& kernels = *kernels_for(xv.device).norm;
+  const size_t needed = workspace_bytes_of(kernels, s);
   expect_workspace(op, workspace, workspace_bytes, needed);
 
   NormForwardArgs args{};
   args.shape = s;
-  args.moments = moments_cut(s);
+  args.moments = moments_cut(kernels, s);
   args.training = training;
   args.relu = is_relu(op, activation);
   args.eps = eps;
@@ -131,7 +137,7 @@ void forward(const Kind& kind, bool training, double momentum, double eps, int32
     args.coefficients = static_cast<double*>(workspace);
     args.partials = args.coefficients + coefficients_count(s, kForwardCoefficients);
   }
-  kernels_for(xv.device).norm->forward(args);
+  kernels.forward(args);
 }
 
 void backward(const Kind& kind, bool training, int32_t activation, const DLTensor* dy,
@@ -153,12 +159,13 @@ void backward(const Kind& kind, bool training, int32_t activation, const DLTenso
   for (const TensorView* t : {&mv, &sv})
     check_statistic(op, *t, xv, sizes.statistic_rank, sizes.statistic);
   check_outputs(op, {&dxv, &dwv, &dbv}, {&dyv, &xv, &wv, &bv, &mv, &sv});
-  const size_t needed = workspace_bytes_of(s);
+  const NormKernels& kernels = *kernels_for(xv.device).norm;
+  const size_t needed = workspace_bytes_of(kernels, s);
   expect_workspace(op, workspace, workspace_bytes, needed);
 
   NormBackwardArgs args{};
   args.shape = s;
-  args.sums = sums_cut(s);
+  args.sums = sums_cut(kernels, s);
   args.training = training;
   args.relu = is_relu(op, activation);
   args.dy = dyv.data;
@@ -174,12 +181,14 @@ void backward(const Kind& kind, bool training, int32_t activation, const DLTenso
     args.coefficients = static_cast<double*>(workspace);
     args.partials = args.coefficients + coefficients_count(s, kBackwardCoefficients);
   }
-  kernels_for(xv.device).norm->backward(args);
+  kernels.backward(args);
 }
 
 void workspace_of(const Kind& kind, const DLTensor* x, size_t* bytes) {
   require(bytes != nullptr, kind.op, ": bytes is NULL");
-  *bytes = workspace_bytes_of(shape_of(kind, view(kind.op, "x", x)));
+  const TensorView xv = view(kind.op, "x", x);
+  const NormShape s = shape_of(kind, xv);
+  *bytes = workspace_bytes_of(*kernels_for(xv.device).norm, s);
 }
 
 Kind group_norm(const char* op, const mk_group_norm_desc* desc) {

@@ -1,20 +1,251 @@
-// CUDA kernels of norm: none yet.
+// CUDA kernels of batch, group and instance normalization: what the checked arguments come to on
+// the device.
+#include "kernels/norm/norm.cuda.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "cuda/launch.h"
 #include "kernels/norm/norm.h"
 
-#include "cuda/absent.h"
-
 namespace medkern::cuda {
+namespace {
+
+constexpr int64_t kMostSize = INT32_MAX / 2;
+// A chunk of columns is long enough for its sums to be few, and short enough for a unit to have
+// this many, if only each thread of a block has so many turns of kNormRows rows.
+constexpr int64_t kChunksOfUnit = 256, kMostTurns = 4;
+// Longer runs take a block each, shorter ones a warp; likewise more or fewer partial sums.
+constexpr int64_t kShortRun = 1024, kFewPartials = 64;
+constexpr uint32_t kWarpsOfBlock = kNormThreads / 32;
+constexpr size_t kBlockSumBytes = 2 * kWarpsOfBlock * sizeof(double);
+// Rows that a thread takes in the last pass.
+constexpr uint32_t kRowsOfThread = 8;
+
+// The kernels of a step: vectors of four float, float, double.
+using Variants = Kernel[3];
+Variants moments_columns = {{"norm", "norm_moments_columns_f32x4"},
+                            {"norm", "norm_moments_columns_f32"},
+                            {"norm", "norm_moments_columns_f64"}};
+Variants moments_runs = {{"norm", "norm_moments_runs_f32x4"},
+                         {"norm", "norm_moments_runs_f32"},
+                         {"norm", "norm_moments_runs_f64"}};
+Variants moments_short_runs = {{"norm", "norm_moments_short_runs_f32x4"},
+                               {"norm", "norm_moments_short_runs_f32"},
+                               {"norm", "norm_moments_short_runs_f64"}};
+Kernel statistics_by_block[2] = {{"norm", "norm_statistics_by_block_f32"},
+                                 {"norm", "norm_statistics_by_block_f64"}};
+Kernel statistics_by_warp[2] = {{"norm", "norm_statistics_by_warp_f32"},
+                                {"norm", "norm_statistics_by_warp_f64"}};
+Variants apply_rows = {{"norm", "norm_apply_rows_f32x4"},
+                       {"norm", "norm_apply_rows_f32"},
+                       {"norm", "norm_apply_rows_f64"}};
+Variants apply_runs = {{"norm", "norm_apply_runs_f32x4"},
+                       {"norm", "norm_apply_runs_f32"},
+                       {"norm", "norm_apply_runs_f64"}};
+
+Variants sums_columns = {{"norm_backward", "norm_sums_columns_f32x4"},
+                         {"norm_backward", "norm_sums_columns_f32"},
+                         {"norm_backward", "norm_sums_columns_f64"}};
+Variants sums_runs = {{"norm_backward", "norm_sums_runs_f32x4"},
+                      {"norm_backward", "norm_sums_runs_f32"},
+                      {"norm_backward", "norm_sums_runs_f64"}};
+Variants sums_short_runs = {{"norm_backward", "norm_sums_short_runs_f32x4"},
+                            {"norm_backward", "norm_sums_short_runs_f32"},
+                            {"norm_backward", "norm_sums_short_runs_f64"}};
+Kernel totals_by_block[2] = {{"norm_backward", "norm_totals_by_block_f32"},
+                             {"norm_backward", "norm_totals_by_block_f64"}};
+Kernel totals_by_warp[2] = {{"norm_backward", "norm_totals_by_warp_f32"},
+                            {"norm_backward", "norm_totals_by_warp_f64"}};
+Kernel gradients_of_samples[2] = {{"norm_backward", "norm_gradients_of_samples_f32"},
+                                  {"norm_backward", "norm_gradients_of_samples_f64"}};
+Variants gradient_rows = {{"norm_backward", "norm_gradient_rows_f32x4"},
+                          {"norm_backward", "norm_gradient_rows_f32"},
+                          {"norm_backward", "norm_gradient_rows_f64"}};
+Variants gradient_runs = {{"norm_backward", "norm_gradient_runs_f32x4"},
+                          {"norm_backward", "norm_gradient_runs_f32"},
+                          {"norm_backward", "norm_gradient_runs_f64"}};
+Variants constant_gradient_rows = {{"norm_backward", "norm_constant_gradient_rows_f32x4"},
+                                   {"norm_backward", "norm_constant_gradient_rows_f32"},
+                                   {"norm_backward", "norm_constant_gradient_rows_f64"}};
+Variants constant_gradient_runs = {{"norm_backward", "norm_constant_gradient_runs_f32x4"},
+                                   {"norm_backward", "norm_constant_gradient_runs_f32"},
+                                   {"norm_backward", "norm_constant_gradient_runs_f64"}};
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t rows_of_chunk(int64_t length, int64_t channels) {
+  const uint32_t lanes = channels % 4 == 0 ? 4 : 1;
+  const int64_t turn = kNormRows * int64_t{norm_tiles(static_cast<uint32_t>(channels), lanes).down};
+  const int64_t turns = divide_up(divide_up(length, kChunksOfUnit), turn);
+  return turn * std::clamp<int64_t>(turns, 1, kMostTurns);
+}
+
+// One pass: its arguments, and which of the variants it takes.
+struct Pass {
+  NormKernelArgs args{};
+  int variant, dtype;
+  int64_t statistics;
+
+  Pass(const NormShape& s, const NormCut& cut, std::initializer_list<const void*> memory);
+};
+
+Pass::Pass(const NormShape& s, const NormCut& cut, std::initializer_list<const void*> memory) {
+  require(s.n * s.c <= kMostSize && s.s <= kMostSize && s.n * s.s <= kMostSize,
+          "CUDA kernels of normalization take up to 2^30 pixels, and channels of all samples, got ",
+          s.n, " samples of ", s.c, " channels and ", s.s, " pixels");
+  const int64_t row = s.channels_last ? s.c : s.s;
+  bool vectors = s.dtype == Dtype::f32 && row % 4 == 0;
+  for (const void* p : memory) vectors = vectors && reinterpret_cast<uintptr_t>(p) % 16 == 0;
+  const uint32_t lanes = vectors ? 4 : 1;
+  dtype = s.dtype == Dtype::f32 ? 0 : 1;
+  variant = vectors ? 0 : 1 + dtype;
+  statistics = (s.over_batch ? 1 : s.n) * s.groups;
+
+  NormKernelArgs& a = args;
+  a.n = s.n;
+  a.s = s.s;
+  a.c = static_cast<uint32_t>(s.c);
+  a.groups = static_cast<uint32_t>(s.groups);
+  if (s.c * s.groups == 0) return;
+  a.per_group = a.c / a.groups;
+  a.channels_last = s.channels_last;
+  a.over_batch = s.over_batch;
+  a.by_channels = divider(a.c);
+  a.by_group = divider(a.per_group);
+  if (s.n * s.s == 0) return;
+  require(cut.units * cut.chunks <= kMostSize,
+          "CUDA kernels of normalization sum up to 2^30 stretches, got ", cut.units * cut.chunks);
+  a.length = cut.length;
+  a.units = static_cast<uint32_t>(cut.units);
+  a.chunk = static_cast<uint32_t>(cut.chunk);
+  a.chunks = static_cast<uint32_t>(cut.chunks);
+  a.by_chunks = divider(a.chunks);
+  a.tiles = norm_tiles(a.c, lanes);
+  a.pixels = static_cast<uint32_t>(s.over_batch ? s.n * s.s : s.s);
+  a.rows = a.tiles.down * kRowsOfThread;
+  a.by_blocks = divider(static_cast<uint32_t>(divide_up(a.pixels, a.rows)));
+  a.count = s.n * s.c * s.s / lanes;
+  a.by_plane = divider(static_cast<uint32_t>(s.s / (s.channels_last ? 1 : lanes)));
+}
+
+// Runs a kernel that sums chunks, `bytes` a column's sums in shared memory.
+void sum_chunks(const Pass& pass, Variants& columns, Variants& runs, Variants& short_runs,
+                size_t bytes) {
+  const NormKernelArgs& a = pass.args;
+  const uint32_t items = a.units * a.chunks;
+  if (a.channels_last) {
+    const uint32_t threads = a.tiles.across * a.tiles.down, lanes = pass.variant == 0 ? 4 : 1;
+    launch(columns[pass.variant], {items, a.tiles.tiles}, threads, threads * lanes * bytes, a);
+  } else if (a.length <= kShortRun) {
+    launch(short_runs[pass.variant], {static_cast<uint32_t>(divide_up(items, kWarpsOfBlock))},
+           kNormThreads, 0, a);
+  } else {
+    launch(runs[pass.variant], {items}, kNormThreads, kBlockSumBytes, a);
+  }
+}
+
+// Runs a kernel that merges `partials` partial sums for each of `count` results.
+void merge(const Pass& pass, Kernel (&by_block)[2], Kernel (&by_warp)[2], int64_t count,
+           int64_t partials) {
+  if (partials > kFewPartials) {
+    launch(by_block[pass.dtype], {static_cast<uint32_t>(count)}, kNormThreads, kBlockSumBytes,
+           pass.args);
+  } else {
+    launch(by_warp[pass.dtype], {static_cast<uint32_t>(divide_up(count, kWarpsOfBlock))},
+           kNormThreads, 0, pass.args);
+  }
+}
+
+// Runs a kernel of the last pass.
+void write(const Pass& pass, Variants& rows, Variants& runs) {
+  const NormKernelArgs& a = pass.args;
+  if (a.channels_last) {
+    const uint32_t units = a.over_batch ? 1 : static_cast<uint32_t>(a.n);
+    launch(rows[pass.variant], {units * a.by_blocks.divisor, a.tiles.tiles},
+           a.tiles.across * a.tiles.down, 0, a);
+  } else {
+    const int64_t blocks = divide_up(a.count, kNormThreads * kNormVectors);
+    launch(runs[pass.variant], {static_cast<uint32_t>(blocks)}, kNormThreads, 0, a);
+  }
+}
+
+void forward(const NormForwardArgs& f) {
+  const NormShape& s = f.shape;
+  Pass pass(s, f.moments, {f.x, f.y});
+  NormKernelArgs& a = pass.args;
+  a.training = f.training;
+  a.relu = f.relu;
+  a.eps = f.eps;
+  a.momentum = f.momentum;
+  a.x = f.x;
+  a.weight = f.weight;
+  a.bias = f.bias;
+  a.y = f.y;
+  a.running_mean = f.running_mean;
+  a.running_var = f.running_var;
+  a.mean = f.mean;
+  a.rstd = f.rstd;
+  a.partials = f.partials;
+  const bool some = s.n * s.c * s.s > 0;
+  if (some && f.training) {
+    sum_chunks(pass, moments_columns, moments_runs, moments_short_runs, 2 * sizeof(double));
+  }
+  const int64_t members =
+      s.channels_last ? (s.over_batch ? 1 : a.per_group) : (s.over_batch ? s.n : 1);
+  merge(pass, statistics_by_block, statistics_by_warp, pass.statistics,
+        f.training && some ? members * a.chunks : 0);
+  if (some) write(pass, apply_rows, apply_runs);
+}
+
+void backward(const NormBackwardArgs& b) {
+  const NormShape& s = b.shape;
+  if (s.n * s.s == 0) {
+    const size_t bytes = s.c * size_of(s.dtype);
+    if (b.dweight != nullptr) fill_zero(b.dweight, bytes);
+    if (b.dbias != nullptr) fill_zero(b.dbias, bytes);
+  }
+  if (s.n * s.c * s.s == 0) return;
+  Pass pass(s, b.sums, {b.x, b.dy, b.dx});
+  NormKernelArgs& a = pass.args;
+  a.training = b.training;
+  a.relu = b.relu;
+  a.x = b.x;
+  a.dy = b.dy;
+  a.weight = b.weight;
+  a.bias = b.bias;
+  a.y = b.dx;
+  a.dweight = b.dweight;
+  a.dbias = b.dbias;
+  a.mean = const_cast<double*>(b.mean);
+  a.rstd = const_cast<double*>(b.rstd);
+  a.partials = b.partials;
+  const int64_t samples = s.over_batch ? 1 : s.n;
+  a.totals = b.coefficients;
+  a.slopes = b.coefficients + 2 * samples * s.c;
+  sum_chunks(pass, sums_columns, sums_runs, sums_short_runs, 2 * sizeof(double));
+  merge(pass, totals_by_block, totals_by_warp, samples * s.c,
+        a.chunks * (s.over_batch && !s.channels_last ? s.n : 1));
+  if (!s.over_batch) {
+    const int64_t warps = s.c + pass.statistics;
+    launch(gradients_of_samples[pass.dtype],
+           {static_cast<uint32_t>(divide_up(warps, kWarpsOfBlock))}, kNormThreads, 0, a);
+  }
+  if (b.dx == nullptr) return;
+  if (b.training) {
+    write(pass, gradient_rows, gradient_runs);
+  } else {
+    write(pass, constant_gradient_rows, constant_gradient_runs);
+  }
+}
+
+}  // namespace
 
 extern const NormKernels norm_kernels;
 constinit const NormKernels norm_kernels = {
-    .forward = absent,
-    .backward = absent,
-};
-
-extern const LayerNormKernels layer_norm_kernels;
-constinit const LayerNormKernels layer_norm_kernels = {
-    .forward = absent,
-    .backward = absent,
+    .rows_of_chunk = rows_of_chunk,
+    .forward = forward,
+    .backward = backward,
 };
 
 }  // namespace medkern::cuda

@@ -6,7 +6,7 @@
 
 namespace medkern {
 
-// Contiguous numbers, or rows of columns, that are summed at once in the dtype of x.
+// Contiguous numbers, or, on the CPU, rows of columns, that are summed at once.
 constexpr int64_t kNormRunChunk = 4096;
 constexpr int64_t kNormColumnChunk = 128;
 
@@ -52,6 +52,8 @@ struct NormBackwardArgs {
 };
 
 struct NormKernels {
+  // Rows of a chunk (see NormCut) of `length` rows of that many channels.
+  int64_t (*rows_of_chunk)(int64_t length, int64_t channels);
   void (*forward)(const NormForwardArgs&);
   void (*backward)(const NormBackwardArgs&);
 };
@@ -67,9 +69,12 @@ struct LayerNormArgs {
   // Of the backward pass, which reads mean and rstd.
   const void* dy;
   void *dx, *dweight, *dbias;
+  double* partials;  // as many as LayerNormKernels says
 };
 
 struct LayerNormKernels {
+  // Numbers of scratch memory that the backward pass needs.
+  int64_t (*partials)(int64_t rows, int64_t width);
   void (*forward)(const LayerNormArgs&);
   void (*backward)(const LayerNormArgs&);
 };

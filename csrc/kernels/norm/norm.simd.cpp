@@ -147,10 +147,13 @@ void forward(const NormForwardArgs& a) {
   a.shape.dtype == Dtype::f32 ? forward_of<float>(a) : forward_of<double>(a);
 }
 
+int64_t rows_of_chunk(int64_t, int64_t) { return kNormColumnChunk; }
+
 }  // namespace
 
 extern const NormKernels norm_kernels;
 constinit const NormKernels norm_kernels = {
+    .rows_of_chunk = rows_of_chunk,
     .forward = forward,
     .backward = norm_backward,
 };

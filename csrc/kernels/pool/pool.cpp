@@ -1,6 +1,7 @@
 // Entry points of max and average pooling with sliding windows: check, then call the table.
 #include "kernels/pool/pool.h"
 
+#include "kernels/indices.h"
 #include "kernels/table.h"
 
 namespace medkern {

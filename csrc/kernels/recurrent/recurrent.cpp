@@ -3,6 +3,7 @@
 
 #include "core/tensor.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/indices.h"
 #include "kernels/packed.h"
 #include "kernels/table.h"
 #include "medkern/recurrent.h"

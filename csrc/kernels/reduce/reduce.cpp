@@ -1,6 +1,7 @@
 // Entry points of reductions: check, then call the table.
 #include "kernels/reduce/reduce.h"
 
+#include "kernels/indices.h"
 #include "kernels/table.h"
 
 namespace medkern {
@@ -90,13 +91,18 @@ Loops reduced_loops(const TensorView& part, bool with_index) {
   return with_index ? loops_over({&part, &index}) : loops_over({&part});
 }
 
-Chunks chunks_of(const Loops& loops) {
+// The cut of the reduced axes, for the kernels of x's device.
+Chunks chunks_of(const TensorView& kept, const TensorView& part, const Loops& loops) {
+  bool side_by_side = false;
+  for (int i = 0; i < kept.rank; ++i) side_by_side |= kept.shape[i] > 1 && kept.strides[i] == 1;
   Chunks chunks{};
+  chunks.elements =
+      kernels_for(part.device).reduce->chunk_elements(side_by_side, kept.count, part.count);
   chunks.rows = 1;
   for (int i = 0; i < loops.rank - 1; ++i) chunks.rows *= loops.size[i];
   chunks.length = loops.size[loops.rank - 1];
-  chunks.pieces = (chunks.length + kChunkElements - 1) / kChunkElements;
-  chunks.rows_per_chunk = chunks.length < kChunkElements ? kChunkElements / chunks.length : 1;
+  chunks.pieces = (chunks.length + chunks.elements - 1) / chunks.elements;
+  chunks.rows_per_chunk = chunks.length < chunks.elements ? chunks.elements / chunks.length : 1;
   chunks.count = (chunks.rows + chunks.rows_per_chunk - 1) / chunks.rows_per_chunk * chunks.pieces;
   return chunks;
 }
@@ -113,7 +119,7 @@ int64_t lines(const char* op, int64_t a, int64_t b) {
 Scratch scratch_of(const char* op, mk_reduce_op kind, const Axes& axes, const TensorView& x) {
   const TensorView part = part_of(axes, x, true), kept = part_of(axes, x, false);
   if (part.count == 0 || kept.count == 0) return {};
-  const int64_t chunks = chunks_of(reduced_loops(part, is_extreme(kind))).count;
+  const int64_t chunks = chunks_of(kept, part, reduced_loops(part, is_extreme(kind))).count;
   Scratch scratch{};
   scratch.values = lines(op, chunks, kept.count);
   scratch.places = is_extreme(kind) ? scratch.values : 0;
@@ -228,7 +234,7 @@ extern "C" mk_status mk_reduce(const mk_reduce_desc* desc, const DLTensor* x, DL
     args.kept = loops_over({&kept, &y_kept, &i_kept});
     if (part.count > 0) {
       args.reduced = reduced_loops(part, is_extreme(desc->op));
-      args.chunks = chunks_of(args.reduced);
+      args.chunks = chunks_of(kept, part, args.reduced);
     }
     args.outputs = kept.count;
     args.elements = part.count;

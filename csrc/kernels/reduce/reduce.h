@@ -8,12 +8,11 @@
 namespace medkern {
 
 // The elements reduced to one result, seen as rows of `length`, are cut into chunks: each of
-// `rows_per_chunk` whole rows, or, where rows are long, of one of the `pieces` of a row. A chunk's
-// partial result is a float64; the cut depends on the shape alone.
+// `rows_per_chunk` whole rows, or, where rows are long, of one of the `pieces` of a row, each of
+// about `elements`. A chunk's partial result is a float64; the cut depends on the shape alone.
 struct Chunks {
-  int64_t rows, length, rows_per_chunk, pieces, count;
+  int64_t elements, rows, length, rows_per_chunk, pieces, count;
 };
-constexpr int64_t kChunkElements = 4096;
 
 struct ReduceArgs {
   mk_reduce_op op;
@@ -46,9 +45,14 @@ struct PickArgs {
 };
 
 struct ReduceKernels {
+  // Of Chunks, for results that lie side by side in x or don't.
+  int64_t (*chunk_elements)(bool side_by_side, int64_t outputs, int64_t elements);
   void (*reduce)(const ReduceArgs&);
   void (*take)(const PickArgs&);
   void (*put)(const PickArgs&);
+  // Whether every element of an integer tensor is within [low, high], as far as that is known when
+  // it returns: on a CUDA device the check is queued, and a fault reported by synchronization.
+  bool (*inside)(const char* op, const TensorView& x, int64_t low, int64_t high);
 };
 
 }  // namespace medkern

@@ -139,10 +139,10 @@ MK_INLINE void for_each_row(const ReduceArgs& a, int64_t chunk, Visit visit) {
   const Loops& loops = a.reduced;
   const Chunks& c = a.chunks;
   const int inner = loops.rank - 1;
-  const int64_t begin = chunk % c.pieces * kChunkElements;
-  const int64_t n = c.pieces == 1                       ? c.length
-                    : begin + kChunkElements < c.length ? kChunkElements
-                                                        : c.length - begin;
+  const int64_t begin = chunk % c.pieces * c.elements;
+  const int64_t n = c.pieces == 1                   ? c.length
+                    : begin + c.elements < c.length ? c.elements
+                                                    : c.length - begin;
   const int64_t first = chunk / c.pieces * c.rows_per_chunk;
   const int64_t last = first + c.rows_per_chunk < c.rows ? first + c.rows_per_chunk : c.rows;
   for (int64_t row = first; row < last; ++row) {
@@ -369,6 +369,40 @@ void put_of(const PickArgs& a) {
   });
 }
 
+// Whether all of a contiguous array is within [low, high]: the order doesn't matter until something
+// is wrong, so this is one pass over the memory, which the compiler turns into vectors.
+template <class T>
+bool inside_of(const TensorView& x, int64_t low, int64_t high) {
+  const T* values = x.as<const T>();
+  bool inside = true;
+  parallel_for((x.count + kTaskWork - 1) / kTaskWork, x.count, [&](int64_t task, int) {
+    const int64_t begin = task * kTaskWork;
+    const int64_t end = begin + kTaskWork < x.count ? begin + kTaskWork : x.count;
+    T least = values[begin], most = values[begin];
+    for (int64_t i = begin; i < end; ++i) {
+      least = values[i] < least ? values[i] : least;
+      most = values[i] > most ? values[i] : most;
+    }
+    if (least < low || most > high) __atomic_store_n(&inside, false, __ATOMIC_RELAXED);
+  });
+  return inside;
+}
+
+// False also where it would take a walk along strides to know.
+bool inside(const char*, const TensorView& x, int64_t low, int64_t high) {
+  if (!is_contiguous(x) && !is_channels_last(x)) return false;
+  switch (x.dtype) {
+    case Dtype::u8:
+      return (low <= 0 && high >= UINT8_MAX) || inside_of<uint8_t>(x, low, high);
+    case Dtype::i32:
+      return inside_of<int32_t>(x, low, high);
+    default:
+      return inside_of<int64_t>(x, low, high);
+  }
+}
+
+int64_t chunk_elements(bool, int64_t, int64_t) { return 4096; }
+
 void reduce(const ReduceArgs& a) {
   a.dtype == Dtype::f32 ? reduce_of<float>(a) : reduce_of<double>(a);
 }
@@ -379,9 +413,11 @@ void put(const PickArgs& a) { a.dtype == Dtype::f32 ? put_of<float>(a) : put_of<
 
 extern const ReduceKernels reduce_kernels;
 constinit const ReduceKernels reduce_kernels = {
+    .chunk_elements = chunk_elements,
     .reduce = reduce,
     .take = take,
     .put = put,
+    .inside = inside,
 };
 
 }  // namespace medkern::MK_ISA

@@ -1,4 +1,4 @@
-// Entry points of cross-entropy: check, call the table, reduce the tasks' sums.
+// Entry points of cross-entropy: check, then call the table.
 #include "kernels/softmax/softmax.h"
 #include "kernels/table.h"
 #include "medkern/softmax.h"
@@ -13,6 +13,12 @@ void check_logits(const char* op, const TensorView& logits) {
   require(logits.shape[1] >= 1, op, ": logits must have at least one class, got ",
           shape_text(logits));
   expect_dense(op, logits);
+}
+
+// Has no elements if logits have none.
+SoftmaxShape cross_entropy_shape(const TensorView& logits) {
+  return logits.count > 0 ? softmax_shape(logits, 1)
+                          : SoftmaxShape{logits.dtype, 0, logits.shape[1], 0, 0, 0};
 }
 
 template <class T>
@@ -71,23 +77,21 @@ CrossEntropyArgs checked(const char* op, const mk_cross_entropy_desc* desc,
     expect_targets<uint8_t>(op, target, classes, desc->ignore_index);
   }
   CrossEntropyArgs args{};
-  if (logits.count > 0) args.shape = softmax_shape(logits, 1);
+  args.shape = cross_entropy_shape(logits);
   args.target_dtype = target.dtype;
   args.ignore_index = desc->ignore_index;
   args.smoothing = desc->label_smoothing;
   args.logits = logits.data;
   args.target = target.data;
   args.weight = weight.data;
+  args.total_weight = total_weight.as<double>();
+  args.mean = desc->reduction == MK_REDUCE_MEAN;
   return args;
 }
 
 size_t workspace_bytes_of(const TensorView& logits) {
-  return logits.count > 0 ? softmax_shape(logits, 1).tasks * 2 * sizeof(double) : 0;
-}
-
-template <class T>
-void give_scalar(const TensorView& x, double value) {
-  *x.as<T>() = static_cast<T>(value);
+  const CrossEntropyKernels& kernels = *kernels_for(logits.device).cross_entropy;
+  return kernels.partials(cross_entropy_shape(logits)) * 2 * sizeof(double);
 }
 
 }  // namespace
@@ -124,20 +128,8 @@ extern "C" mk_status mk_cross_entropy_forward(const mk_cross_entropy_desc* desc,
     expect_no_overlap(op, sv, lv);
     expect_workspace(op, workspace, workspace_bytes, workspace_bytes_of(xv));
     args.partials = static_cast<double*>(workspace);
-    args.losses = desc->reduction == MK_REDUCE_NONE ? lv.data : nullptr;
-    if (xv.count > 0) kernels_for(xv.device).cross_entropy->forward(args);
-
-    double losses = 0, weights = 0;
-    for (int64_t task = 0; task < args.shape.tasks; ++task) {
-      losses += args.partials[2 * task];
-      weights += args.partials[2 * task + 1];
-    }
-    *sv.as<double>() = weights;
-    if (desc->reduction == MK_REDUCE_NONE) return;
-    const double result = desc->reduction == MK_REDUCE_SUM ? losses
-                          : weights != 0                   ? losses / weights
-                                                           : 0;
-    lv.dtype == Dtype::f32 ? give_scalar<float>(lv, result) : give_scalar<double>(lv, result);
+    (desc->reduction == MK_REDUCE_NONE ? args.losses : args.loss) = lv.data;
+    kernels_for(xv.device).cross_entropy->forward(args);
   });
 }
 
@@ -160,10 +152,8 @@ extern "C" mk_status mk_cross_entropy_backward(const mk_cross_entropy_desc* desc
       if (input->data != nullptr) expect_no_overlap(op, dxv, *input);
     }
     if (xv.count == 0) return;
-    const double total = *sv.as<double>();
     args.dloss = dlv.data;
     args.dloss_per_element = desc->reduction == MK_REDUCE_NONE;
-    args.scale = desc->reduction != MK_REDUCE_MEAN ? 1 : total != 0 ? 1 / total : 0;
     args.dlogits = dxv.data;
     kernels_for(xv.device).cross_entropy->backward(args);
   });

@@ -54,6 +54,22 @@ MK_INLINE Label label_of(const CrossEntropyArgs& a, int64_t element) {
   return {t, weight, (1 - a.smoothing) * weight};
 }
 
+int64_t partials(const SoftmaxShape& s) { return s.tasks; }
+
+// Adds up what the tasks have summed.
+template <class T>
+void reduce(const CrossEntropyArgs& a) {
+  double losses = 0, weights = 0;
+  for (int64_t task = 0; task < a.shape.tasks; ++task) {
+    losses += a.partials[2 * task];
+    weights += a.partials[2 * task + 1];
+  }
+  *a.total_weight = weights;
+  if (a.loss == nullptr) return;
+  if (a.mean) losses = weights != 0 ? losses / weights : 0;
+  *static_cast<T*>(a.loss) = static_cast<T>(losses);
+}
+
 template <class T>
 void forward_of(const CrossEntropyArgs& a) {
   using V = Vec<T>;
@@ -114,6 +130,7 @@ void forward_of(const CrossEntropyArgs& a) {
     a.partials[2 * task] = loss_sum;
     a.partials[2 * task + 1] = weight_sum;
   });
+  reduce<T>(a);
 }
 
 template <class T>
@@ -123,8 +140,10 @@ void backward_of(const CrossEntropyArgs& a) {
   const SoftmaxShape& s = a.shape;
   const Smoothing<T> smooth = smoothing_of<T>(a);
   const T* dloss = static_cast<const T*>(a.dloss);
+  const double total = *a.total_weight;
+  const double scale = !a.mean ? 1 : total != 0 ? 1 / total : 0;
   const auto scale_of = [&](int64_t element) {
-    return a.scale * dloss[a.dloss_per_element ? element : 0];
+    return scale * dloss[a.dloss_per_element ? element : 0];
   };
   for_blocks(s, [&](int64_t, int64_t begin, int64_t end) {
     if (has_long_rows(s)) {
@@ -206,6 +225,7 @@ void backward(const CrossEntropyArgs& a) {
 
 extern const CrossEntropyKernels cross_entropy_kernels;
 constinit const CrossEntropyKernels cross_entropy_kernels = {
+    .partials = partials,
     .forward = forward,
     .backward = backward,
 };

@@ -36,16 +36,20 @@ struct CrossEntropyArgs {
   int64_t ignore_index;
   double smoothing;
   const void *logits, *target, *weight;
-  void* losses;      // one per element, or nullptr
-  double* partials;  // [tasks][2]: sums of losses and of weight[target]
+  void* losses;          // one per element, or nullptr
+  void* loss;            // their sum, or mean, or nullptr
+  double* total_weight;  // the sum of weight[target]; read by the backward pass
+  bool mean;             // the loss is the sum of losses over total_weight, 0 where that is 0
+  double* partials;      // [CrossEntropyKernels::partials][2]: sums of losses and of weight[target]
   // Backward only.
   const void* dloss;
   bool dloss_per_element;
-  double scale;  // of dloss
   void* dlogits;
 };
 
 struct CrossEntropyKernels {
+  // How many partial sums there are of each kind.
+  int64_t (*partials)(const SoftmaxShape&);
   void (*forward)(const CrossEntropyArgs&);
   void (*backward)(const CrossEntropyArgs&);
 };

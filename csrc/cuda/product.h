@@ -1,0 +1,29 @@
+// What products of all kinds have in common: where a block's tile lies, and what becomes of a sum.
+#pragma once
+
+#include "cuda/device.h"
+
+namespace medkern::cuda {
+
+struct TilePlace {
+  int row, column;
+};
+
+// The tile of block blockIdx.x: 8 tiles of rows at a time.
+MK_INLINE TilePlace tile_place(int m, int n, int rows, int columns) {
+  constexpr uint32_t kDown = 8;
+  const uint32_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
+  const uint32_t first = blockIdx.x / (kDown * across) * kDown;
+  const uint32_t rest = blockIdx.x % (kDown * across);
+  const uint32_t together = down - first < kDown ? down - first : kDown;
+  return {static_cast<int>((first + rest % together) * rows),
+          static_cast<int>(rest / together * columns)};
+}
+
+template <class T>
+MK_INLINE T finished(T value, const T* bias, int column, bool relu) {
+  if (bias != nullptr) value += bias[column];
+  return relu && value < T(0) ? T(0) : value;
+}
+
+}  // namespace medkern::cuda

@@ -1,0 +1,140 @@
+// CUDA kernels of the gradient of convolution weights: what is brought into order before, tiles and
+// splits.
+#include "core/status.h"
+#include "cuda/launch.h"
+#include "kernels/conv/conv_arrange.h"
+
+namespace medkern::cuda {
+
+size_t conv_backward_weight_workspace(const ConvWeightArgs& args);
+void conv_backward_weight(const ConvWeightArgs& args);
+
+namespace {
+
+constexpr int64_t kDepth = 32;
+constexpr int64_t kProcessors = 132;  // as in conv.cuda.cpp
+constexpr int64_t kShortestSplit = 256;
+constexpr int64_t kMostParts = int64_t{1} << 26;  // elements of all parts
+constexpr size_t kStartBytes = 8 * 32 * 16;       // where windows begin, in shared memory
+
+struct TileKind {
+  int64_t side;
+  uint32_t threads;
+  size_t shared_bytes;
+  int64_t blocks;  // to aim at, on one multiprocessor
+};
+constexpr TileKind kLarge{128, 256, 3 * 2 * 128 * 32 * 4 + kStartBytes, 2};
+constexpr TileKind kSmall{64, 128, 3 * 2 * 64 * 32 * 4 + kStartBytes, 6};
+constexpr TileKind kPlain{64, 256, 2 * 16 * 66 * 8, 4};
+
+// [precision][large or small]
+Kernel tile_kernels[3][2] = {
+    {{"conv_weight", "conv_weight_f32_large"}, {"conv_weight", "conv_weight_f32_small"}},
+    {{"conv_weight", "conv_weight_tf32_large"}, {"conv_weight", "conv_weight_tf32_small"}},
+    {{"conv_weight", "conv_weight_bf16_large"}, {"conv_weight", "conv_weight_bf16_small"}},
+};
+Kernel plain_f32{"conv_weight", "conv_weight_plain_f32"};
+Kernel plain_f64{"conv_weight", "conv_weight_plain_f64"};
+Kernel reduce_f32{"conv_weight", "conv_weight_reduce_f32"};
+Kernel reduce_f64{"conv_weight", "conv_weight_reduce_f64"};
+
+struct Plan {
+  bool fast, arrange_x, arrange_dy;
+  int64_t rows, channels, padded, taps, pixels;  // of a group; of dy
+  const TileKind* kind;
+  int64_t tiles, splits, split_k;
+  size_t x_at, dy_at, partial_at, bytes;
+};
+
+Plan plan_of(const ConvWeightArgs& a) {
+  Plan p{};
+  p.rows = a.dy.c / a.groups;
+  p.channels = a.x.c / a.groups;
+  p.taps = taps_of(a.window);
+  p.pixels = pixels_of(a.dy);
+  const Image x = arranged_image(a.x, a.groups, nullptr);
+  const Image dy = arranged_image(a.dy, a.groups, nullptr);
+  p.arrange_x = !has_vectors(a.x, a.groups);
+  p.arrange_dy = !has_vectors(a.dy, a.groups) || !is_linear(a.dy);
+  p.fast = a.dtype == Dtype::f32 && fits_32_bits(p.arrange_x ? x : a.x) &&
+           fits_32_bits(p.arrange_dy ? dy : a.dy);
+  p.arrange_x &= p.fast;
+  p.arrange_dy &= p.fast;
+  p.padded = p.fast ? padded_channels(p.channels) : p.channels;
+  const int64_t columns = p.taps * p.padded;
+  const bool large = p.rows > 64 && columns > 64;
+  p.kind = !p.fast ? &kPlain : large ? &kLarge : &kSmall;
+  p.tiles = divide_up(p.rows, p.kind->side) * divide_up(columns, p.kind->side);
+  const int64_t parts = std::max<int64_t>(a.groups * p.rows * columns, 1);
+  int64_t splits = kProcessors * p.kind->blocks / std::max<int64_t>(p.tiles * a.groups, 1);
+  splits = std::min({splits, p.pixels / kShortestSplit, kMostParts / parts});
+  p.split_k = divide_up(divide_up(p.pixels, std::max<int64_t>(splits, 1)), kDepth) * kDepth;
+  p.split_k = std::max(p.split_k, kDepth);
+  p.splits = std::max<int64_t>(divide_up(p.pixels, p.split_k), 1);
+  Scratch scratch;
+  p.x_at = scratch.take(p.arrange_x ? pixels_of(x) * x.c : 0, a.dtype);
+  p.dy_at = scratch.take(p.arrange_dy ? pixels_of(dy) * dy.c : 0, a.dtype);
+  p.partial_at = scratch.take(p.splits * parts, a.dtype);
+  p.bytes = scratch.bytes;
+  return p;
+}
+
+}  // namespace
+
+size_t conv_backward_weight_workspace(const ConvWeightArgs& a) { return plan_of(a).bytes; }
+
+void conv_backward_weight(const ConvWeightArgs& a) {
+  expect_conv_sizes("conv_backward_weight", a.x);
+  expect_conv_sizes("conv_backward_weight", a.dy);
+  const Plan plan = plan_of(a);
+  require(a.groups <= UINT16_MAX, "conv_backward_weight: CUDA kernels take up to 65535 groups, got ",
+          a.groups);
+  char* scratch = static_cast<char*>(a.workspace);
+  Image x = a.x, dy = a.dy;
+  if (plan.arrange_x) {
+    arrange_image(x, a.groups, scratch + plan.x_at);
+    x = arranged_image(x, a.groups, scratch + plan.x_at);
+  }
+  if (plan.arrange_dy) {
+    arrange_image(dy, a.groups, scratch + plan.dy_at);
+    dy = arranged_image(dy, a.groups, scratch + plan.dy_at);
+  }
+
+  ConvWeightKernelArgs p{};
+  p.x = device_image(x);
+  p.dy = device_image(dy);
+  if (plan.fast) p.dy.stride[2] = dy.stride[2] != 0 ? dy.stride[2] : dy.c;
+  p.partial = scratch + plan.partial_at;
+  p.pixels = static_cast<int32_t>(plan.pixels);
+  p.split_k = static_cast<int32_t>(std::min<int64_t>(plan.split_k, INT32_MAX));
+  p.rows = static_cast<int32_t>(plan.rows);
+  p.channels = static_cast<int32_t>(plan.padded);
+  p.taps = static_cast<int32_t>(plan.taps);
+  p.dy_group = static_cast<int32_t>(dy.c / a.groups);
+  for (int i = 0; i < 3; ++i) {
+    p.stride[i] = static_cast<int32_t>(a.window.stride[i]);
+    p.pad[i] = static_cast<int32_t>(a.window.pad_before[i]);
+    p.dilation[i] = static_cast<int32_t>(a.window.dilation[i]);
+    p.size[i] = divider_of(a.dy.size[i]);
+    p.kernel[i] = divider_of(a.window.kernel[i]);
+  }
+  p.channel_counts = divider_of(plan.padded);
+  const bool f32 = a.dtype == Dtype::f32;
+  Kernel& kernel = plan.fast ? tile_kernels[matmul_precision()][plan.kind == &kSmall]
+                   : f32     ? plain_f32
+                             : plain_f64;
+  const Grid grid{static_cast<uint32_t>(plan.tiles), static_cast<uint32_t>(plan.splits),
+                  static_cast<uint32_t>(a.groups)};
+  launch(kernel, grid, plan.kind->threads, plan.kind->shared_bytes, p);
+  const ConvWeightReduceArgs r{p.partial,
+                               a.dweight,
+                               static_cast<int32_t>(plan.splits),
+                               static_cast<int32_t>(a.dy.c),
+                               static_cast<int32_t>(plan.channels),
+                               p.channels,
+                               p.taps};
+  launch(f32 ? reduce_f32 : reduce_f64, {blocks_for(a.dy.c * plan.taps * plan.padded, 256)}, 256, 0,
+         r);
+}
+
+}  // namespace medkern::cuda

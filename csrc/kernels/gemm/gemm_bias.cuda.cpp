@@ -1,0 +1,76 @@
+// CUDA kernels of bias_backward: chunks of positions, by the shape.
+#include <algorithm>
+
+#include "core/status.h"
+#include "cuda/launch.h"
+#include "kernels/gemm/gemm.cuda.h"
+#include "kernels/gemm/gemm.h"
+
+namespace medkern::cuda {
+
+size_t bias_backward_workspace(const BiasBackwardArgs& args);
+void bias_backward(const BiasBackwardArgs& args);
+
+namespace {
+
+constexpr int64_t kThreads = 256;
+constexpr int64_t kBlocks = 1056;  // to aim at: 8 for each of 132 multiprocessors
+constexpr int64_t kMostChunks = 256;
+constexpr int64_t kLeast = 8;  // positions of a thread
+
+Kernel rows_f32{"gemm_bias", "gemm_bias_rows_f32"}, rows_f64{"gemm_bias", "gemm_bias_rows_f64"};
+Kernel planes_f32{"gemm_bias", "gemm_bias_planes_f32"}, planes_f64{"gemm_bias", "gemm_bias_planes_f64"};
+Kernel reduce_f32{"gemm_bias", "gemm_bias_reduce_f32"}, reduce_f64{"gemm_bias", "gemm_bias_reduce_f64"};
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Plan {
+  int64_t positions, across, blocks_across, chunk, chunks;
+};
+
+Plan plan_of(const BiasBackwardArgs& a) {
+  Plan p{};
+  p.positions = a.outer * a.inner;
+  p.across = a.inner == 1 ? std::clamp<int64_t>(a.channels, 1, kThreads) : 1;
+  p.blocks_across = divide_up(a.channels, p.across);
+  const int64_t rows = kThreads / p.across;  // positions of a block at a time
+  const int64_t chunks =
+      std::clamp<int64_t>(std::min(kBlocks / std::max<int64_t>(p.blocks_across, 1),
+                                   divide_up(p.positions, rows * kLeast)),
+                          1, kMostChunks);
+  p.chunk = std::max<int64_t>(divide_up(p.positions, chunks), 1);
+  p.chunks = std::max<int64_t>(divide_up(p.positions, p.chunk), 1);
+  return p;
+}
+
+}  // namespace
+
+size_t bias_backward_workspace(const BiasBackwardArgs& a) {
+  return plan_of(a).chunks * a.channels * sizeof(double);
+}
+
+void bias_backward(const BiasBackwardArgs& a) {
+  if (a.channels == 0) return;
+  const Plan p = plan_of(a);
+  require(p.positions <= INT32_MAX && a.channels <= INT32_MAX,
+          "bias_backward: CUDA kernels take up to 2^31 - 1 positions and channels, got ",
+          p.positions, " and ", a.channels);
+  const bool f32 = a.dtype == Dtype::f32, rows = a.inner == 1;
+  BiasSumArgs s{};
+  s.dy = a.dy;
+  s.partial = static_cast<double*>(a.workspace);
+  s.channels = static_cast<int32_t>(a.channels);
+  s.inner = static_cast<int32_t>(a.inner);
+  s.positions = static_cast<uint32_t>(p.positions);
+  s.chunk = static_cast<uint32_t>(p.chunk);
+  s.inner_divider = divider(static_cast<uint32_t>(std::max<int64_t>(a.inner, 1)));
+  s.across = static_cast<int32_t>(p.across);
+  const Grid grid{static_cast<uint32_t>(p.blocks_across), static_cast<uint32_t>(p.chunks)};
+  Kernel& sum = rows ? (f32 ? rows_f32 : rows_f64) : (f32 ? planes_f32 : planes_f64);
+  launch(sum, grid, kThreads, kThreads * sizeof(double), s);
+  const BiasReduceArgs r{s.partial, a.dbias, s.channels, static_cast<int32_t>(p.chunks)};
+  launch(f32 ? reduce_f32 : reduce_f64, {static_cast<uint32_t>(divide_up(a.channels, 32))}, kThreads,
+         kThreads * sizeof(double), r);
+}
+
+}  // namespace medkern::cuda
