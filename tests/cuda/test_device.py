@@ -270,7 +270,7 @@ def test_the_cuda_array_interface(rng):
 )
 def test_a_wrong_cuda_array_interface(rng, change, message):
     class Other:
-        __cuda_array_interface__ = {**on_cuda(rng, 2).__cuda_array_interface__, **change}
+        __cuda_array_interface__ = on_cuda(rng, 2).__cuda_array_interface__ | change
 
     with pytest.raises((TypeError, ValueError), match=message):
         _C.Array(Other())
