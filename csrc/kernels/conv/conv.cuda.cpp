@@ -16,7 +16,7 @@ void conv_backward_weight(const ConvWeightArgs& args);
 namespace {
 
 constexpr int64_t kDepth = 32;
-constexpr int64_t kMostTaps = 31;  // of the three axes, together: a bit each
+constexpr int64_t kMostTaps = 31;     // of the three axes, together: a bit each
 constexpr int64_t kMostTable = 2048;  // taps in shared memory
 constexpr int64_t kTapBytes = 16;
 // Splits are cut for a device of this many multiprocessors whatever the device is, so that bits are
@@ -56,8 +56,7 @@ struct PackedWeights {
 int64_t most_taps(const ConvArgs& a, int axis) {
   const Window& w = a.window;
   if (!a.backward) return w.kernel[axis];
-  return divide_up(w.kernel[axis],
-                   w.stride[axis] / std::gcd(w.stride[axis], w.dilation[axis]));
+  return divide_up(w.kernel[axis], w.stride[axis] / std::gcd(w.stride[axis], w.dilation[axis]));
 }
 
 // One image has less than 2^31 elements, or memory between its ends.
@@ -68,8 +67,8 @@ bool image_fits(const Image& image) {
 }
 
 struct Plan {
-  bool fast, arrange;          // by tensor cores; the source has to be arranged
-  int64_t channels, padded;    // of a group
+  bool fast, arrange;        // by tensor cores; the source has to be arranged
+  int64_t channels, padded;  // of a group
   int64_t columns, taps, splits;
   size_t weights_at, source_at, partial_at, bytes;
 };
@@ -97,13 +96,14 @@ Plan plan_of(const ConvArgs& a) {
     // By the size of one image: a sample has the same bits alone and in a batch.
     const int64_t tiles = divide_up(pixels, 64) * divide_up(p.columns, 64) * a.groups;
     p.splits = std::max<int64_t>(
-        std::min(kProcessors / std::max<int64_t>(tiles, 1), product * p.padded / kShortestSplit), 1);
+        std::min(kProcessors / std::max<int64_t>(tiles, 1), product * p.padded / kShortestSplit),
+        1);
   }
   Scratch scratch;
   p.weights_at = scratch.take(a.groups * p.columns * p.taps * p.padded, a.dtype);
   p.source_at = scratch.take(p.arrange ? pixels_of(arranged) * arranged.c : 0, a.dtype);
-  p.partial_at = scratch.take(
-      p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, a.dtype);
+  p.partial_at =
+      scratch.take(p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, a.dtype);
   p.bytes = scratch.bytes;
   return p;
 }
@@ -116,17 +116,9 @@ int32_t narrow(int64_t value) {
 
 ConvAxisClass device_class(const AxisClass& c) {
   narrow(c.in_first + (c.count - 1) * c.in_step);
-  return {narrow(c.out_first),
-          narrow(c.out_step),
-          narrow(c.count),
-          narrow(c.in_first),
-          narrow(c.in_step),
-          narrow(c.in_tap_step),
-          narrow(c.tap_first),
-          narrow(c.tap_step),
-          narrow(c.taps),
-          divider_of(c.count),
-          divider_of(c.taps)};
+  return {narrow(c.out_first), narrow(c.out_step),    narrow(c.count),     narrow(c.in_first),
+          narrow(c.in_step),   narrow(c.in_tap_step), narrow(c.tap_first), narrow(c.tap_step),
+          narrow(c.taps),      divider_of(c.count),   divider_of(c.taps)};
 }
 
 const TileKind& choose(const int64_t pixels, int64_t columns, int64_t times) {
@@ -158,9 +150,9 @@ void launch_classes(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p
   }
   const int64_t times = plan.splits * a.groups;
   const TileKind& kind = plan.fast ? choose(pixels, plan.columns, times * classes) : kPlain;
-  Kernel& kernel = plan.fast                ? tile_kernels[matmul_precision()][&kind - kKinds]
+  Kernel& kernel = plan.fast               ? tile_kernels[matmul_precision()][&kind - kKinds]
                    : a.dtype == Dtype::f32 ? plain_f32
-                                            : plain_f64;
+                                           : plain_f64;
   const Grid grid{
       static_cast<uint32_t>(divide_up(pixels, kind.rows) * divide_up(plan.columns, kind.columns)),
       static_cast<uint32_t>(times), static_cast<uint32_t>(classes)};
@@ -172,8 +164,8 @@ void launch_all(const ConvArgs& a, const Plan& plan, ConvKernelArgs& p) {
   int64_t first[3], count[3];
   for (int i = 0; i < 3; ++i) count[i] = axis_classes(a, i);
   const auto fill = [&](int axis) {
-    p.classes[axis] = static_cast<int32_t>(
-        std::min<int64_t>(count[axis] - first[axis], kMostClasses));
+    p.classes[axis] =
+        static_cast<int32_t>(std::min<int64_t>(count[axis] - first[axis], kMostClasses));
     for (int i = 0; i < p.classes[axis]; ++i) {
       p.axis[axis][i] = device_class(axis_class(a, axis, first[axis] + i));
     }
@@ -244,8 +236,8 @@ void run(const ConvArgs& a) {
   p.columns = static_cast<int32_t>(plan.columns);
   for (int i = 0; i < 3; ++i) p.kernel[i] = static_cast<int32_t>(a.window.kernel[i]);
   const int64_t k = plan.taps * plan.padded;  // of the only class, if there are splits
-  p.split_k = plan.splits > 1 ? narrow(divide_up(divide_up(k, plan.splits), kDepth) * kDepth)
-                              : INT32_MAX;
+  p.split_k =
+      plan.splits > 1 ? narrow(divide_up(divide_up(k, plan.splits), kDepth) * kDepth) : INT32_MAX;
   p.relu = a.activation == Activation::relu;
   p.channel_counts = divider_of(plan.padded);
 

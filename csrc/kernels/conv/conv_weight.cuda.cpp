@@ -87,8 +87,8 @@ void conv_backward_weight(const ConvWeightArgs& a) {
   expect_conv_sizes("conv_backward_weight", a.x);
   expect_conv_sizes("conv_backward_weight", a.dy);
   const Plan plan = plan_of(a);
-  require(a.groups <= UINT16_MAX, "conv_backward_weight: CUDA kernels take up to 65535 groups, got ",
-          a.groups);
+  require(a.groups <= UINT16_MAX,
+          "conv_backward_weight: CUDA kernels take up to 65535 groups, got ", a.groups);
   char* scratch = static_cast<char*>(a.workspace);
   Image x = a.x, dy = a.dy;
   if (plan.arrange_x) {
