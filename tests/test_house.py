@@ -44,7 +44,8 @@ def complain(faults):
 
 LAYERS = [
     ["_C", "embed"],
-    ["kernels"],
+    ["devices"],
+    ["cuda", "kernels"],
     ["tensor"],
     ["autograd", "random"],
     ["functional"],
@@ -286,7 +287,7 @@ def test_a_family_has_all_its_files(family):
 
 
 def test_there_are_no_strays():
-    shared = {"arguments", "array", "exchange", "module", "program", "runtime"}
+    shared = {"arguments", "array", "device", "exchange", "module", "program", "runtime"}
     folders = [CSRC / "bindings", PYTHON / "kernels", ROOT / "tests" / "kernels"]
     complain(
         [

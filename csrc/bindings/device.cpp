@@ -101,8 +101,8 @@ DeviceMemory::~DeviceMemory() {
     return;
   }
   void* now = nullptr;
-  if (mk_stream_get(device_, &now) == MK_OK) precede(now);
-  mk_device_free(device_, data_);
+  if (!streams_.empty() && mk_stream_get(device_, &now) == MK_OK) precede(now);
+  mk_device_free(device_, data_);  // in the order of the stream it was made on and the current one
 }
 
 void DeviceMemory::use() {
@@ -125,6 +125,9 @@ void DeviceMemory::precede(void* stream) const {
 void bind_device(py::module_& module) {
   using py::arg;
   module.def("default_device", [] { return device_name(t_default_device); });
+  module.def(
+      "device_name", [](const py::object& device) { return device_name(device_argument(device)); },
+      arg("device"));
   module.def(
       "set_default_device",
       [](const py::object& device) {

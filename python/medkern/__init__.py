@@ -10,11 +10,14 @@ The namespaces:
 - `inference`: prediction with compiled models.
 - `callbacks`, `metrics`, `plot`: what goes with training, by `Trainer`.
 - `random`: the seed of all random numbers.
+- `cuda`, `devices`: GPUs, and where tensors are made.
 """
 
 from medkern import (
     callbacks,
+    cuda,
     data,
+    devices,
     functional,
     inference,
     io,
@@ -30,10 +33,11 @@ from medkern import (
 from medkern._C import DeviceError, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
+from medkern.devices import device, get_default_device, set_default_device
 from medkern.embed import get_include, get_library
 from medkern.inference import compile
 from medkern.kernels._algorithm import get_algorithm, set_algorithm
-from medkern.tensor import Tensor, tensor
+from medkern.tensor import Tensor, full, ones, tensor, zeros
 from medkern.trainer import Trainer
 
 __version__ = _version()
@@ -45,10 +49,15 @@ __all__ = [
     "__version__",
     "callbacks",
     "compile",
+    "cuda",
     "data",
+    "device",
+    "devices",
     "enable_grad",
+    "full",
     "functional",
     "get_algorithm",
+    "get_default_device",
     "get_include",
     "get_library",
     "get_num_threads",
@@ -61,10 +70,13 @@ __all__ = [
     "models",
     "nn",
     "no_grad",
+    "ones",
     "optim",
     "plot",
     "random",
     "set_algorithm",
+    "set_default_device",
     "set_num_threads",
     "tensor",
+    "zeros",
 ]

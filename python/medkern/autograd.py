@@ -131,6 +131,14 @@ class Node:
         self._saved_outputs = None
 
 
+def _tensors(inputs: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
+    """The inputs with arrays as tensors, on the device of the first tensor among them."""
+    if all(x is None or isinstance(x, Tensor) for x in inputs):
+        return inputs
+    device = next((x.device for x in inputs if isinstance(x, Tensor)), None)
+    return tuple(x if x is None or isinstance(x, Tensor) else Tensor(_C.Array(x, device)) for x in inputs)
+
+
 def _result(array: _C.Array, node: Node, index: int) -> Tensor:
     result = Tensor(array, requires_grad=True)
     result._node = node
@@ -168,7 +176,7 @@ class Function:
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Runs `forward` on tensors (or arrays, which count as constants) and records it if needed."""
-        tensors = tuple(x if x is None or isinstance(x, Tensor) else Tensor(_C.Array(x)) for x in inputs)
+        tensors = _tensors(inputs)
         node = Node(cls, tensors)
         results = cls.forward(node, *tensors, **options)
         record = is_grad_enabled() and any(node.needs)
@@ -201,7 +209,7 @@ def _initial_grad(root: Tensor, grad: Tensor | None) -> Tensor:
             raise ValueError(
                 f"backward: a tensor of shape {root.shape} needs grad; only a single element does not"
             )
-        return Tensor(_C.Array(np.ones(root.shape, root.dtype)))
+        return Tensor(kernels.full(root.shape, 1, root.dtype, device=root.device))
     if grad.shape != root.shape or grad.dtype != root.dtype:
         raise ValueError(
             f"backward: grad must have shape {root.shape} and dtype {root.dtype}, got {grad.shape} and "

@@ -68,16 +68,27 @@ def draw(consume: Callable[[int, int], tuple[Any, ...]]) -> Any:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-def uniform(shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = "float32") -> Tensor:
+def uniform(
+    shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = "float32", device: Any = None
+) -> Tensor:
     """A tensor of random numbers spread evenly over low <= y < high.
+
+    Args:
+        shape: the size along each axis.
+        low: the least value.
+        high: the bound above.
+        dtype: float32 or float64.
+        device: where it is made; None is the default device.
 
     Example:
         >>> medkern.random.uniform((2, 3)).shape
         (2, 3)
     """
-    return Tensor(draw(lambda seed, offset: _C.uniform(shape, dtype, seed, offset, low, high, None)))
+    return Tensor(draw(lambda seed, offset: _C.uniform(shape, dtype, seed, offset, low, high, None, device)))
 
 
-def normal(shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, dtype: Any = "float32") -> Tensor:
-    """A tensor of random numbers from the normal distribution."""
-    return Tensor(draw(lambda seed, offset: _C.normal(shape, dtype, seed, offset, mean, std, None)))
+def normal(
+    shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, dtype: Any = "float32", device: Any = None
+) -> Tensor:
+    """A tensor of random numbers from the normal distribution; see `uniform`."""
+    return Tensor(draw(lambda seed, offset: _C.normal(shape, dtype, seed, offset, mean, std, None, device)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkern import _C
+from medkern import _C, kernels
 
 if TYPE_CHECKING:
     from medkern.autograd import Node
@@ -21,7 +21,8 @@ class Tensor:
     Operators and methods are those of `medkern.functional`, attached there.
 
     Attributes:
-        array: the values, a `medkern._C.Array` (NumPy and every DLPack library view it without a copy).
+        array: the values, a `medkern._C.Array` (NumPy, on the CPU, and every DLPack library view it without a
+            copy).
         grad: after `backward()`, the gradient of the result with respect to this tensor if it is a
             leaf with `requires_grad`; else None.
         requires_grad: whether gradients flow to this tensor.
@@ -62,13 +63,30 @@ class Tensor:
         return self.array.dtype
 
     @property
+    def device(self) -> str:
+        """Where the values are: "cpu", "cuda:0", ..."""
+        return self.array.device
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether they are on a CUDA device."""
+        return self.array.device != "cpu"
+
+    @property
     def is_leaf(self) -> bool:
         """Whether no recorded operation made this tensor."""
         return self._node is None
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array that shares this tensor's memory."""
-        return np.asarray(self.array)
+        """The values as a NumPy array that shares this tensor's memory.
+
+        From a CUDA device they are copied, once all work on them is done; the copy is read-only, since what
+        is written to it would not reach the tensor.
+        """
+        values = self.array.numpy()
+        if self.is_cuda:
+            values.flags.writeable = False
+        return values
 
     def item(self) -> float | int:
         """The only element, as a Python number; ValueError if there are more."""
@@ -81,11 +99,21 @@ class Tensor:
         return Tensor(self.array)
 
     def copy_(self, values: ArrayLike) -> Tensor:
-        """Overwrites the values in place with `values` of the same shape, outside of any gradient."""
-        new = np.asarray(values.array if isinstance(values, Tensor) else values)
+        """Overwrites the values in place with `values` of the same shape, outside of any gradient.
+
+        They may come from any device, and are converted if that loses no more than precision.
+        """
+        new = values.array if isinstance(values, Tensor) else values
+        if not isinstance(new, _C.Array):
+            new = np.asarray(new)
         if new.shape != self.shape:
             raise ValueError(f"copy_: values must have shape {self.shape}, got {new.shape}")
-        np.copyto(self.numpy(), new)
+        if not self.is_cuda:
+            np.copyto(self.numpy(), np.asarray(new))
+        elif np.can_cast(new.dtype, self.dtype, casting="same_kind"):
+            _C.copy(_C.Array(new, self.device), None, False, self.array)
+        else:
+            raise TypeError(f"copy_: values must be {self.dtype}, got {new.dtype}")
         self._version += 1
         return self
 
@@ -150,11 +178,17 @@ class Tensor:
         squeeze: Callable[..., Tensor]
         unsqueeze: Callable[[int], Tensor]
         contiguous: Callable[[], Tensor]
-        to: Callable[[Any], Tensor]
+        to: Callable[..., Tensor]
+        cuda: Callable[..., Tensor]
+        cpu: Callable[[], Tensor]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy:
             return np.array(self.array, dtype=dtype)
+        if self.is_cuda:
+            if copy is False:
+                raise ValueError(f"a tensor on {self.device} can't become a NumPy array without a copy")
+            return np.asarray(self.numpy(), dtype=dtype)
         return np.asarray(self.array, dtype=dtype)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -162,6 +196,10 @@ class Tensor:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self.array.__cuda_array_interface__
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -180,40 +218,102 @@ class Tensor:
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), precision=4, threshold=100, prefix="tensor(")
         extra = f", dtype={self.dtype}" if self.dtype != np.float32 else ""
+        extra += f", device={self.device!r}" if self.is_cuda else ""
         extra += ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({values}{extra})"
 
 
-def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor with a copy of `data`.
 
     Args:
-        data: a number, a nested sequence, a NumPy array or any DLPack object.
+        data: a number, a nested sequence, a NumPy array, any DLPack object or one with
+            `__cuda_array_interface__`.
         dtype: the element type. Without it arrays keep theirs, Python floats become float32 and
             Python ints int64.
         requires_grad: whether gradients flow to it; float32 and float64 only.
+        device: where the tensor is: "cpu", "cuda", "cuda:1", ... Without it what is on a CUDA device stays
+            there, and all else goes to the default device.
 
     Raises:
         TypeError: the dtype is not float32, float64, int32, int64, uint8 or bool, or an integer
             tensor requires a gradient.
+        DeviceError: there is no such device.
 
     Example:
         >>> medkern.tensor([[1.0, 2.0], [3.0, 4.0]]).shape
         (2, 2)
     """
+    if _is_on_cuda(data):
+        source = data.array if isinstance(data, Tensor) else _C.Array(data)
+        _expect_dtype(source.dtype if dtype is None else np.dtype(dtype), requires_grad)
+        channels_last = source.is_channels_last and not source.is_contiguous
+        copied = _C.copy(source, dtype, channels_last, None)
+        return Tensor(copied if device is None else copied.to(device), requires_grad)
     if dtype is None and not hasattr(data, "dtype"):
         values = np.array(data)
         if values.dtype == np.float64:
             values = values.astype(np.float32)
     elif hasattr(data, "__dlpack__") and not isinstance(data, (np.ndarray, np.generic)):
-        values = np.array(_C.Array(data), dtype=dtype)
+        values = np.array(_C.Array(data, "cpu"), dtype=dtype)
     else:
         values = np.array(data, dtype=dtype)
-    if values.dtype not in _DTYPES:
-        raise TypeError(f"tensor: dtype must be one of {', '.join(map(str, _DTYPES))}, got {values.dtype}")
-    if requires_grad and values.dtype.kind != "f":
-        raise TypeError(f"tensor: only float tensors can require a gradient, got {values.dtype}")
-    return Tensor(_C.Array(values), requires_grad=requires_grad)
+    _expect_dtype(values.dtype, requires_grad)
+    return Tensor(_C.Array(values, device), requires_grad)
+
+
+def _is_on_cuda(data: ArrayLike) -> bool:
+    if isinstance(data, (np.ndarray, np.generic, int, float, list, tuple)):
+        return False
+    if hasattr(data, "__dlpack_device__"):
+        return data.__dlpack_device__()[0] == _DLPACK_CUDA
+    return hasattr(data, "__cuda_array_interface__")
+
+
+def _expect_dtype(dtype: np.dtype, requires_grad: bool) -> None:
+    if dtype not in _DTYPES:
+        raise TypeError(f"tensor: dtype must be one of {', '.join(map(str, _DTYPES))}, got {dtype}")
+    if requires_grad and dtype.kind != "f":
+        raise TypeError(f"tensor: only float tensors can require a gradient, got {dtype}")
+
+
+def full(
+    shape: Sequence[int],
+    value: float,
+    dtype: Any = "float32",
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Tensor:
+    """A tensor whose elements are all `value`.
+
+    Args:
+        shape: the size along each axis.
+        value: the number.
+        dtype: the element type.
+        requires_grad: as in `tensor`.
+        device: where it is made; None is the default device.
+
+    Example:
+        >>> medkern.full((2,), 0.5).numpy()
+        array([0.5, 0.5], dtype=float32)
+    """
+    _expect_dtype(np.dtype(dtype), requires_grad)
+    return Tensor(kernels.full(shape, value, dtype, device=device), requires_grad)
+
+
+def zeros(
+    shape: Sequence[int], dtype: Any = "float32", requires_grad: bool = False, device: Any = None
+) -> Tensor:
+    """A tensor of zeros; the arguments of `full`."""
+    return full(shape, 0, dtype, requires_grad, device)
+
+
+def ones(
+    shape: Sequence[int], dtype: Any = "float32", requires_grad: bool = False, device: Any = None
+) -> Tensor:
+    """A tensor of ones; the arguments of `full`."""
+    return full(shape, 1, dtype, requires_grad, device)
 
 
 _DTYPES = [np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "bool")]
+_DLPACK_CUDA = 2

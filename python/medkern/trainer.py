@@ -50,6 +50,8 @@ class Trainer:
         schedule: changes the learning rate after every batch, `ReduceLROnPlateau` after every epoch by the
             validation loss (or the training loss); or None.
         max_grad_norm: scale the gradients of a step down to this norm; or None.
+        device: where model and batches go ("cuda", say); None leaves the model where it is. On a CUDA device
+            losses are read now and then only, so that the device needn't be waited for.
 
     Attributes:
         history: one record per epoch: "epoch", "loss", "lr", "seconds" and, with validation data, "val_loss"
@@ -71,8 +73,9 @@ class Trainer:
         metrics: Metrics | None = None,
         schedule: Any = None,
         max_grad_norm: float | None = None,
+        device: Any = None,
     ):
-        self.model = model
+        self.model = model if device is None else model.to(device)
         self.loss = loss
         self.optimizer = optimizer
         self.metrics = metrics
@@ -152,20 +155,19 @@ class Trainer:
         Raises:
             ValueError: there are no batches.
         """
-        total, count = 0.0, 0
+        losses, device = _Losses("evaluate"), self.device
         if self.metrics is not None:
             self.metrics.reset()
         self.model.eval()
         with no_grad():
             for x, y in data:
-                output = self.model(tensor(x))
-                total += float(self.loss(output, tensor(y)).item()) * len(x)
-                count += len(x)
+                output = self.model(tensor(x, device=device))
+                losses.add(self.loss(output, tensor(y, device=device)), len(x))
                 if self.metrics is not None:
                     self.metrics.update(output.numpy(), y)
-        if count == 0:
+        if losses.count == 0:
             raise ValueError("evaluate: data must give at least one sample")
-        return {"loss": total / count, **(self.metrics.compute() if self.metrics is not None else {})}
+        return {"loss": losses.mean(), **(self.metrics.compute() if self.metrics is not None else {})}
 
     def predict(self, x: np.ndarray, batch_size: int = 8) -> np.ndarray:
         """The compiled model's output for the samples x (N, ...), in evaluation mode, some at a time."""
@@ -180,15 +182,11 @@ class Trainer:
         from tqdm import tqdm
 
         shown = tqdm(batches, desc=title, unit="batch", leave=False, dynamic_ncols=True, disable=not bar)
-        total, count = 0.0, 0
+        losses, device = _Losses(title, finite=True), self.device
         self.model.train()
         for x, y in shown:
-            loss = self.loss(self.model(tensor(x)), tensor(y))
-            value = float(loss.item())
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"fit: the loss became {value} in {title}; a lower learning rate may help"
-                )
+            loss = self.loss(self.model(tensor(x, device=device)), tensor(y, device=device))
+            losses.add(loss, len(x))
             self.optimizer.zero_grad()
             loss.backward()
             if self.max_grad_norm is not None:
@@ -196,13 +194,17 @@ class Trainer:
             self.optimizer.step()
             if self.schedule is not None and not self._plateau:
                 self.schedule.step()
-            total += value * len(x)
-            count += len(x)
-            if bar:
-                shown.set_postfix(loss=f"{total / count:.4f}", refresh=False)
-        if count == 0:
+            if bar and losses.is_read:
+                shown.set_postfix(loss=f"{losses.mean():.4f}", refresh=False)
+        if losses.count == 0:
             raise ValueError("fit: train must give at least one batch")
-        return total / count
+        return losses.mean()
+
+    @property
+    def device(self) -> str | None:
+        """Where the model is, which is where batches go; None for one without parameters."""
+        first = next(self.model.parameters(), None)
+        return None if first is None else first.device
 
     def _lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
@@ -236,6 +238,55 @@ class Trainer:
             self.stop = bool(state["stop"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: doesn't fit this run: {' '.join(str(error).split())}") from error
+
+
+_MOST_UNREAD = 32  # losses of a CUDA device
+
+
+class _Losses:
+    """The mean loss over samples.
+
+    Args:
+        title: what is going on, for the message.
+        finite: whether a loss that is not is an error.
+
+    Attributes:
+        count: the number of samples.
+    """
+
+    def __init__(self, title: str, finite: bool = False):
+        self.title = title
+        self.finite = finite
+        self.count = 0
+        self._total = 0.0
+        self._unread: list[tuple[Tensor, int]] = []
+
+    def add(self, loss: Tensor, samples: int) -> None:
+        """Takes the mean over a batch, and reads it at once unless it has to be waited for."""
+        self.count += samples
+        self._unread.append((loss.detach(), samples))
+        if not loss.is_cuda or len(self._unread) == _MOST_UNREAD:
+            self._read()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether `mean` needn't wait."""
+        return not self._unread
+
+    def mean(self) -> float:
+        """The mean loss so far."""
+        self._read()
+        return self._total / self.count
+
+    def _read(self) -> None:
+        for loss, samples in self._unread:
+            value = float(loss.item())
+            if self.finite and not math.isfinite(value):
+                raise FloatingPointError(
+                    f"fit: the loss became {value} in {self.title}; a lower learning rate may help"
+                )
+            self._total += value * samples
+        self._unread.clear()
 
 
 def _line(record: Record) -> str:

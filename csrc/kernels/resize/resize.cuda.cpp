@@ -1,14 +1,67 @@
-// CUDA kernels of resize: none yet.
+// CUDA kernels of resizing: what the checked arguments come to on the device.
+#include "kernels/resize/resize.cuda.h"
+
+#include "cuda/launch.h"
+#include "kernels/image.cuda.h"
 #include "kernels/resize/resize.h"
 
-#include "cuda/absent.h"
-
 namespace medkern::cuda {
+namespace {
+
+// Vectors of four float, float, double.
+Kernel forward_kernels[3] = {{"resize", "resize_forward_f32x4"},
+                             {"resize", "resize_forward_f32"},
+                             {"resize", "resize_forward_f64"}};
+Kernel backward_kernels[3] = {{"resize", "resize_backward_f32x4"},
+                              {"resize", "resize_backward_f32"},
+                              {"resize", "resize_backward_f64"}};
+
+constexpr const char* kOp = "interpolate";
+
+// Writes `to`, which is x or y, from the other one.
+void run(Kernel (&kernels)[3], const ResizeArgs& r, const Image& from, const Image& to,
+         size_t shared_bytes) {
+  const bool pixels = have_pixels({&r.x, &r.y});
+  const bool vectors = r.dtype == Dtype::f32 && have_vectors({&r.x, &r.y}, 4, sizeof(float));
+  ResizeKernelArgs a{};
+  a.from = from.data;
+  a.to = to.data;
+  for (int i = 0; i < 3; ++i) {
+    a.axis[i] = {static_cast<int32_t>(narrow(kOp, r.x.size[i])),
+                 static_cast<int32_t>(narrow(kOp, r.y.size[i])),
+                 r.ratio[i],
+                 r.linear,
+                 r.align_corners,
+                 r.x.stride[i],
+                 r.y.stride[i]};
+  }
+  a.rows = image_rows(kOp, to, pixels, vectors ? 4 : 1);
+  a.x_stride_n = r.x.stride_n;
+  a.x_stride_c = r.x.stride_c;
+  a.y_stride_n = r.y.stride_n;
+  a.y_stride_c = r.y.stride_c;
+  Kernel& kernel = kernels[vectors ? 0 : r.dtype == Dtype::f32 ? 1 : 2];
+  launch(kernel, {a.rows.blocks}, kRowThreads, shared_bytes, a);
+}
+
+void forward(const ResizeArgs& r) {
+  // Two numbers, two weights and the place of every row.
+  run(forward_kernels, r, r.x, r.y, kMostRows * (16 + 2 * size_of(r.dtype)));
+}
+
+void backward(const ResizeArgs& r) {
+  // The readers of a row along two axes, and of a column; three numbers (padded) and weights.
+  const size_t readers = 16 + kKeptReaders * size_of(r.dtype);
+  run(backward_kernels, r, r.y, r.x,
+      2 * kMostRows * readers + kKeptReaders * kRowThreads * size_of(r.dtype));
+}
+
+}  // namespace
 
 extern const ResizeKernels resize_kernels;
 constinit const ResizeKernels resize_kernels = {
-    .forward = absent,
-    .backward = absent,
+    .forward = forward,
+    .backward = backward,
 };
 
 }  // namespace medkern::cuda

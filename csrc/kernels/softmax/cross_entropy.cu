@@ -6,7 +6,7 @@
 //
 // Order and memory as softmax.cuh says; backward computes p anew. Losses and weights are summed in
 // float64: by threads, blocks, and then by one block over all, in an order that depends on the
-// shape alone. A target outside the classes counts as one to be ignored.
+// shape alone. A target outside the classes is reported and counts as one to be ignored.
 #include "kernels/softmax/softmax.cuh"
 
 namespace medkern::cuda {
@@ -27,7 +27,11 @@ MK_INLINE Label label_of(const CrossEntropyKernelArgs& a, int64_t element) {
   const int64_t t = a.target_bytes == 8   ? static_cast<const int64_t*>(a.target)[element]
                     : a.target_bytes == 4 ? static_cast<const int32_t*>(a.target)[element]
                                           : static_cast<const uint8_t*>(a.target)[element];
-  if (t == a.ignore_index || t < 0 || t >= a.softmax.axis) return {-1, 0, 0};
+  if (t == a.ignore_index) return {-1, 0, 0};
+  if (t < 0 || t >= a.softmax.axis) {
+    *a.fault = a.fault_number;
+    return {-1, 0, 0};
+  }
   const double weight = class_weight<T>(a, static_cast<uint32_t>(t));
   return {static_cast<int32_t>(t), weight, (1 - a.smoothing) * weight};
 }
@@ -112,25 +116,24 @@ MK_INLINE void loss_of_line(const CrossEntropyKernelArgs& a) {
 template <class T, class Row>
 MK_INLINE void row_terms(const CrossEntropyKernelArgs& a, const Row& row, T m,
                          double (&terms)[kTerms]) {
-  row.for_each(a.softmax.axis, [&](T x, uint32_t c) { add_term(a, x, m, c, terms); });
+  row.for_each(a.softmax.axis,
+               [&](auto slot, uint32_t c) { add_term(a, row.at(slot), m, c, terms); });
   merge_team<Row::kThreads>(terms, Sum());
 }
 
 template <class T, class Row>
 MK_INLINE void loss_of_row(const CrossEntropyKernelArgs& a) {
   const SoftmaxKernelArgs& s = a.softmax;
-  const int64_t i = row_number<Row::kThreads>();
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const T* x = static_cast<const T*>(s.x) + i.row * s.axis;
+  const Label label = label_of<T>(a, i.row);
+  const Row row(x, s.axis);
+  const T m = row_max<Row, T>(row, s.axis);
+  double terms[kTerms] = {};
+  row_terms(a, row, m, terms);
   LossSums sums;
-  if (i < s.elements) {
-    const T* x = static_cast<const T*>(s.x) + i * s.axis;
-    const Label label = label_of<T>(a, i);
-    const Row row(x, s.axis);
-    const T m = row_max<Row, T>(row, s.axis);
-    double terms[kTerms] = {};
-    row_terms(a, row, m, terms);
-    if (threadIdx.x % Row::kThreads == 0) {
-      sums.add(a, i, label, label.target < 0 ? T(0) : x[label.target] - m, terms);
-    }
+  if (i.written > 0 && threadIdx.x % Row::kThreads == 0) {
+    sums.add(a, i.row, label, label.target < 0 ? T(0) : x[label.target] - m, terms);
   }
   sums.give(a);
 }
@@ -224,15 +227,14 @@ MK_INLINE void gradient_of_line(const CrossEntropyKernelArgs& a) {
 template <class T, class Row>
 MK_INLINE void gradient_of_row(const CrossEntropyKernelArgs& a) {
   const SoftmaxKernelArgs& s = a.softmax;
-  const int64_t i = row_number<Row::kThreads>();
-  if (i >= s.elements) return;
-  const Row row(static_cast<const T*>(s.x) + i * s.axis, s.axis);
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const Row row(static_cast<const T*>(s.x) + i.row * s.axis, s.axis);
   const T m = row_max<Row, T>(row, s.axis);
   double terms[kTerms] = {};
   row_terms(a, row, m, terms);
-  const LogitGradient<T> gradient(a, i, m, terms);
-  row.write(static_cast<T*>(s.y) + i * s.axis, s.axis,
-            [&](T x, uint32_t c) { return gradient(a, x, c); });
+  const LogitGradient<T> gradient(a, i.row, m, terms);
+  row.write(static_cast<T*>(s.y) + i.row * s.axis, i.written,
+            [&](auto slot, uint32_t c) { return gradient(a, row.at(slot), c); });
 }
 
 }  // namespace medkern::cuda
@@ -243,6 +245,15 @@ MK_KERNEL(cross_entropy_tile_f32, CrossEntropyKernelArgs, 256) { loss_of_tile<fl
 MK_KERNEL(cross_entropy_tile_f64, CrossEntropyKernelArgs, 256) { loss_of_tile<double>(args); }
 MK_KERNEL(cross_entropy_line_f32, CrossEntropyKernelArgs, 256) { loss_of_line<float>(args); }
 MK_KERNEL(cross_entropy_line_f64, CrossEntropyKernelArgs, 256) { loss_of_line<double>(args); }
+MK_KERNEL(cross_entropy_short_row_f32x4, CrossEntropyKernelArgs, 256) {
+  loss_of_row<float, RegisterRow<float, 4, 1>>(args);
+}
+MK_KERNEL(cross_entropy_short_row_f32x2, CrossEntropyKernelArgs, 256) {
+  loss_of_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(cross_entropy_group_row_f32x4, CrossEntropyKernelArgs, 256) {
+  loss_of_row<float, RegisterRow<float, 4, kRowGroup>>(args);
+}
 MK_KERNEL(cross_entropy_warp_row_f32x4, CrossEntropyKernelArgs, 256) {
   loss_of_row<float, RegisterRow<float, 4, 32>>(args);
 }
@@ -275,6 +286,15 @@ MK_KERNEL(cross_entropy_backward_line_f32, CrossEntropyKernelArgs, 256) {
 }
 MK_KERNEL(cross_entropy_backward_line_f64, CrossEntropyKernelArgs, 256) {
   gradient_of_line<double>(args);
+}
+MK_KERNEL(cross_entropy_backward_short_row_f32x4, CrossEntropyKernelArgs, 256) {
+  gradient_of_row<float, RegisterRow<float, 4, 1>>(args);
+}
+MK_KERNEL(cross_entropy_backward_short_row_f32x2, CrossEntropyKernelArgs, 256) {
+  gradient_of_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(cross_entropy_backward_group_row_f32x4, CrossEntropyKernelArgs, 256) {
+  gradient_of_row<float, RegisterRow<float, 4, kRowGroup>>(args);
 }
 MK_KERNEL(cross_entropy_backward_warp_row_f32x4, CrossEntropyKernelArgs, 256) {
   gradient_of_row<float, RegisterRow<float, 4, 32>>(args);

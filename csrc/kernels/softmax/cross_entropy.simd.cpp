@@ -225,6 +225,7 @@ void backward(const CrossEntropyArgs& a) {
 
 extern const CrossEntropyKernels cross_entropy_kernels;
 constinit const CrossEntropyKernels cross_entropy_kernels = {
+    .check_targets = false,
     .partials = partials,
     .forward = forward,
     .backward = backward,

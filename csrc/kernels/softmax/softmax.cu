@@ -3,8 +3,8 @@
 //   softmax      y = exp(x - m) / s,  m = max x, s = sum of exp(x - m);  dx = y (dy - sum of dy y)
 //   log-softmax  y = (x - m) - log(s);                        dx = dy - exp(y) sum of dy
 //
-// Order and memory as softmax.cuh says: what fits shared memory or registers is read once. Two
-// exponentials per number of softmax, whose place is computed again where it is written.
+// Order and memory as softmax.cuh says: what fits shared memory or registers is read once. One
+// exponential per number in tiles, else two.
 #include "kernels/softmax/softmax.cuh"
 
 namespace medkern::cuda {
@@ -16,17 +16,10 @@ struct Scale {
 
   MK_INLINE Scale(T largest, double sum, bool logarithmic)
       : m(largest), share(static_cast<T>(logarithmic ? log(sum) : 1 / sum)) {}
-  Scale() = default;
   MK_INLINE T operator()(T x, bool logarithmic) const {
     return logarithmic ? (x - m) - share : exp(x - m) * share;
   }
 };
-
-template <class T>
-MK_INLINE Scale<T> scale_of(const Line<T>& x, bool logarithmic) {
-  const T m = line_max(x);
-  return {m, line_sum<T>(x.axis, [&](uint32_t a) { return exp(x(a) - m); }), logarithmic};
-}
 
 template <class T>
 MK_INLINE T gradient_of(T y, T dy, T sum, bool logarithmic) {
@@ -39,19 +32,26 @@ MK_INLINE T gradient_sum(const Line<T>& y, const Line<T>& dy, bool logarithmic) 
       line_sum<T>(y.axis, [&](uint32_t a) { return logarithmic ? dy(a) : dy(a) * y(a); }));
 }
 
+// Leaves x - m or exp(x - m) in the tile.
 template <class T>
 MK_INLINE void forward_tile(const SoftmaxKernelArgs& s) {
   const SoftmaxTile t = softmax_tile(s);
-  T* x = shared<T>();
-  Scale<T>* scales = reinterpret_cast<Scale<T>*>(x + tile_numbers(s));
+  T *x = shared<T>(), *shares = x + tile_numbers(s);
   load_tile(s, t, s.x, x);
   tile_arrived();
   for (uint32_t e = threadIdx.x; e < t.count; e += kSoftmaxThreads) {
-    scales[e] = scale_of(tile_line(s, x, e), s.logarithmic);
+    T* line = x + e * s.pitch;
+    const T m = line_max(tile_line(s, x, e));
+    const double sum = line_sum<T>(s.axis, [&](uint32_t a) {
+      const T d = line[a * s.step] - m, power = exp(d);
+      line[a * s.step] = s.logarithmic ? d : power;
+      return power;
+    });
+    shares[e] = Scale<T>(m, sum, s.logarithmic).share;
   }
   __syncthreads();
   write_tile<T>(s, t, s.y, [&](uint32_t at, uint32_t element, uint32_t) {
-    return scales[element](x[at], s.logarithmic);
+    return s.logarithmic ? x[at] - shares[element] : x[at] * shares[element];
   });
 }
 
@@ -78,7 +78,9 @@ MK_INLINE void forward_line(const SoftmaxKernelArgs& s) {
   const int64_t offset = line_offset(s, element);
   const Line<T> x = {static_cast<const T*>(s.x) + offset, s.inner, s.axis};
   T* y = static_cast<T*>(s.y) + offset;
-  const Scale<T> scale = scale_of(x, s.logarithmic);
+  const T m = line_max(x);
+  const double sum = line_sum<T>(s.axis, [&](uint32_t a) { return exp(x(a) - m); });
+  const Scale<T> scale(m, sum, s.logarithmic);
 #pragma unroll 4
   for (uint32_t a = 0; a < s.axis; ++a) y[a * s.inner] = scale(x(a), s.logarithmic);
 }
@@ -100,30 +102,30 @@ MK_INLINE void backward_line(const SoftmaxKernelArgs& s) {
 
 template <class T, class Row>
 MK_INLINE void forward_row(const SoftmaxKernelArgs& s) {
-  const int64_t i = row_number<Row::kThreads>();
-  if (i >= s.elements) return;
-  const Row row(static_cast<const T*>(s.x) + i * s.axis, s.axis);
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const Row row(static_cast<const T*>(s.x) + i.row * s.axis, s.axis);
   const T m = row_max<Row, T>(row, s.axis);
   double sum[1] = {0};
-  row.for_each(s.axis, [&](T x, uint32_t) { sum[0] += exp(x - m); });
+  row.for_each(s.axis, [&](auto slot, uint32_t) { sum[0] += exp(row.at(slot) - m); });
   merge_team<Row::kThreads>(sum, Sum());
   const Scale<T> scale(m, sum[0], s.logarithmic);
-  row.write(static_cast<T*>(s.y) + i * s.axis, s.axis,
-            [&](T x, uint32_t) { return scale(x, s.logarithmic); });
+  row.write(static_cast<T*>(s.y) + i.row * s.axis, i.written,
+            [&](auto slot, uint32_t) { return scale(row.at(slot), s.logarithmic); });
 }
 
-// y in a Row; dy is read again from the cache where it isn't in registers.
 template <class T, class Row>
 MK_INLINE void backward_row(const SoftmaxKernelArgs& s) {
-  const int64_t i = row_number<Row::kThreads>();
-  if (i >= s.elements) return;
-  const Row row(static_cast<const T*>(s.x) + i * s.axis, s.axis);
-  const T* dy = static_cast<const T*>(s.dy) + i * s.axis;
+  const TeamRow i = team_row<Row::kThreads>(s);
+  const Row y(static_cast<const T*>(s.x) + i.row * s.axis, s.axis);
+  const Row dy(static_cast<const T*>(s.dy) + i.row * s.axis, s.axis);
   double sum[1] = {0};
-  row.for_each(s.axis, [&](T y, uint32_t a) { sum[0] += s.logarithmic ? dy[a] : dy[a] * y; });
+  y.for_each(s.axis, [&](auto slot, uint32_t) {
+    sum[0] += s.logarithmic ? dy.at(slot) : dy.at(slot) * y.at(slot);
+  });
   merge_team<Row::kThreads>(sum, Sum());
-  row.write(static_cast<T*>(s.y) + i * s.axis, s.axis, [&](T y, uint32_t a) {
-    return gradient_of(y, dy[a], static_cast<T>(sum[0]), s.logarithmic);
+  const T all = static_cast<T>(sum[0]);
+  y.write(static_cast<T*>(s.y) + i.row * s.axis, i.written, [&](auto slot, uint32_t) {
+    return gradient_of(y.at(slot), dy.at(slot), all, s.logarithmic);
   });
 }
 
@@ -135,6 +137,15 @@ MK_KERNEL(softmax_tile_f32, SoftmaxKernelArgs, 256) { forward_tile<float>(args);
 MK_KERNEL(softmax_tile_f64, SoftmaxKernelArgs, 256) { forward_tile<double>(args); }
 MK_KERNEL(softmax_line_f32, SoftmaxKernelArgs, 256) { forward_line<float>(args); }
 MK_KERNEL(softmax_line_f64, SoftmaxKernelArgs, 256) { forward_line<double>(args); }
+MK_KERNEL(softmax_short_row_f32x4, SoftmaxKernelArgs, 256) {
+  forward_row<float, RegisterRow<float, 4, 1>>(args);
+}
+MK_KERNEL(softmax_short_row_f32x2, SoftmaxKernelArgs, 256) {
+  forward_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(softmax_group_row_f32x4, SoftmaxKernelArgs, 256) {
+  forward_row<float, RegisterRow<float, 4, kRowGroup>>(args);
+}
 MK_KERNEL(softmax_warp_row_f32x4, SoftmaxKernelArgs, 256) {
   forward_row<float, RegisterRow<float, 4, 32>>(args);
 }
@@ -158,6 +169,15 @@ MK_KERNEL(softmax_backward_tile_f32, SoftmaxKernelArgs, 256) { backward_tile<flo
 MK_KERNEL(softmax_backward_tile_f64, SoftmaxKernelArgs, 256) { backward_tile<double>(args); }
 MK_KERNEL(softmax_backward_line_f32, SoftmaxKernelArgs, 256) { backward_line<float>(args); }
 MK_KERNEL(softmax_backward_line_f64, SoftmaxKernelArgs, 256) { backward_line<double>(args); }
+MK_KERNEL(softmax_backward_short_row_f32x4, SoftmaxKernelArgs, 256) {
+  backward_row<float, RegisterRow<float, 4, 1>>(args);
+}
+MK_KERNEL(softmax_backward_short_row_f32x2, SoftmaxKernelArgs, 256) {
+  backward_row<float, RegisterRow<float, 2, 1>>(args);
+}
+MK_KERNEL(softmax_backward_group_row_f32x4, SoftmaxKernelArgs, 256) {
+  backward_row<float, RegisterRow<float, 4, kRowGroup>>(args);
+}
 MK_KERNEL(softmax_backward_warp_row_f32x4, SoftmaxKernelArgs, 256) {
   backward_row<float, RegisterRow<float, 4, 32>>(args);
 }

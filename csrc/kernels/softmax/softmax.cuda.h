@@ -7,15 +7,18 @@
 namespace medkern::cuda {
 
 constexpr int kSoftmaxThreads = 256;
-// Numbers of a row that a thread keeps in registers.
-constexpr int kRowNumbers = 32;
+// Threads that take a row of medium length.
+constexpr int kRowGroup = 8;
+// Numbers of a row that a thread keeps in registers: of one that it takes alone, with a group, or
+// with a warp or block.
+constexpr int kNumbersAlone = 16, kNumbersOfGroup = 8, kRowNumbers = 32;
 
 // Memory [outer][axis][inner]; an element is a pair (outer, inner).
 struct SoftmaxKernelArgs {
   int64_t elements, inner;
   uint32_t axis;
   bool logarithmic;
-  bool vectors;  // copies 16 bytes at once
+  bool vectors;  // copies 16 bytes at once; then the numbers of a tile have no gaps
   // Tiles of up to `tile` elements with their axis, in shared memory: the number (a, e) lies at
   // a * step + e * pitch. Of inner 1 there are `tiles` in all, else for each outer index.
   uint32_t tile, step, pitch;
@@ -28,6 +31,8 @@ struct CrossEntropyKernelArgs {
   SoftmaxKernelArgs softmax;  // of the logits
   const void *target, *weight;
   int32_t target_bytes;  // 8, 4 or 1
+  uint32_t* fault;       // gets this number if a target is neither a class nor ignored
+  uint32_t fault_number;
   int64_t ignore_index;
   double smoothing, smoothing_each;  // e and e / C
   void* losses;                      // one per element, or nullptr

@@ -1,10 +1,11 @@
 // How softmax and cross-entropy go over [outer][axis][inner] memory on CUDA.
 //
-// short axis            tiles of elements in shared memory, copied there and written in the order
+// other short axes      tiles of elements in shared memory, copied there and written in the order
 // of
 //                       memory; a thread takes an element
-// long axis, inner 1    a warp or a block takes a row, which its registers hold where it is made of
-//                       vectors and not too long
+// rows of vectors       (inner 1) a thread, a group of kRowGroup threads, a warp or a block takes a
+//                       row, which its registers hold if it isn't too long
+// other long rows       a warp or a block takes a row, in memory
 // long axis, inner > 1  a thread takes an element, in memory
 #pragma once
 
@@ -84,14 +85,14 @@ MK_INLINE uint32_t tile_numbers(const SoftmaxKernelArgs& s) {
 // a tile in the order of memory: for all of them, or, with s.vectors, for every fourth.
 template <class Visit>
 MK_INLINE void for_tile(const SoftmaxKernelArgs& s, const SoftmaxTile& t, Visit visit) {
+  const uint32_t width = s.vectors ? 4 : 1;
   if (s.inner == 1) {
-    for (uint32_t i = threadIdx.x; i < t.count * s.axis; i += kSoftmaxThreads) {
+    for (uint32_t i = threadIdx.x * width; i < t.count * s.axis; i += kSoftmaxThreads * width) {
       const uint32_t element = s.by_axis.quotient(i), a = i - element * s.axis;
       visit(element * s.pitch + a, element, a, int64_t{i});
     }
     return;
   }
-  const uint32_t width = s.vectors ? 4 : 1;
   for (uint32_t i = threadIdx.x; i < s.axis * s.by_tile.divisor; i += kSoftmaxThreads) {
     const uint32_t a = s.by_tile.quotient(i), element = (i - a * s.by_tile.divisor) * width;
     if (element < t.count) visit(a * s.tile + element, element, a, a * s.inner + element);
@@ -107,15 +108,22 @@ MK_INLINE void copy_number(T* to, const T* from) {
   }
 }
 
+// Numbers of a tile that whole vectors don't take: of rows at the end of memory.
+MK_INLINE uint32_t tile_rest(const SoftmaxKernelArgs& s, const SoftmaxTile& t) {
+  return s.inner == 1 ? t.count * s.axis % 4 : 0;
+}
+
 // Begins to copy; tile_arrived() waits for all copies.
 template <class T>
 MK_INLINE void load_tile(const SoftmaxKernelArgs& s, const SoftmaxTile& t, const void* memory,
                          T* tile) {
   const T* from = static_cast<const T*>(memory) + t.offset;
   if (s.vectors) {
+    const uint32_t rest = tile_rest(s, t), whole = t.count * s.axis - rest;
     for_tile(s, t, [&](uint32_t at, uint32_t, uint32_t, int64_t offset) {
-      cp_async16(tile + at, from + offset, true);
+      if (rest == 0 || offset < whole) cp_async16(tile + at, from + offset, true);
     });
+    if (threadIdx.x < rest) copy_number(tile + whole + threadIdx.x, from + whole + threadIdx.x);
   } else {
     for_tile(s, t, [&](uint32_t at, uint32_t, uint32_t, int64_t offset) {
       copy_number(tile + at, from + offset);
@@ -134,12 +142,26 @@ MK_INLINE void write_tile(const SoftmaxKernelArgs& s, const SoftmaxTile& t, void
                           Value value) {
   T* to = static_cast<T*>(memory) + t.offset;
   if (s.vectors) {
+    constexpr int lanes = 4;
+    const uint32_t rest = tile_rest(s, t), whole = t.count * s.axis - rest;
     for_tile(s, t, [&](uint32_t at, uint32_t element, uint32_t a, int64_t offset) {
-      constexpr int lanes = 16 / sizeof(T);
-      Pack<T, lanes> pack;
+      const bool full = rest == 0 || offset < whole;
+      Pack<T, lanes> pack = {};
 #pragma unroll
-      for (int i = 0; i < lanes; ++i) pack.at[i] = value(at + i, element + i, a);
-      store_pack(to + offset, pack);
+      for (int i = 0; i < lanes; ++i) {
+        if (full || i < static_cast<int>(rest)) pack.at[i] = value(at + i, element, a);
+        if (s.inner > 1) {
+          ++element;
+        } else if (++a == s.axis) {
+          a = 0;
+          ++element;
+        }
+      }
+      if (full) {
+        store_pack(to + offset, pack);
+      } else {
+        for (uint32_t i = 0; i < rest; ++i) to[offset + i] = pack.at[i];
+      }
     });
   } else {
     for_tile(s, t, [&](uint32_t at, uint32_t element, uint32_t a, int64_t offset) {
@@ -155,11 +177,15 @@ MK_INLINE Line<T> tile_line(const SoftmaxKernelArgs& s, const T* tile, uint32_t 
 
 // ---- rows ----
 
-// What a thread of a team, a warp or a block, has of a row: here vectors in registers.
+// What a thread has of a row that a team takes, which is the thread itself, a group, a warp or the
+// block: here vectors in registers.
 template <class T, int lanes, int threads>
 struct RegisterRow {
   static constexpr int kThreads = threads;
-  static constexpr int kVectors = kRowNumbers / lanes;
+  static constexpr int kNumbers = threads == 1           ? kNumbersAlone
+                                  : threads == kRowGroup ? kNumbersOfGroup
+                                                         : kRowNumbers;
+  static constexpr int kVectors = kNumbers / lanes;
   static constexpr uint32_t kStep = threads * lanes;
   Pack<T, lanes> value[kVectors];
 
@@ -170,7 +196,8 @@ struct RegisterRow {
       if (first + k * kStep < axis) value[k] = load_pack<lanes>(row + first + k * kStep);
     }
   }
-  // Calls visit(number, its place in the row).
+  MK_INLINE T at(int slot) const { return value[slot / lanes].at[slot % lanes]; }
+  // Calls visit(slot, place in the row) for the numbers of the thread, whose values at() gives.
   template <class Visit>
   MK_INLINE void for_each(uint32_t axis, Visit visit) const {
     const uint32_t first = threadIdx.x % threads * lanes;
@@ -178,7 +205,7 @@ struct RegisterRow {
     for (int k = 0; k < kVectors; ++k) {
       if (first + k * kStep >= axis) continue;
 #pragma unroll
-      for (int i = 0; i < lanes; ++i) visit(value[k].at[i], first + k * kStep + i);
+      for (int i = 0; i < lanes; ++i) visit(k * lanes + i, first + k * kStep + i);
     }
   }
   template <class Value>
@@ -189,7 +216,7 @@ struct RegisterRow {
       if (first + k * kStep >= axis) continue;
       Pack<T, lanes> pack;
 #pragma unroll
-      for (int i = 0; i < lanes; ++i) pack.at[i] = result(value[k].at[i], first + k * kStep + i);
+      for (int i = 0; i < lanes; ++i) pack.at[i] = result(k * lanes + i, first + k * kStep + i);
       store_pack(to + first + k * kStep, pack);
     }
   }
@@ -203,32 +230,44 @@ struct MemoryRow {
   const T* row;
 
   MK_INLINE MemoryRow(const T* memory, uint32_t) : row(memory) {}
+  MK_INLINE T at(uint32_t slot) const { return row[slot]; }
   template <class Visit>
   MK_INLINE void for_each(uint32_t axis, Visit visit) const {
 #pragma unroll kTurns
-    for (uint32_t i = threadIdx.x % threads; i < axis; i += threads) visit(row[i], i);
+    for (uint32_t i = threadIdx.x % threads; i < axis; i += threads) visit(i, i);
   }
   template <class Value>
   MK_INLINE void write(T* to, uint32_t axis, Value result) const {
 #pragma unroll kTurns
-    for (uint32_t i = threadIdx.x % threads; i < axis; i += threads) to[i] = result(row[i], i);
+    for (uint32_t i = threadIdx.x % threads; i < axis; i += threads) to[i] = result(i, i);
   }
 };
 
-// The row of a team of `threads` threads; there are not always as many as teams.
+// The row of a team, and as many numbers of it as are to be written: none if there are not as many
+// rows as teams. Then the last row is read: all threads of a warp merge their values.
+struct TeamRow {
+  int64_t row;
+  uint32_t written;
+};
 template <int threads>
-MK_INLINE int64_t row_number() {
-  return int64_t{blockIdx.x} * (kSoftmaxThreads / threads) + threadIdx.x / threads;
+MK_INLINE TeamRow team_row(const SoftmaxKernelArgs& s) {
+  const int64_t row = int64_t{blockIdx.x} * (kSoftmaxThreads / threads) + threadIdx.x / threads;
+  return {min(row, s.elements - 1), row < s.elements ? s.axis : 0};
 }
 
-// Merges the values of a team of threads, a warp or the block.
+// Merges the values of a team.
 template <int threads, int count, class T, class Merge>
 MK_INLINE void merge_team(T (&values)[count], Merge merge) {
-  if constexpr (threads == kWarp) {
-#pragma unroll
-    for (int i = 0; i < count; ++i) values[i] = merge_warp(values[i], merge);
-  } else {
+  if constexpr (threads > kWarp) {
     merge_block<threads>(values, shared<T>(), merge);
+  } else {
+#pragma unroll
+    for (int step = threads / 2; step > 0; step /= 2) {
+#pragma unroll
+      for (int i = 0; i < count; ++i) {
+        values[i] = merge(values[i], __shfl_xor_sync(kAllLanes, values[i], step));
+      }
+    }
   }
 }
 
@@ -236,7 +275,7 @@ MK_INLINE void merge_team(T (&values)[count], Merge merge) {
 template <class Row, class T>
 MK_INLINE T row_max(const Row& row, uint32_t axis) {
   T m[1] = {-T(INFINITY)};
-  row.for_each(axis, [&](T x, uint32_t) { m[0] = Largest()(m[0], x); });
+  row.for_each(axis, [&](auto slot, uint32_t) { m[0] = Largest()(m[0], row.at(slot)); });
   merge_team<Row::kThreads>(m, Largest());
   return m[0];
 }

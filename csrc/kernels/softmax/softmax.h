@@ -48,6 +48,9 @@ struct CrossEntropyArgs {
 };
 
 struct CrossEntropyKernels {
+  // The kernels look at targets themselves: on a CUDA device a fault is reported by
+  // synchronization. Else targets are checked before.
+  bool check_targets;
   // How many partial sums there are of each kind.
   int64_t (*partials)(const SoftmaxShape&);
   void (*forward)(const CrossEntropyArgs&);

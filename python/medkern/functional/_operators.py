@@ -67,6 +67,16 @@ def _expand(self: Tensor, *shape: Any) -> Tensor:
     return _broadcast.expand(self, _sizes(shape))
 
 
+def _cuda(self: Tensor, device: Any = "cuda") -> Tensor:
+    """The tensor on a CUDA device; see `medkern.functional.to`."""
+    return copy.to(self, device)
+
+
+def _cpu(self: Tensor) -> Tensor:
+    """The tensor on the CPU; see `medkern.functional.to`."""
+    return copy.to(self, "cpu")
+
+
 def _transposed(self: Tensor) -> Tensor:
     """The matrix with its axes exchanged."""
     if self.ndim != 2:
@@ -86,6 +96,8 @@ def attach() -> None:
         "reshape": _reshape,
         "permute": _permute,
         "expand": _expand,
+        "cuda": _cuda,
+        "cpu": _cpu,
     }
     for name in ("add", "sub", "mul"):
         members[f"__{name}__"] = _forward(getattr(pointwise, name))

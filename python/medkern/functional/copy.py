@@ -15,6 +15,7 @@ import numpy as np
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
+from medkern.devices import is_device
 from medkern.tensor import Tensor
 
 
@@ -33,6 +34,23 @@ class Cast(Function):
     def backward(ctx: Node, dy: Tensor) -> Tensor:
         """The gradient, converted back."""
         return Cast.apply(dy, dtype=ctx.dtype)
+
+
+class Move(Function):
+    """The same values on another device."""
+
+    twice_differentiable = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Tensor, *, device: Any) -> _C.Array:
+        """Keeps the device of x."""
+        ctx.device = x.device
+        return x.array.to(device)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor) -> Tensor:
+        """The gradient, moved back."""
+        return Move.apply(dy, device=ctx.device)
 
 
 class Reshape(Function):
@@ -97,7 +115,8 @@ class PutItem(Function):
         """Fills a new array."""
         ctx.key = key
         same_rank = dy.ndim == len(shape)
-        dx = kernels.full(shape, 0, dy.dtype, channels_last=same_rank and _keeps_channels_last(dy.array))
+        channels_last = same_rank and _keeps_channels_last(dy.array)
+        dx = kernels.full(shape, 0, dy.dtype, channels_last=channels_last, device=dy.device)
         _C.copy(dy.array, None, False, _part(dx, key))
         return dx
 
@@ -327,16 +346,33 @@ def contiguous(x: Tensor) -> Tensor:
     return reshape(x, x.shape)
 
 
-def to(x: Tensor, dtype: Any) -> Tensor:
-    """X with its elements converted to `dtype`; x itself if they are of it already.
+def to(x: Tensor, *targets: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """X on a device, with its elements converted to a type, or both; x itself if nothing is to be done.
 
-    Only conversions between float types pass gradients on. See `medkern.kernels.copy` for the rules.
+    Gradients pass back to the device of x. Only conversions between float types pass them on; see
+    `medkern.kernels.copy` for the rules.
+
+    Args:
+        x: any tensor.
+        targets: a device ("cpu", "cuda", "cuda:1", ...), an element type, or one of each.
+        dtype: the element type by name.
+        device: the device by name.
 
     Raises:
-        TypeError: `dtype` is not one medkern knows.
+        TypeError: one of them is neither a device nor a type that medkern knows.
+        DeviceError: there is no such device.
+
+    Example:
+        >>> medkern.tensor([1, 2]).to("cpu", "float32").dtype
+        dtype('float32')
     """
-    wanted = np.dtype(dtype)
-    return x if x.dtype == wanted else Cast.apply(x, dtype=wanted)
+    for target in (*targets, *(named for named in (device, dtype) if named is not None)):
+        if is_device(target):
+            x = x if _C.device_name(target) == x.device else Move.apply(x, device=target)
+        else:
+            wanted = np.dtype(target)
+            x = x if x.dtype == wanted else Cast.apply(x, dtype=wanted)
+    return x
 
 
 def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

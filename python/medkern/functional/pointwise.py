@@ -214,7 +214,7 @@ def _operand(value: Any, like: Any) -> Tensor:
         return value
     if isinstance(value, (bool, int, float, np.generic)) and isinstance(like, Tensor):
         return Tensor(_constant(value, like))
-    return Tensor(_C.Array(value))
+    return Tensor(_C.Array(value, like.device if isinstance(like, Tensor) else None))
 
 
 def _constant(value: Any, like: Tensor) -> _C.Array:
@@ -222,7 +222,7 @@ def _constant(value: Any, like: Tensor) -> _C.Array:
     if like.dtype.kind != "f" and not isinstance(value, (bool, int, np.integer, np.bool_)):
         raise TypeError(f"a number beside a tensor of {like.dtype} must be an int, got {value!r}")
     try:
-        return _C.Array(np.asarray(value, like.dtype))
+        return _C.Array(np.asarray(value, like.dtype), like.device)
     except OverflowError as error:
         raise ValueError(f"the number {value!r} does not fit {like.dtype}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medkern import _C
+from medkern.devices import device, get_default_device
 from medkern.inference.arena import Arena
 from medkern.inference.graph import Skeleton
 from medkern.inference.passes import simplify
@@ -25,43 +27,65 @@ class CompiledModel:
 
     Attributes:
         dtypes: the type of each input.
+        device: where the model is, and where its results are.
     """
 
     def __init__(self, model: Module, example: Any):
         if not isinstance(model, Module):
             raise TypeError(f"compile: model must be a Module, got {type(model).__name__}")
+        self.device = _device_of(model)
         examples = example if isinstance(example, tuple) else (example,)
-        arrays = [_array(x, number) for number, x in enumerate(examples)]
+        arrays = [_array(x, number, self.device) for number, x in enumerate(examples)]
         self.dtypes = [array.dtype for array in arrays]
-        self._skeleton = Skeleton(model)
-        self._weights = Weights(self._skeleton)
         self._programs: OrderedDict[tuple[tuple[int, ...], ...], Program] = OrderedDict()
-        self._arena = Arena(0)
         self._lock = threading.Lock()
-        self._bound(tuple(array.shape for array in arrays))
+        self._stream: int | None = None  # that of the last call
+        with device(self.device):
+            self._skeleton = Skeleton(model)
+            self._weights = Weights(self._skeleton)
+            self._arena = Arena(0, self.device)
+            self._last = self._bound(tuple(array.shape for array in arrays))
         self._skeleton.forget()
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's result for tensors or arrays like the example; their sizes may differ."""
         if len(inputs) != len(self.dtypes):
             raise TypeError(f"compiled model: expects {len(self.dtypes)} inputs, got {len(inputs)}")
-        arrays = []
-        for number, (x, dtype) in enumerate(zip(inputs, self.dtypes, strict=True)):
-            array = _array(x, number)
-            if array.dtype != dtype:
-                raise TypeError(
-                    f"compiled model: input {number} must be {dtype} as the example was, got {array.dtype}"
-                )
-            arrays.append(array)
         with self._lock:
-            program = self._bound(tuple(array.shape for array in arrays))
-            results = program.run(arrays)
-        return program.arrange([Tensor(array) for array in results])
+            self._order()
+            # Mostly the shapes are those of the call before.
+            results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
+            if results is None:
+                with device(self.device):
+                    arrays = self._checked(inputs)
+                    self._last = self._bound(tuple(array.shape for array in arrays))
+                    results = self._last.run(arrays)
+            arrange = self._last.arrange
+        return arrange([Tensor(array) for array in results])
 
     @property
     def nbytes(self) -> dict[str, int]:
         """Bytes that are kept: "weights", as the kernels take them, and "arena", the intermediate results."""
         return {"weights": self._weights.nbytes, "arena": self._arena.size}
+
+    def _checked(self, inputs: tuple[Any, ...]) -> list[_C.Array]:
+        arrays = []
+        for number, (x, dtype) in enumerate(zip(inputs, self.dtypes, strict=True)):
+            array = _array(x, number, self.device)
+            if array.dtype != dtype:
+                raise TypeError(
+                    f"compiled model: input {number} must be {dtype} as the example was, got {array.dtype}"
+                )
+            arrays.append(array)
+        return arrays
+
+    def _order(self) -> None:
+        """Has this call wait for the last one, where that was on another stream: they share memory."""
+        if self.device != "cpu":
+            stream = _C.stream_get(self.device)
+            if self._stream not in (None, stream):
+                _C.stream_wait(self.device, stream, self._stream)
+            self._stream = stream
 
     def _bound(self, shapes: tuple[tuple[int, ...], ...]) -> Program:
         """The program for inputs of these shapes, ready to run."""
@@ -79,8 +103,8 @@ class CompiledModel:
             # One memory for all shapes: what was bound to the old one is bound anew when its turn comes.
             for other in self._programs.values():
                 other.unbind()
-            self._arena = Arena(0)  # goes before the new one comes
-            self._arena = Arena(program.arena_bytes)
+            self._arena = Arena(0, self.device)  # goes before the new one comes
+            self._arena = Arena(program.arena_bytes, self.device)
         program.bind(self._arena)
         return program
 
@@ -91,18 +115,19 @@ def compile(model: Module, example: Any) -> CompiledModel:
     The model is followed once with the shape of the example, in evaluation mode and without computing
     anything. Batch norms become part of the layers before them, and so does relu; weights are transformed and
     packed as the kernels take them, and intermediate results get their places in one block of memory. Inputs
-    of another shape are followed once again and use the same weights.
+    of another shape are followed once again and use the same weights. On a CUDA device a prediction is one
+    launch of a graph, from the third call for a shape on, unless the model has recurrent layers.
 
     Args:
-        model: the model. It isn't changed, and later changes of its weights have no effect: only their
-            prepared form is kept.
+        model: the model, on the device where it is to run. It isn't changed, and later changes of its weights
+            have no effect: only their prepared form is kept.
         example: a tensor or an array like those to come, of which only shape and type count. A tuple of them
             for a model with several inputs.
 
     Returns:
-        `compiled(x)`, which takes tensors or arrays and gives tensors without gradients, in memory of their
-        own. Folded batch norms round differently than the model itself; otherwise it computes the same, and
-        the same bits at any number of threads. One call runs at a time.
+        `compiled(x)`, which takes tensors or arrays from anywhere and gives tensors without gradients on the
+        model's device, in memory of their own. Folded batch norms round differently than the model itself;
+        otherwise it computes the same, and the same bits at any number of threads. One call runs at a time.
 
     Raises:
         TraceError: the model reads values of tensors, so that what it computes can't be known beforehand, or
@@ -140,7 +165,7 @@ class Predictor:
 
     def __call__(self, x: Any) -> Any:
         """The model's result in evaluation mode, without gradients."""
-        array = _array(x, 0)
+        array = _array(x, 0, None)
         versions = [(tensor.array, tensor._version) for tensor in self._tensors()]
         same = len(versions) == len(self._versions) and all(
             a is b and i == j for (a, i), (b, j) in zip(versions, self._versions, strict=True)
@@ -158,9 +183,15 @@ class Predictor:
         return [*self.model.parameters(), *self.model.buffers()]
 
 
-def _array(x: Any, number: int) -> _C.Array:
-    if isinstance(x, Tensor):
-        return x.array.contiguous()
+def _device_of(model: Module) -> str:
+    """Where a model's weights are; a model without any is on the default device."""
+    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    return get_default_device() if first is None else first.device
+
+
+def _array(x: Any, number: int, device: str | None) -> _C.Array:
+    """An input as a contiguous array, on the device if one is named."""
     if isinstance(x, (list, int, float)):
         raise TypeError(f"compile: input {number} must be a tensor or an array, got {type(x).__name__}")
-    return _C.Array(x if not isinstance(x, np.generic) else np.asarray(x)).contiguous()
+    given = x.array if isinstance(x, Tensor) else np.asarray(x) if isinstance(x, np.generic) else x
+    return _C.Array(given, device).contiguous()

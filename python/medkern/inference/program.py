@@ -262,8 +262,8 @@ class Program:
         if self._arena is arena and self._threads == threads:
             return
         self._arena, self._threads, self._bound = arena, threads, _C.Program()
-        given = [value.outline for value in self._graph.inputs]
-        slots = [self._bound.slot(x) for x in (*given, *(outline(*fresh) for fresh in self._fresh))]
+        slots = [self._bound.slot(value.outline) for value in self._graph.inputs]
+        slots += [self._bound.slot(outline(*fresh), True) for fresh in self._fresh]
         arrays: dict[Value, Any] = {}
 
         def array_of(value: Value) -> Any:
@@ -299,6 +299,15 @@ class Program:
             array: _C.Array = array_of(source)
             return array if step is None else run(step, array_of)[0]
         return arena.view(value.outline, group.lifetime.offset)
+
+    def run_plain(self, inputs: list[Any]) -> list[_C.Array] | None:
+        """Computes the results in one native call, for inputs that need no preparation.
+
+        None if they do, or if it is not bound for the threads there are.
+        """
+        if self._bound is None or self._threads != _C.get_num_threads():
+            return None
+        return self._bound.run_plain(inputs)
 
     def run(self, inputs: Sequence[_C.Array]) -> list[_C.Array]:
         """Computes the results, in fresh memory."""

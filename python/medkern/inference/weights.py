@@ -47,7 +47,12 @@ class Weights:
 
     def constant(self, graph: Graph, value: Value) -> _C.Array:
         """The array of a constant, its own copy."""
-        return self.prepared(("constant", value.key), lambda: _C.Array(np.array(self.computed(graph, value))))
+
+        def copied() -> _C.Array:
+            array = self.computed(graph, value)
+            return _C.copy(array, None, array.is_channels_last and not array.is_contiguous, None)
+
+        return self.prepared(("constant", value.key), copied)
 
     def computed(self, graph: Graph, value: Value) -> _C.Array:
         """The same, without keeping it."""
@@ -66,21 +71,23 @@ class Weights:
         results = run(step, lambda x: self.computed(graph, x))
         return results[index]
 
-    def folded(self, graph: Graph, step: Step) -> tuple[np.ndarray, np.ndarray | None]:
+    def folded(self, graph: Graph, step: Step) -> tuple[_C.Array, _C.Array | None]:
         """Weight and bias of a convolution or linear layer with the batch norms after it.
 
         Each makes weight * s and (bias - mean) s + shift with s = scale / sqrt(var + eps), computed in
         float64 and rounded once.
         """
+        arrays = [None if x is None else self.computed(graph, x) for x in step.inputs[1:3]]
+        assert arrays[0] is not None
+        if not step.norms:
+            return arrays[0], arrays[1]
 
         def values(x: Value | None) -> np.ndarray | None:
-            return None if x is None else np.asarray(self.computed(graph, x))
+            return None if x is None else self.computed(graph, x).numpy()
 
-        weight, bias = values(step.inputs[1]), values(step.inputs[2])
+        weight, bias = (None if x is None else x.numpy() for x in arrays)
         assert weight is not None
-        if not step.norms:
-            return weight, bias
-        dtype = weight.dtype
+        dtype, device = weight.dtype, arrays[0].device
         channels = step.outputs[0].shape[1]
         factor, offset = np.ones(channels), np.zeros(channels) if bias is None else bias.astype(np.float64)
         for norm in step.norms:
@@ -98,7 +105,7 @@ class Weights:
             weight = (split * each).reshape(weight.shape)
         else:
             weight = weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
-        return weight.astype(dtype), offset.astype(dtype)
+        return _C.Array(weight.astype(dtype), device), _C.Array(offset.astype(dtype), device)
 
 
 def run(step: Step, array_of: Callable[[Value], _C.Array]) -> tuple[_C.Array, ...]:

@@ -35,7 +35,7 @@ def save_weights(model: Module, path: str | os.PathLike[str]) -> None:
 
 
 def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
-    """Reads what `save_weights` wrote into `model`.
+    """Reads what `save_weights` wrote into `model`, on whatever device that is.
 
     Raises:
         DataError: the file can't be read or its names or shapes are not those of the model.

@@ -9,6 +9,8 @@ import numpy as np
 
 from medkern import _C
 
+_HOST = (1, 3)  # DLPack's numbers of memory on the CPU, plain and pinned
+
 # Libraries whose arrays are of a class that another package than the public one defines.
 _PUBLIC = {"jaxlib": "jax.numpy"}
 
@@ -16,7 +18,8 @@ _PUBLIC = {"jaxlib": "jax.numpy"}
 def like(x: Any, result: _C.Array) -> Any:
     """`result` as the kind of array `x` is: NumPy, medkern's own, or that of a DLPack library.
 
-    A library with no `from_dlpack` gets NumPy arrays.
+    What was on the CPU comes back there, whichever device computed it. A library with no `from_dlpack` gets
+    NumPy arrays.
     """
     if isinstance(x, np.ndarray):
         return result.numpy()
@@ -27,7 +30,9 @@ def like(x: Any, result: _C.Array) -> Any:
     package = type(x).__module__.partition(".")[0]
     library = sys.modules.get(_PUBLIC.get(package, package))
     from_dlpack = getattr(library, "from_dlpack", None)
-    return result.numpy() if from_dlpack is None else from_dlpack(result)
+    if from_dlpack is None:
+        return result.numpy()
+    return from_dlpack(result.to("cpu") if x.__dlpack_device__()[0] in _HOST else result)
 
 
 def like_optional(x: Any, result: _C.Array | None) -> Any:

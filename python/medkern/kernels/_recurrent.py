@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from medkern import _C
 from medkern.kernels._kind import like, like_optional
 
 
@@ -46,6 +47,15 @@ def check_states(op: str, states: Sequence[Any], wanted: int) -> None:
     for name, state in zip(("h0", "c0"), states, strict=False):
         if state is not None and (state.ndim != 3 or state.shape[0] != wanted):
             raise ValueError(f"{op}: {name} must have shape ({wanted}, N, H), got {tuple(state.shape)}")
+
+
+def rows(state: _C.Array | None, part: slice) -> _C.Array | None:
+    """Some layers and directions of a state."""
+    if state is None:
+        return None
+    start, stop, _ = part.indices(state.shape[0])
+    offset = start * state.strides[0] if state.size > 0 else 0
+    return state.with_layout((stop - start, *state.shape[1:]), state.strides, offset)
 
 
 def gradients_like(x: Any, dx: Any, dh0: Any, dc0: Any, dweights: Any) -> tuple[Any, Any, Any, list[Any]]:

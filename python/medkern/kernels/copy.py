@@ -37,7 +37,12 @@ def copy(x: Any, *, dtype: Any = None, channels_last: bool = False, out: Any = N
 
 
 def full(
-    shape: Sequence[int], value: float, dtype: Any = "float32", *, channels_last: bool = False
+    shape: Sequence[int],
+    value: float,
+    dtype: Any = "float32",
+    *,
+    channels_last: bool = False,
+    device: Any = None,
 ) -> _C.Array:
     """A new array with every element equal to `value`.
 
@@ -46,6 +51,7 @@ def full(
         value: the number.
         dtype: the type of the elements.
         channels_last: the memory format, as in `copy`.
+        device: where it is made; None is the default device.
 
     Returns:
         A `medkern._C.Array`.
@@ -54,7 +60,7 @@ def full(
         ValueError: a size is negative.
         MemoryError: the array is too large.
     """
-    return _C.fill(_C.empty(shape, dtype, channels_last), value)
+    return _C.fill(_C.empty(shape, dtype, channels_last, device), value)
 
 
 def concat(tensors: Sequence[Any], dim: int = 0, *, out: Any = None) -> Any:

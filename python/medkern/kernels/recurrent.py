@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from medkern import _C
 from medkern.kernels._kind import like, like_optional
-from medkern.kernels._recurrent import check_stack, check_states, gradients_like, pair_of, rnn_cell_name
+from medkern.kernels._recurrent import check_stack, check_states, gradients_like, pair_of, rnn_cell_name, rows
 
 
 def recurrent_layer(
@@ -109,18 +107,18 @@ def _run_stack(
     y, h_n, c_n = x, [], []
     for layer in range(num_layers):
         part = slice(layer * directions, (layer + 1) * directions)
-        h0, c0 = (None if s is None else s[part] for s in states)
+        h0, c0 = (rows(s, part) for s in states)
         y, h, c, _ = run(layer, y, h0, c0, out if layer == num_layers - 1 else None)
         h_n.append(h)
         c_n.append(c)
     if num_layers == 1:
         return like(x, y), like(x, h_n[0]), like_optional(x, c_n[0])
-    joined = [None if s[0] is None else _C.Array(np.concatenate(s)) for s in (h_n, c_n)]
+    joined = [None if s[0] is None else _C.concat(s, 0, None) for s in (h_n, c_n)]
     return like(x, y), *(like_optional(x, s) for s in joined)
 
 
 def _states(h0: Any, c0: Any) -> list[Any]:
-    return [None if s is None else np.asarray(_C.Array(s)) for s in (h0, c0)]
+    return [None if s is None else _C.Array(s) for s in (h0, c0)]
 
 
 def _stack(

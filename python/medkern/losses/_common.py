@@ -13,8 +13,8 @@ from medkern.tensor import Tensor
 
 
 def like_input(op: str, name: str, value: Any, x: Tensor) -> Tensor:
-    """`value` as a tensor with x's type and, checked, its shape."""
-    result = value if isinstance(value, Tensor) else Tensor(_C.Array(value))
+    """`value` as a tensor with x's type and, checked, its shape; arrays go to its device."""
+    result = value if isinstance(value, Tensor) else Tensor(_C.Array(value, _source(value, x)))
     if result.shape != x.shape:
         raise ValueError(f"{op}: {name} must have the shape of input {x.shape}, got {result.shape}")
     if result.dtype != x.dtype:
@@ -22,13 +22,22 @@ def like_input(op: str, name: str, value: Any, x: Tensor) -> Tensor:
             raise TypeError(
                 f"{op}: {name} must be {x.dtype} like input to get a gradient, got {result.dtype}"
             )
-        result = Tensor(_C.Array(result.numpy().astype(x.dtype)))
+        if result.is_cuda:
+            return functional.to(result, x.dtype)
+        result = Tensor(_C.Array(result.numpy().astype(x.dtype), x.device))
     return result
+
+
+def _source(value: Any, x: Tensor) -> Any:
+    """Where a target is first: on the host, while NumPy has to convert it."""
+    return "cpu" if isinstance(value, np.ndarray) and value.dtype != x.dtype else x.device
 
 
 def constant(value: Any, x: Tensor) -> Tensor:
     """Weights as a tensor of x's type without a gradient."""
-    return Tensor(_C.Array(np.asarray(value, dtype=x.dtype)))
+    if isinstance(value, Tensor) and value.is_cuda:
+        return functional.to(value, x.dtype)
+    return Tensor(_C.Array(np.asarray(value, dtype=x.dtype), x.device))
 
 
 def reduced(op: str, loss: Tensor, reduction: str) -> Tensor:

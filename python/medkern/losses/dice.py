@@ -80,19 +80,37 @@ def _activate(op: str, x: Tensor, activation: str | None) -> Tensor:
 
 def one_hot(op: str, target: Any, x: Tensor) -> Tensor:
     """Classes (N, spatial...) as (N, C, spatial...) of zeros and ones in x's type."""
+    if isinstance(target, Tensor) and target.is_cuda:
+        return _one_hot_rows(op, target, x)
     labels = np.asarray(target)
-    if labels.dtype.kind not in "iub":
-        raise TypeError(f"{op}: a target of classes must hold integers, got {labels.dtype}")
-    if labels.shape != (x.shape[0], *x.shape[2:]):
-        raise ValueError(
-            f"{op}: target must have shape {x.shape} or {(x.shape[0], *x.shape[2:])}, got {labels.shape}"
-        )
+    _expect_classes(op, labels.dtype, labels.shape, x)
     classes = x.shape[1]
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(f"{op}: target must hold classes in [0, {classes}), got {wrong}")
     steps = np.arange(classes).reshape(classes, *(1,) * (labels.ndim - 1))
-    return Tensor(_C.Array((labels[:, None] == steps).astype(x.dtype)))
+    return Tensor(_C.Array((labels[:, None] == steps).astype(x.dtype), x.device))
+
+
+def _one_hot_rows(op: str, target: Tensor, x: Tensor) -> Tensor:
+    """The same by kernels, for classes on a CUDA device: rows of the identity, channels-last in memory.
+
+    A class out of range is reported when the device is waited for.
+    """
+    _expect_classes(op, target.dtype, target.shape, x)
+    identity = Tensor(_C.Array(np.eye(x.shape[1], dtype=x.dtype), target.device))
+    rows = functional.embedding(functional.to(target, "int64"), identity)
+    last = rows.ndim - 1
+    return functional.permute(rows, (0, last, *range(1, last)))
+
+
+def _expect_classes(op: str, dtype: np.dtype, shape: tuple[int, ...], x: Tensor) -> None:
+    if dtype.kind not in "iub":
+        raise TypeError(f"{op}: a target of classes must hold integers, got {dtype}")
+    if shape != (x.shape[0], *x.shape[2:]):
+        raise ValueError(
+            f"{op}: target must have shape {x.shape} or {(x.shape[0], *x.shape[2:])}, got {shape}"
+        )
 
 
 class DiceLoss(Loss):

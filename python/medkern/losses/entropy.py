@@ -53,8 +53,7 @@ class _BinaryCrossEntropy(Function):
     @staticmethod
     def forward(ctx: Node, p: Tensor, t: Tensor) -> _C.Array:
         ctx.save(p, t)
-        rest = kernels.sub(np.ones((), p.dtype), p.array)
-        other = kernels.sub(np.ones((), t.dtype), t.array)
+        rest, other = (_C.binary(_C.BinaryOp.sub, 1.0, x.array, None) for x in (p, t))
         logs = [kernels.clamp(kernels.log(q), _LEAST_LOG, None) for q in (p.array, rest)]
         return kernels.neg(kernels.add(kernels.mul(t.array, logs[0]), kernels.mul(other, logs[1])))
 
@@ -83,20 +82,25 @@ def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reducti
         A single element, or the shape of `input` for "none".
 
     Raises:
-        ValueError: shapes differ, a probability is outside [0, 1] or `reduction` is unknown.
+        ValueError: shapes differ, a probability is outside [0, 1] or `reduction` is unknown. On a CUDA device
+            probabilities are not looked at, since that would wait for them; there the loss becomes NaN.
     """
     target = like_input("binary_cross_entropy", "target", target, input)
     if target.requires_grad:
         raise ValueError("binary_cross_entropy: target must not require a gradient")
-    values = input.numpy()
-    if values.size and not (values.min() >= 0 and values.max() <= 1) and not np.isnan(values).any():
-        raise ValueError(
-            f"binary_cross_entropy: input must lie in [0, 1], got [{values.min()}, {values.max()}]"
-        )
+    if not input.is_cuda:
+        _expect_probabilities(input.numpy())
     loss = _BinaryCrossEntropy.apply(input, target)
     if weight is not None:
         loss = functional.mul(loss, constant(weight, input))
     return reduced("binary_cross_entropy", loss, reduction)
+
+
+def _expect_probabilities(values: np.ndarray) -> None:
+    if values.size and not (values.min() >= 0 and values.max() <= 1) and not np.isnan(values).any():
+        raise ValueError(
+            f"binary_cross_entropy: input must lie in [0, 1], got [{values.min()}, {values.max()}]"
+        )
 
 
 def binary_cross_entropy_with_logits(

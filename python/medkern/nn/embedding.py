@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medkern import functional, random
+from medkern.nn import init
 from medkern.nn._checks import expect_positive
 from medkern.nn.module import Module, Parameter
 from medkern.tensor import Tensor
@@ -50,7 +51,7 @@ class Embedding(Module):
         """Draws a new table."""
         values = random.normal(self.weight.shape, dtype=self.weight.dtype)
         if self.padding_idx is not None:
-            values.numpy()[self.padding_idx] = 0
+            init.zeros_(values[self.padding_idx])
         self.weight.copy_(values)
 
     def forward(self, indices: Tensor) -> Tensor:

@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from medkern import random
+from medkern import _C, random
 from medkern.tensor import Tensor
 
 
 def constant_(tensor: Tensor, value: float) -> Tensor:
     """Every element becomes `value`."""
+    if tensor.is_cuda:
+        _C.fill(tensor.array, value)
+        tensor._version += 1
+        return tensor
     return tensor.copy_(np.broadcast_to(value, tensor.shape))
 
 
@@ -48,7 +52,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """
     if a > b:
         raise ValueError(f"uniform_: a must not exceed b, got {a} and {b}")
-    return tensor.copy_(random.uniform(tensor.shape, a, b, dtype=tensor.dtype))
+    return tensor.copy_(random.uniform(tensor.shape, a, b, tensor.dtype, tensor.device))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
@@ -67,7 +71,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """
     if std < 0:
         raise ValueError(f"normal_: std must not be negative, got {std}")
-    return tensor.copy_(random.normal(tensor.shape, mean, std, dtype=tensor.dtype))
+    return tensor.copy_(random.normal(tensor.shape, mean, std, tensor.dtype, tensor.device))
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from medkern import _C
+from medkern.devices import is_device
 from medkern.tensor import ArrayLike, Tensor, tensor
 
 Self = TypeVar("Self", bound="Module")
@@ -236,22 +238,51 @@ class Module:
         function(self)
         return self
 
-    def to(self: Self, dtype: Any) -> Self:
-        """Turns all float parameters, buffers and gradients into float32 or float64.
+    def to(self: Self, *targets: Any, dtype: Any = None, device: Any = None) -> Self:
+        """Moves all parameters, buffers and gradients to a device, or turns the floats into another type.
+
+        Args:
+            targets: a device ("cpu", "cuda", "cuda:1", ...), float32 or float64, or one of each.
+            dtype: float32 or float64 by name.
+            device: the device by name.
+
+        Returns:
+            This module.
 
         Raises:
-            TypeError: `dtype` is neither.
+            TypeError: a type is neither.
+            DeviceError: there is no such device; nothing was changed.
+
+        Example:
+            >>> net = medkern.nn.Linear(2, 1).to("cpu")
         """
-        wanted = np.dtype(dtype)
-        if wanted not in (np.float32, np.float64):
-            raise TypeError(f"to: dtype must be float32 or float64, got {wanted}")
-        for value in {id(value): value for _, value in self._state()}.values():
-            if value.dtype.kind == "f" and value.dtype != wanted:
-                value.array = _C.Array(value.numpy().astype(wanted))
-                value._version += 1
-                if value.grad is not None:
-                    value.grad = Tensor(_C.Array(value.grad.numpy().astype(wanted)))
+        for target in (*targets, *(named for named in (device, dtype) if named is not None)):
+            if is_device(target):
+                self._convert(functools.partial(_C.Array.to, device=target))
+                continue
+            wanted = np.dtype(target)
+            if wanted not in (np.float32, np.float64):
+                raise TypeError(f"to: dtype must be float32 or float64, got {wanted}")
+            self._convert(functools.partial(_as_float, dtype=wanted))
         return self
+
+    def cuda(self: Self, device: Any = "cuda") -> Self:
+        """Moves all of it to a CUDA device; see `to`."""
+        return self.to(device)
+
+    def cpu(self: Self) -> Self:
+        """Moves all of it to the CPU; see `to`."""
+        return self.to("cpu")
+
+    def _convert(self, change: Callable[[_C.Array], _C.Array]) -> None:
+        """Puts `change(array)` in place of every parameter, buffer and gradient; all or none."""
+        tensors = {id(value): value for _, value in self._state()}.values()
+        new = [(x, change(x.array), None if x.grad is None else change(x.grad.array)) for x in tensors]
+        for x, array, grad in new:
+            if array.dtype != x.dtype or array.device != x.device:
+                x.array = array
+                x._version += 1
+                x.grad = None if grad is None else Tensor(grad)
 
     def extra_repr(self) -> str:
         """The arguments shown by `repr`; defined by subclasses that have any."""
@@ -263,3 +294,10 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({extra})"
         return "\n  ".join([f"{type(self).__name__}({extra}", *lines]) + "\n)"
+
+
+def _as_float(array: _C.Array, dtype: np.dtype) -> _C.Array:
+    """A float array in another float type; others as they are."""
+    if array.dtype.kind != "f" or array.dtype == dtype:
+        return array
+    return _C.copy(array, dtype, array.is_channels_last and not array.is_contiguous, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -68,6 +68,7 @@ class _BatchNorm(_Norm):
         self.register_buffer("running_mean", tensor(np.zeros(num_features, np.float32)) if tracked else None)
         self.register_buffer("running_var", tensor(np.ones(num_features, np.float32)) if tracked else None)
         self.register_buffer("num_batches_tracked", tensor(0) if tracked else None)
+        self._seen: tuple[Any, int, int] = None, 0, 0  # its array, version and value
 
     def reset_running_stats(self) -> None:
         """Forgets all batches seen."""
@@ -84,8 +85,7 @@ class _BatchNorm(_Norm):
         expect_rank(self, x, *self.ranks)
         momentum = self.momentum or 0.0
         if self.training and self.num_batches_tracked is not None:
-            seen = self.num_batches_tracked.item() + 1
-            self.num_batches_tracked.copy_(seen)
+            seen = self._count_batch(self.num_batches_tracked)
             if self.momentum is None:
                 momentum = 1 / seen
         return functional.batch_norm(
@@ -99,6 +99,15 @@ class _BatchNorm(_Norm):
             eps=self.eps,
             activation=self.activation,
         )
+
+    def _count_batch(self, buffer: Tensor) -> int:
+        """One batch more. The number is kept here as well: to read it would wait for a CUDA device."""
+        array, version, seen = self._seen
+        if array is not buffer.array or version != buffer._version:  # it was loaded or moved
+            seen = int(buffer.item())
+        init.constant_(buffer, seen + 1)
+        self._seen = buffer.array, buffer._version, seen + 1
+        return seen + 1
 
     def extra_repr(self) -> str:
         """The arguments shown by `repr`."""

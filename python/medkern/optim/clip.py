@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from medkern import kernels
+from medkern import _C, kernels
 from medkern.tensor import Tensor
 
 
@@ -33,7 +33,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be positive, got {norm_type}")
     with_grad = _with_grad(parameters)
-    norms = [_norm(grad, norm_type) for _, grad in with_grad]
+    norms = _norms([grad for _, grad in with_grad if grad.size > 0], norm_type)
     # The largest is taken out first, so that no power overflows.
     top = max(norms, default=0.0)
     if math.isinf(norm_type) or not 0 < top < math.inf:
@@ -43,7 +43,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
     factor = max_norm / (total + 1e-6)
     if not factor >= 1:
         for p, grad in with_grad:
-            p.grad = Tensor(kernels.mul(grad.array, np.asarray(factor, grad.dtype)))
+            p.grad = Tensor(kernels.mul(grad.array, factor))
     return total
 
 
@@ -68,11 +68,31 @@ def _with_grad(parameters: Iterable[Tensor] | Tensor) -> list[tuple[Tensor, Tens
     return [(p, p.grad) for p in given if p.grad is not None]
 
 
-def _norm(grad: Tensor, norm_type: float) -> float:
-    size = kernels.abs(grad.array)
-    top = float(np.asarray(kernels.max(size))) if grad.size else 0.0
-    if math.isinf(norm_type) or not 0 < top < math.inf:
-        return top
-    scaled = kernels.div(size, np.asarray(top, grad.dtype))
-    powers = kernels.square(scaled) if norm_type == 2 else kernels.pow(scaled, norm_type)
-    return top * float(np.asarray(kernels.sum(powers))) ** (1 / norm_type)
+def _norms(grads: list[Tensor], norm_type: float) -> list[float]:
+    """The norm of each; values are read twice only, for all together, since a device has to be waited for."""
+    sizes = [kernels.abs(grad.array) for grad in grads]
+    tops = _read([kernels.max(size) for size in sizes])
+    if math.isinf(norm_type):
+        return tops
+    sums = []
+    for size, top in zip(sizes, tops, strict=True):
+        scaled = kernels.div(size, top if 0 < top < math.inf else 1.0)
+        powers = kernels.square(scaled) if norm_type == 2 else kernels.pow(scaled, norm_type)
+        sums.append(kernels.sum(powers))
+    return [
+        top * total ** (1 / norm_type) if 0 < top < math.inf else top
+        for top, total in zip(tops, _read(sums), strict=True)
+    ]
+
+
+def _read(scalars: list[_C.Array]) -> list[float]:
+    """The values of arrays with one element, in one copy for those of a type and device."""
+    values = [0.0] * len(scalars)
+    alike: dict[tuple[str, np.dtype], list[int]] = {}
+    for i, x in enumerate(scalars):
+        alike.setdefault((x.device, x.dtype), []).append(i)
+    for places in alike.values():
+        joined = _C.concat([scalars[i].with_layout((1,), (1,)) for i in places], 0, None)
+        for i, value in zip(places, joined.numpy().tolist(), strict=True):
+            values[i] = value
+    return values

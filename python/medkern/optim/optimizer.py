@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medkern import _C
+from medkern import _C, kernels
 from medkern.tensor import Tensor
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -74,13 +74,15 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._update(p, p.grad, self._state.setdefault(id(p), {}), group)
+                    state = self._state.setdefault(id(p), {})
+                    _follow(p, state)
+                    self._update(p, p.grad, state, group)
                     p._version += 1
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on exactly: numbers and NumPy arrays only.
 
-        The arrays share the optimizer's memory: copy them to keep them through further steps.
+        On the CPU the arrays share the optimizer's memory: copy them to keep them through further steps.
 
         Returns:
             "state": for each parameter, by its position among all, a dict; "param_groups": the options of
@@ -89,7 +91,7 @@ class Optimizer:
         positions = {id(p): i for i, p in enumerate(self._parameters())}
         state = {
             positions[key]: {
-                name: np.asarray(value) if isinstance(value, _C.Array) else value
+                name: value.numpy() if isinstance(value, _C.Array) else value
                 for name, value in values.items()
             }
             for key, values in self._state.items()
@@ -139,9 +141,7 @@ class Optimizer:
                 f"{type(self).__name__}.load_state_dict: {key} must have shape {p.shape}, "
                 f"got {np.shape(value)}"
             )
-        array = zeros_like(p)
-        np.copyto(np.asarray(array), np.asarray(value), casting="same_kind")
-        return array
+        return Tensor(zeros_like(p)).copy_(value).array
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -169,5 +169,13 @@ class Optimizer:
 
 
 def zeros_like(p: Tensor) -> _C.Array:
-    """Zeros in the shape, type and memory format of a parameter."""
-    return _C.Array(np.zeros_like(p.numpy()))
+    """Zeros in the shape, type and memory format of a parameter, on its device."""
+    channels_last = p.array.is_channels_last and not p.array.is_contiguous
+    return kernels.full(p.shape, 0, p.dtype, channels_last=channels_last, device=p.device)
+
+
+def _follow(p: Tensor, state: dict[str, Any]) -> None:
+    """Moves the state of a parameter to where that is now."""
+    for name, value in state.items():
+        if isinstance(value, _C.Array) and value.device != p.device:
+            state[name] = value.to(p.device)
