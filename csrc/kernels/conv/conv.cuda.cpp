@@ -46,6 +46,9 @@ Kernel tile_kernels[3][3] = {
 };
 Kernel plain_f32{"conv", "conv_plain_f32"}, plain_f64{"conv", "conv_plain_f64"};
 Kernel reduce_f32{"conv", "conv_reduce_f32"};
+Kernel depthwise_vectors{"conv_depthwise", "conv_depthwise_f32_vectors"};
+Kernel depthwise_f32{"conv_depthwise", "conv_depthwise_f32"};
+Kernel depthwise_f64{"conv_depthwise", "conv_depthwise_f64"};
 
 // What pack leaves behind the header, in host memory: the weights stay where they are.
 struct PackedWeights {
@@ -67,6 +70,7 @@ bool image_fits(const Image& image) {
 }
 
 struct Plan {
+  bool depthwise;            // one source channel for each result channel
   bool fast, arrange;        // by tensor cores; the source has to be arranged
   int64_t channels, padded;  // of a group
   int64_t columns, taps, splits;
@@ -87,7 +91,8 @@ Plan plan_of(const ConvArgs& a) {
   }
   const Image arranged = arranged_image(a.source, a.groups, nullptr);
   p.arrange = !has_vectors(a.source, a.groups);
-  p.fast = a.dtype == Dtype::f32 && sum <= kMostTaps && product <= kMostTable &&
+  p.depthwise = p.channels == 1 && (!a.backward || p.columns == 1) && a.groups > 1;
+  p.fast = !p.depthwise && a.dtype == Dtype::f32 && sum <= kMostTaps && product <= kMostTable &&
            image_fits(p.arrange ? arranged : a.source);
   p.arrange &= p.fast;
   p.padded = p.fast ? padded_channels(p.channels) : p.channels;
@@ -147,6 +152,16 @@ void launch_classes(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p
     pixels *= count;
     taps *= most;
     classes *= p.classes[axis];
+  }
+  if (plan.depthwise) {
+    const bool vectors = a.dtype == Dtype::f32 && plan.columns == 1 && has_vectors(a.source, 1) &&
+                         has_vectors(a.result, 1);
+    Kernel& kernel = vectors                 ? depthwise_vectors
+                     : a.dtype == Dtype::f32 ? depthwise_f32
+                                             : depthwise_f64;
+    const int64_t threads = divide_up(pixels, 2) * a.result.c / (vectors ? 4 : 1);
+    launch(kernel, {blocks_for(threads, 256), 1, static_cast<uint32_t>(classes)}, 256, 0, p);
+    return;
   }
   const int64_t times = plan.splits * a.groups;
   const TileKind& kind = plan.fast ? choose(pixels, plan.columns, times * classes) : kPlain;
@@ -212,13 +227,17 @@ void run(const ConvArgs& a) {
   expect_conv_sizes("conv", a.source);
   expect_conv_sizes("conv", y);
   const Plan plan = plan_of(a);
-  require(plan.splits * a.groups <= UINT16_MAX, "conv: CUDA kernels take up to 65535 groups, got ",
-          a.groups);
+  require(plan.depthwise || plan.splits * a.groups <= UINT16_MAX,
+          "conv: CUDA kernels take up to 65535 groups, got ", a.groups);
   char* scratch = static_cast<char*>(a.workspace);
   const void* weight =
       a.packed != nullptr ? static_cast<const PackedWeights*>(a.packed)->weight : a.weight;
-  arrange_weights(a.dtype, weight, a.backward, a.groups, plan.columns, plan.channels, plan.padded,
-                  plan.taps, scratch + plan.weights_at);
+  if (plan.depthwise) {  // [tap][result channel]
+    arrange_weights(a.dtype, weight, false, 1, 1, y.c, y.c, plan.taps, scratch + plan.weights_at);
+  } else {
+    arrange_weights(a.dtype, weight, a.backward, a.groups, plan.columns, plan.channels, plan.padded,
+                    plan.taps, scratch + plan.weights_at);
+  }
   Image source = a.source;
   if (plan.arrange) {
     arrange_image(source, a.groups, scratch + plan.source_at);
