@@ -45,7 +45,9 @@ class Slot {
  public:
   explicit Slot(const Array& outline);
   const Array& array() const { return array_; }
-  // Fails unless `given` has the type, the layout and the device of the slot.
+  // Whether `given` has the type, the layout and the device of the slot.
+  bool fits(const Array& given) const;
+  // Fails unless it fits.
   void fill(const Array& given) const;
   void clear() const;
   // New memory for it.
@@ -75,6 +77,9 @@ class Program {
   Array slot(const Array& outline, bool result);
   // Runs all calls with these arrays in the slots, in the order in which those were made.
   void run(const std::vector<Array>& arrays);
+  // The same with `inputs` in the first slots and new arrays in the others, which are the result.
+  // None, and nothing is run, unless every input is an array (NumPy's or one's own) that fits.
+  std::optional<std::vector<Array>> run_plain(const py::list& inputs);
   // Whether runs are launches of a graph by now.
   bool is_graph() const { return graph_ != nullptr; }
 

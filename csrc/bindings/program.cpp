@@ -45,13 +45,17 @@ Slot::Slot(const Array& outline)
     : array_(Array::described(nullptr, g_nowhere, outline.dtype(), outline.device(),
                               outline.shape(), outline.strides(), false)) {}
 
-void Slot::fill(const Array& given) const {
+bool Slot::fits(const Array& given) const {
   bool fits = !given.outline() && given.dtype() == array_.dtype() &&
               given.shape() == array_.shape() && same_device(given.device(), array_.device());
   for (int i = 0; fits && i < array_.rank(); ++i) {
     fits = array_.shape()[i] <= 1 || given.strides()[i] == array_.strides()[i];
   }
-  if (!fits && array_.count() > 0) {
+  return fits;
+}
+
+void Slot::fill(const Array& given) const {
+  if (!fits(given) && array_.count() > 0) {
     throw py::value_error("run: an array has not the type, the layout or the device of its slot");
   }
   array_.block_->tensor.data = given.data();
@@ -168,6 +172,24 @@ void Program::replay(const std::vector<Array>& arrays) {
   }
 }
 
+std::optional<std::vector<Array>> Program::run_plain(const py::list& inputs) {
+  if (inputs.size() > slots_.size()) return std::nullopt;
+  std::vector<Array> arrays;
+  arrays.reserve(slots_.size());
+  for (const py::handle input : inputs) {
+    if (!py::isinstance<py::array>(input) && !py::isinstance<Array>(input)) return std::nullopt;
+    arrays.push_back(Array::from_object(py::reinterpret_borrow<py::object>(input), "input"));
+    if (!slots_[arrays.size() - 1].fits(arrays.back())) return std::nullopt;
+  }
+  while (arrays.size() < slots_.size()) {
+    const Array& like = slots_[arrays.size()].array();
+    arrays.push_back(Array::empty(like.shape(), like.dtype(), like.device(), like.format()));
+  }
+  run(arrays);
+  arrays.erase(arrays.begin(), arrays.begin() + static_cast<int64_t>(inputs.size()));
+  return arrays;
+}
+
 void bind_program(py::module_& module) {
   using py::arg;
   py::class_<Program>(module, "Program")
@@ -179,7 +201,8 @@ void bind_program(py::module_& module) {
       .def("add", &Program::add, arg("function"))
       .def("slot", &Program::slot, arg("outline"), arg("result") = false)
       .def_property_readonly("is_graph", &Program::is_graph)
-      .def("run", &Program::run, arg("arrays"));
+      .def("run", &Program::run, arg("arrays"))
+      .def("run_plain", &Program::run_plain, arg("inputs"));
 }
 
 }  // namespace medkern::python

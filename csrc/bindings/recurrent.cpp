@@ -3,6 +3,7 @@
 
 #include "bindings/arguments.h"
 #include "bindings/call.h"
+#include "bindings/exchange.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -146,23 +147,33 @@ py::object cast_optional(const std::optional<Array>& array) {
   return array ? py::cast(*array) : py::none();
 }
 
-// (y, h_n, c_n, saved), None where there is none.
-py::tuple run_forward(const LayerArguments& l, bool save, const py::object& out) {
+// What a forward pass gives, where it does.
+struct Outcome {
+  std::optional<Array> y, h_n, c_n, saved;
+};
+
+Outcome run_forward(const LayerArguments& l, bool save, const py::object& out) {
   const bool single_step = l.layer.single_step != 0;
-  std::optional<Array> y, c_n, saved;
+  Outcome o;
   if (!single_step) {
-    y = out.is_none() ? l.empty_in_order(l.y_shape()) : output_argument(out, l.x(), l.y_shape());
+    o.y = out.is_none() ? l.empty_in_order(l.y_shape()) : output_argument(out, l.x(), l.y_shape());
   }
-  const Array h_n = single_step && !out.is_none() ? output_argument(out, l.x(), l.state_shape())
-                                                  : l.empty(l.state_shape());
-  if (l.is_lstm()) c_n = l.empty(l.state_shape());
-  if (save) saved = l.empty_in_order(l.saved_shape());
-  mk_recurrent_results results{sizeof results, dl(y), h_n.dl(), dl(c_n), dl(saved)};
+  o.h_n = single_step && !out.is_none() ? output_argument(out, l.x(), l.state_shape())
+                                        : l.empty(l.state_shape());
+  if (l.is_lstm()) o.c_n = l.empty(l.state_shape());
+  if (save) o.saved = l.empty_in_order(l.saved_shape());
+  mk_recurrent_results results{sizeof results, dl(o.y), dl(o.h_n), dl(o.c_n), dl(o.saved)};
   size_t bytes = 0;
   check(mk_recurrent_forward_workspace(&l.layer, &results, &bytes));
   const Workspace workspace(bytes, l.x());
   call_now([&] { return mk_recurrent_forward(&l.layer, &results, workspace.data(), bytes); });
-  return py::make_tuple(cast_optional(y), h_n, cast_optional(c_n), cast_optional(saved));
+  return o;
+}
+
+// (y, h_n, c_n, saved), None where there is none.
+py::tuple all_of(const Outcome& o) {
+  return py::make_tuple(cast_optional(o.y), cast_optional(o.h_n), cast_optional(o.c_n),
+                        cast_optional(o.saved));
 }
 
 py::tuple recurrent_forward(const std::string& cell, bool single_step, const py::object& x,
@@ -171,7 +182,7 @@ py::tuple recurrent_forward(const std::string& cell, bool single_step, const py:
   LayerArguments l(cell_argument(cell), single_step);
   l.set_weights(weights);
   l.set_inputs(x, h0, c0, lengths);
-  return run_forward(l, save, out);
+  return all_of(run_forward(l, save, out));
 }
 
 // Weights of a layer, or of a single step, packed for many forward passes. Kernels of CUDA devices
@@ -195,16 +206,20 @@ class RecurrentPlan {
 
   py::tuple run(const py::object& x, const py::object& h0, const py::object& c0,
                 const py::object& lengths, const py::object& out) const {
-    LayerArguments l(cell_, single_step_);
-    if (packed_ == nullptr) {
-      l.set_weights(weights_);
-    } else {
-      l.layer.directions = directions_;
-      l.layer.packed = packed_->data();
-      l.layer.packed_bytes = packed_->bytes();
-    }
-    l.set_inputs(x, h0, c0, lengths);
-    return run_forward(l, false, out);
+    return all_of(forward(x, h0, c0, lengths, out));
+  }
+
+  // (h_n, c_n) of a single step, as NumPy's arrays where x is one: half of what a small step takes
+  // would be the making of objects.
+  py::tuple step(const py::object& x, const py::object& h0, const py::object& c0,
+                 const py::object& out) const {
+    const Outcome o = forward(x, h0, c0, py::none(), out);
+    const bool numpy = py::isinstance<py::array>(x);
+    const auto given = [&](const std::optional<Array>& array) -> py::object {
+      const py::object object = cast_optional(array);
+      return array && numpy ? numpy_array(object) : object;
+    };
+    return py::make_tuple(given(o.h_n), given(o.c_n));
   }
 
   size_t bytes() const {
@@ -217,6 +232,20 @@ class RecurrentPlan {
   }
 
  private:
+  Outcome forward(const py::object& x, const py::object& h0, const py::object& c0,
+                  const py::object& lengths, const py::object& out) const {
+    LayerArguments l(cell_, single_step_);
+    if (packed_ == nullptr) {
+      l.set_weights(weights_);
+    } else {
+      l.layer.directions = directions_;
+      l.layer.packed = packed_->data();
+      l.layer.packed_bytes = packed_->bytes();
+    }
+    l.set_inputs(x, h0, c0, lengths);
+    return run_forward(l, false, out);
+  }
+
   int32_t cell_;
   bool single_step_;
   int32_t directions_;
@@ -289,6 +318,7 @@ void bind_recurrent(py::module_& module) {
       .def(py::init<const std::string&, bool, const py::sequence&>(), arg("cell"),
            arg("single_step"), arg("weights"))
       .def("run", &RecurrentPlan::run, arg("x"), arg("h0"), arg("c0"), arg("lengths"), arg("out"))
+      .def("step", &RecurrentPlan::step, arg("x"), arg("h0"), arg("c0"), arg("out"))
       .def_property_readonly("nbytes", &RecurrentPlan::bytes);
   module.def("recurrent_backward", recurrent_backward, arg("cell"), arg("single_step"), arg("dy"),
              arg("dh_n"), arg("dc_n"), arg("x"), arg("weights"), arg("h0"), arg("c0"),

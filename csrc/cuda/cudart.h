@@ -45,6 +45,7 @@ struct LaunchConfig {
 
 // Numbers of enumerations.
 constexpr int kMultiprocessors = 16, kComputeMajor = 75, kComputeMinor = 76;  // cudaDeviceAttr
+constexpr int kMostSharedBytes = 97;                                          // the same
 constexpr int kMaxDynamicSharedBytes = 8;                                     // cudaFuncAttribute
 constexpr int kReleaseThreshold = 4, kReservedNow = 5, kUsedNow = 7;          // cudaMemPoolAttr
 constexpr int kCopyDefault = 4;                                               // cudaMemcpyKind

@@ -38,6 +38,10 @@ int current_device() {
 
 int multiprocessors() { return attribute(current_device(), kMultiprocessors); }
 
+size_t most_shared_bytes() {
+  return static_cast<size_t>(attribute(current_device(), kMostSharedBytes));
+}
+
 void describe(mk_device_properties& properties) {
   const int device = current_device();
   char all[4096] = {};  // the name comes first

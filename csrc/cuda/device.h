@@ -4,7 +4,9 @@
 // name a body in C++, so that the same kernels run where there is no GPU.
 //
 // A kernel is MK_KERNEL(name, Args, threads) { ... args ... }: one struct of arguments, passed by
-// value, and the number of threads of a block. Names are unique over all families.
+// value, and the number of threads of a block. A fourth argument is how many blocks a
+// multiprocessor is to have room for: with 1 the compiler gives a thread all the registers it can
+// use. Names are unique over all families.
 //
 // Rules that keep kernels the same on both: shared memory comes from shared<T>() only; no thread
 // relies on its warp running in step; a collective (__shfl_*, __ballot_sync, mma, ldmatrix) is
@@ -20,8 +22,8 @@
 #define MK_INLINE __forceinline__
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
-#define MK_KERNEL(name, Args, threads)                  \
-  extern "C" __global__ void __launch_bounds__(threads) \
+#define MK_KERNEL(name, Args, ...)                          \
+  extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
       name(const __grid_constant__ medkern::cuda::Args args)
 
 namespace medkern::cuda {
@@ -129,10 +131,10 @@ MK_INLINE void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
 }
 
-// Returns when all blocks of a cooperative launch have called it as often; what they wrote before
-// is then seen by all. `arrived` is a counter in global memory that is 0 before the launch,
-// `passed` the thread's count of barriers so far, 0 at first.
-MK_INLINE void grid_barrier(uint32_t* arrived, uint32_t& passed) {
+// Returns when `blocks` blocks of a cooperative launch, all unless told otherwise, have called it
+// as often; what they wrote before is then seen by all of them. `arrived` is a counter in global
+// memory that is 0 before the launch, `passed` the thread's count of barriers so far, 0 at first.
+MK_INLINE void grid_barrier(uint32_t* arrived, uint32_t& passed, uint32_t blocks = gridDim.x) {
   __syncthreads();
   ++passed;
   if (threadIdx.x == 0) {
@@ -141,7 +143,7 @@ MK_INLINE void grid_barrier(uint32_t* arrived, uint32_t& passed) {
     atomicAdd(arrived, 1u);
     do {
       asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived) : "memory");
-    } while (seen < passed * gridDim.x);
+    } while (seen < passed * blocks);
   }
   __syncthreads();
 }

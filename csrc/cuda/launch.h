@@ -48,6 +48,8 @@ void launch_cooperative(Kernel& kernel, Grid grid, uint32_t threads, size_t shar
 
 // Multiprocessors of the current device.
 int multiprocessors();
+// Shared memory that a block may have on it.
+size_t most_shared_bytes();
 // Blocks of this kernel that the current device can run at once.
 int resident_blocks(Kernel& kernel, uint32_t threads, size_t shared_bytes);
 

@@ -34,6 +34,16 @@ def test_calls_run_in_order_on_what_is_given():
         np.testing.assert_array_equal(y, (2 * x) ** 2)
 
 
+def test_plain_inputs_give_new_results():
+    program = doubled()
+    (first,), (second,) = (program.run_plain([np.full(3, v, np.float32)]) for v in (1, 2))
+    np.testing.assert_array_equal(np.asarray(first), 4)
+    np.testing.assert_array_equal(np.asarray(second), 16)
+    for other in (np.ones(4, np.float32), np.ones(3), np.ones(6, np.float32)[::2], [1, 2, 3], outline((3,))):
+        assert program.run_plain([other]) is None
+    assert program.run_plain([np.ones(3, np.float32)] * 3) is None
+
+
 def test_recording_computes_nothing():
     program, x = _C.Program(), np.ones(3, np.float32)
     program.record(_C.unary, _C.UnaryOp.neg, x, 0.0, 0.0, x)

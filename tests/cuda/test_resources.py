@@ -35,7 +35,7 @@ def threads_of(source):
     headers = re.findall(r'#include "(kernels/[^"]+)"', source)
     for header in headers:
         constants |= dict(re.findall(r"constexpr \w+ (k\w+) = (\d+);", (CSRC / header).read_text()))
-    found = re.findall(r"MK_KERNEL\(\s*(\w+),\s*\w+,\s*(\w+)\s*\)", source)
+    found = re.findall(r"MK_KERNEL\(\s*(\w+),\s*\w+,\s*(\w+)\s*(?:,\s*\d+\s*)?\)", source)
     return {name: int(constants.get(threads, threads)) for name, threads in found}
 
 

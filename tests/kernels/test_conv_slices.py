@@ -28,6 +28,25 @@ def test_convolution_writes_slices(isa, rng, shape, around, transposed, kernel):
     assert (others == 7).all()
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shift", [0, 1])  # elements from an address that is aligned to vectors
+def test_large_results_have_the_bits_of_their_parts(isa, rng, transposed, shift):
+    # 12.5 MiB, which are written past the caches if they are aligned; the parts are too small for that.
+    x = channels_last(rng.standard_normal((1, 64, 160, 160) if transposed else (1, 64, 320, 320), np.float32))
+    weight = rng.standard_normal((64, 32, 2, 2) if transposed else (32, 64, 1, 1), np.float32)
+    options = {"stride": 2} if transposed else {}
+    bias = rng.standard_normal(32, np.float32)
+    plan = kernels.conv_plan(weight, bias, transposed=transposed, activation="relu", **options)
+    memory = np.empty(320 * 320 * 32 + 32, np.float32)
+    first = -memory.ctypes.data // 4 % 16 + shift
+    y = memory[first : first + 320 * 320 * 32].reshape(1, 320, 320, 32).transpose(0, 3, 1, 2)
+    plan(x, out=y)
+    rows = x.shape[2] // 4
+    for i in range(4):
+        part = plan(channels_last(x[:, :, i * rows : (i + 1) * rows]))
+        np.testing.assert_array_equal(y[:, :, 80 * i : 80 * (i + 1)], part)
+
+
 def test_other_layouts_are_refused(rng):
     x = rng.standard_normal((1, 2, 4, 4)).astype(np.float32)
     with pytest.raises(ValueError, match="channels of a channels-last image"):

@@ -37,6 +37,9 @@ UNARY = [
     ("pow", (-1.0,), "positive", 0.5001),
     ("pow", (3.0,), "moderate", 1.5),
 ]
+# CUDA's own functions may be less exact, as its programming guide states; pow has half a unit for an exponent
+# that float32 doesn't hold.
+ON_CUDA = {"log": 1.0, "erf": 2.0, "pow": 4.5}
 
 
 def points(domain, rng):
@@ -63,6 +66,8 @@ def test_rounding_error_in_float32(isa, rng, name, numbers, domain, limit):
     finite = np.isfinite(rounded)
     np.testing.assert_array_equal(y[~finite], rounded[~finite])
     x, y, expected, rounded = x[finite], y[finite], expected[finite], rounded[finite]
+    if isa == "cuda":
+        limit = max(limit, ON_CUDA.get(name, 0))
     # Denormal numbers are flushed to 0, within silu before it multiplies by up to 88.
     allowed = limit * np.spacing(np.abs(rounded)).astype(np.float64) + 88 * TINY
     error = np.abs(y - expected)
@@ -94,8 +99,9 @@ SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 3e38, -3e
 def test_special_values(isa, name, numbers, dtype):
     x = SPECIAL.astype(dtype)
     y = getattr(kernels, name)(np.tile(x, 5), *numbers)[: len(x)]
-    flushed = np.where(np.abs(x) < np.finfo(dtype).tiny, np.copysign(0, x), x)  # denormals count as 0
-    expected = getattr(reference, name)(flushed, *numbers)
+    if isa != "cuda":  # where denormal numbers count, on the CPU they are 0
+        x = np.where(np.abs(x) < np.finfo(dtype).tiny, np.copysign(0, x), x)
+    expected = getattr(reference, name)(x, *numbers)
     with np.errstate(over="ignore"):
         expected = expected.astype(dtype)
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-37)

@@ -1,6 +1,6 @@
 // What kernels compiled with -fsanitize=... call when they do what has no meaning: a misaligned
-// access, an index out of an array, a shift by the whole width, an overflow. On a device some of
-// these trap and the others go on with another value than here. (The compiler's own functions of
+// access, an index out of an array, a shift by the whole width, a division by zero. On a device the
+// first traps and the others go on with another value than here. (The compiler's own functions of
 // these names print and go on; these end the launch.)
 #include "cuda/emulator/scheduler.h"
 
@@ -41,24 +41,6 @@ MK_CHECK __ubsan_handle_out_of_bounds(void* data, uintptr_t index) {
 MK_CHECK __ubsan_handle_shift_out_of_bounds(void* data, uintptr_t, uintptr_t by) {
   stop(data, "a shift by " + std::to_string(static_cast<intptr_t>(by)));
 }
-MK_CHECK __ubsan_handle_add_overflow(void* data, uintptr_t, uintptr_t) {
-  stop(data, "a sum of signed integers that overflows");
-}
-MK_CHECK __ubsan_handle_sub_overflow(void* data, uintptr_t, uintptr_t) {
-  stop(data, "a difference of signed integers that overflows");
-}
-MK_CHECK __ubsan_handle_mul_overflow(void* data, uintptr_t, uintptr_t) {
-  stop(data, "a product of signed integers that overflows");
-}
-MK_CHECK __ubsan_handle_negate_overflow(void* data, uintptr_t) {
-  stop(data, "a negation that overflows");
-}
 MK_CHECK __ubsan_handle_divrem_overflow(void* data, uintptr_t, uintptr_t) {
   stop(data, "a division of integers by zero, or one that overflows");
-}
-MK_CHECK __ubsan_handle_builtin_unreachable(void* data) {
-  stop(data, "a place that can't be reached");
-}
-MK_CHECK __ubsan_handle_missing_return(void* data) {
-  stop(data, "the end of a function that returns a value");
 }

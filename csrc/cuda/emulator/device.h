@@ -11,12 +11,13 @@
 #include "cuda/emulator/threads.h"
 
 #define MK_INLINE inline __attribute__((always_inline))
-#define MK_KERNEL(name, Args, threads)                                                           \
+#define MK_KERNEL(name, Args, ...)                                                               \
   static void name##_of_a_thread(const medkern::cuda::Args& args);                               \
   extern "C" __attribute__((visibility("default"))) const medkern::cuda::emulator::KernelRecord* \
   name() {                                                                                       \
     static constexpr medkern::cuda::emulator::KernelRecord record = {                            \
-        #name, threads, sizeof(medkern::cuda::Args), [](const void* args) {                      \
+        #name, medkern::cuda::emulator::threads_of(__VA_ARGS__), sizeof(medkern::cuda::Args),    \
+        [](const void* args) {                                                                   \
           name##_of_a_thread(*static_cast<const medkern::cuda::Args*>(args));                    \
         }};                                                                                      \
     return &record;                                                                              \
@@ -32,6 +33,8 @@ struct KernelRecord {
   size_t args_bytes;
   void (*run)(const void* args);
 };
+
+constexpr uint32_t threads_of(uint32_t threads, uint32_t = 1) { return threads; }
 
 template <class T>
 void expect_aligned(const T* pointer, size_t bytes, Site site) {
@@ -121,12 +124,13 @@ inline void cp_async_wait() {
   emulator::wait_for_copies(Left);
 }
 
-inline void grid_barrier(uint32_t* arrived, uint32_t& passed, MK_SITE) {
+inline void grid_barrier(uint32_t* arrived, uint32_t& passed, uint32_t blocks = gridDim.x,
+                         MK_SITE) {
   __syncthreads(site);
   ++passed;
   if (threadIdx.x == 0) {
     atomicAdd(arrived, 1u);
-    emulator::wait_for_count(arrived, passed * gridDim.x, site);
+    emulator::wait_for_count(arrived, passed * blocks, site);
   }
   __syncthreads(site);
 }

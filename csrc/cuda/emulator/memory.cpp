@@ -34,6 +34,7 @@ struct Heap {
   std::map<const unsigned char*, Allocation> all;   // by the first address that could be meant
   std::map<size_t, std::deque<Allocation*>> freed;  // by the size of their pages
   std::vector<Allocation*> open;
+  void (*opened)(Allocation&) = nullptr;  // called with what is opened
   std::vector<Arena> arenas;
   size_t in_use = 0;
 };
@@ -160,16 +161,26 @@ bool open_memory(const void* address) {
   protect(*found, PROT_READ | PROT_WRITE);
   found->open = true;
   heap().open.push_back(found);
+  if (heap().opened != nullptr) heap().opened(*found);
   return true;
 }
 
-void close_memory(std::string& report) {
+void on_open(void (*call)(Allocation&)) { heap().opened = call; }
+
+OpenNow::OpenNow(Allocation& allocation) : allocation_(allocation) {
+  if (!allocation.open) protect(allocation, PROT_READ | PROT_WRITE);
+}
+OpenNow::~OpenNow() {
+  if (!allocation_.open) protect(allocation_, PROT_NONE);
+}
+
+void close_memory(std::string& report, bool large) {
   Heap& heap = emulator::heap();
   size_t kept = 0;
   for (Allocation* allocation : heap.open) {
     if (allocation->freed) continue;
     check_ends(*allocation, report);
-    if (static_cast<size_t>(allocation->pages_end - allocation->pages) > kOpened) {
+    if (!large && static_cast<size_t>(allocation->pages_end - allocation->pages) > kOpened) {
       heap.open[kept++] = allocation;
     } else {
       protect(*allocation, PROT_NONE);

@@ -37,8 +37,23 @@ bool is_allocated(const void* address, size_t bytes, bool& device);
 
 // Opens the pages of the device's memory that the address lies in; false if it lies in none.
 bool open_memory(const void* address);
-// Closes all; checks those that were open for writes beyond their ends, told in `report`.
-void close_memory(std::string& report);
+// Closes all but the large, with `large` those too; checks those that were open for writes beyond
+// their ends, told in `report`.
+void close_memory(std::string& report, bool large = false);
+// To be called with each allocation that open_memory opens; null for none.
+void on_open(void (*call)(Allocation&));
+
+// The allocation is open as long as this lives.
+class OpenNow {
+ public:
+  explicit OpenNow(Allocation& allocation);
+  ~OpenNow();
+  OpenNow(const OpenNow&) = delete;
+  OpenNow& operator=(const OpenNow&) = delete;
+
+ private:
+  Allocation& allocation_;
+};
 
 // Memory for the shared memory of one of the blocks that run at once: `bytes` that end at a page
 // that can't be accessed, and begin no more than a page after one.

@@ -22,15 +22,17 @@ constexpr int kDevices = 2;
 constexpr size_t kSharedWithoutAsking = 48 << 10;
 thread_local int device_now = 0;
 
-// The schedule of MEDKERN_EMULATOR_SCHEDULE: forward, backward, random or random:<seed>.
+// The schedule of MEDKERN_EMULATOR_SCHEDULE: forward, backward, random or random:<seed>; else
+// every.
 void read_schedule() {
   static const bool once = [] {
     const char* wish = std::getenv("MEDKERN_EMULATOR_SCHEDULE");
     if (wish == nullptr) return true;
-    if (std::strcmp(wish, "backward") == 0) schedule = Schedule::backward;
+    if (std::strcmp(wish, "forward") == 0) choose_schedule(Schedule::forward, 1);
+    if (std::strcmp(wish, "backward") == 0) choose_schedule(Schedule::backward, 1);
     if (std::strncmp(wish, "random", 6) == 0) {
-      schedule = Schedule::random;
-      seed_random(wish[6] == ':' ? static_cast<uint32_t>(std::atoi(wish + 7)) : 1);
+      const int seed = wish[6] == ':' ? std::atoi(wish + 7) : 1;
+      choose_schedule(Schedule::random, static_cast<uint32_t>(seed));
     }
     return true;
   }();
@@ -108,13 +110,13 @@ bool expect_bounds(const void* address, size_t bytes, bool& device, bool& known,
 
 }  // namespace
 
-// For tests: the order in which threads and blocks run, 0 forward, 1 backward, 2 random.
+// For tests: the order in which threads and blocks run, 0 forward, 1 backward, 2 random, 3 every
+// one of them in turn, which must leave the same bits.
 MK_EXPORT void medkern_emulator_set_schedule(int kind, unsigned seed) {
   const Lock lock(mutex);
   read_schedule();
   drain_all();
-  schedule = static_cast<Schedule>(kind);
-  seed_random(seed);
+  choose_schedule(static_cast<Schedule>(kind), seed);
 }
 
 // ---------------------------------------------------------------- devices

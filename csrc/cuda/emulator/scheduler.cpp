@@ -9,7 +9,7 @@ namespace medkern::cuda::emulator {
 
 uint32_t thread_number;
 unsigned char* shared_begin;
-Launch launch;
+Launch& launch = *new Launch;  // never destroyed: memory may be freed when the process ends
 Block* block;
 Schedule schedule = Schedule::forward;
 

@@ -71,7 +71,8 @@ struct CountWait {
   uint32_t least;
 };
 
-enum class Schedule : int { forward = 0, backward = 1, random = 2 };
+// `every`: each launch runs under all three and must leave the same bits.
+enum class Schedule : int { forward = 0, backward = 1, random = 2, every = 3 };
 
 struct Launch {
   const KernelRecord* kernel = nullptr;
@@ -86,9 +87,9 @@ struct Launch {
   Fiber* running = nullptr;
 };
 
-extern Launch launch;
-extern Block* block;  // of the thread that runs; its number is thread_number
-extern Schedule schedule;
+extern Launch& launch;
+extern Block* block;       // of the thread that runs; its number is thread_number
+extern Schedule schedule;  // of the launch that runs, never `every`
 uint32_t random_number();
 void seed_random(uint32_t seed);
 

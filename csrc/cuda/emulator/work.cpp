@@ -28,10 +28,11 @@ struct Failure {
   Status status = kSuccess;
   std::string report;
 };
-Failure of_work;              // not told yet
-std::string words;            // of the error that was told last
-Status words_of = kSuccess;   // which one that was
-thread_local Status of_call;  // the thread's last error
+// Never destroyed: work may be queued when the process ends.
+Failure& of_work = *new Failure;        // not told yet
+std::string& words = *new std::string;  // of the error that was told last
+Status words_of = kSuccess;             // which one that was
+thread_local Status of_call;            // the thread's last error
 
 void run_first(Queue& queue) {
   const Task task = std::move(queue.tasks.front());

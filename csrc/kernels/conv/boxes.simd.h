@@ -337,10 +337,11 @@ MK_INLINE void copy_box(const Image& x, const Boxes& b, const AxisClass c[3],
         }
 }
 
-// Calls visit(Box) for each class of a box. `copy` has room for b.elements.
+// Calls visit(Box) for each class of a box. `copy` has room for b.elements; where there is a single
+// class, it may hold what this box reads already.
 template <class T, class Visit>
 MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const BoxRange& range, T* copy,
-                              Visit visit) {
+                              Visit visit, bool copied = false) {
   const Image& x = a.source;
   const int64_t* first = range.begin;
   AxisClass c[3];
@@ -393,7 +394,7 @@ MK_INLINE void for_each_class(const ConvArgs& a, const Boxes& b, const BoxRange&
           box.step[0] = b.order == Order::planes ? stride * x.c : stride;
           box.source = copy;
           box.inside = true;
-          if (any) copy_box(x, b, c, axis, first, box.count, copy);
+          if (any && !copied) copy_box(x, b, c, axis, first, box.count, copy);
         }
         visit(box);
       }

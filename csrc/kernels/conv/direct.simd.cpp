@@ -10,11 +10,12 @@
 // of taps (those that stay in the L2 cache), rows, tiles of up to kTileRows pixels by one panel,
 // which sum over taps and channels in registers. Bias and activation join the last block. Work 2
 // pixels taps channels result-channels flops. Memory: the source is read from the L2 cache once per
-// panel, copied to it once per task; the result is written once. Numerics: for each element, chains
+// panel, copied to it once per box; the result is written once. Numerics: for each element, chains
 // of fma over (taps, channels), each of a length that depends on kernel and channels only, added
 // one after the other.
 #include "core/parallel.h"
 #include "cpu/lanes.h"
+#include "cpu/stream.h"
 #include "kernels/conv/algorithm.simd.h"
 #include "kernels/conv/boxes.simd.h"
 #include "kernels/conv/scattered.simd.h"
@@ -25,20 +26,42 @@ namespace {
 
 // Steps of k in a block: with a panel of float32 up to 288 KiB of packed weights.
 constexpr int64_t kBlockSteps = 2304;
-// Bytes of the source and number of pixels that a box may have, and pixels it may have whatever
+// Bytes of the source and number of pixels that a box may have (more bytes of a copy where weights
+// are more than the source: each box reads all of them), and pixels it may have whatever
 // they read.
-constexpr int64_t kBoxBytes = 256 << 10;
+constexpr int64_t kBoxBytes = 256 << 10, kLargeBoxBytes = 512 << 10;
 constexpr int64_t kMostPixels = 4096, kFewPixels = 4 * kTileRows;
 constexpr int64_t kFewTasks = 24;
+// Numbers of different workers lie on different cache lines.
+constexpr int64_t kCopiedStride = 8;
 // With more result channels than this, copying the source costs little beside the sums.
 constexpr int64_t kCopyResults = 16;
 constexpr int64_t kPackedChannels = 16;
+// A result of so many bytes is written past the caches where each element takes so many steps to
+// sum: a plain store waits for the line that it overwrites, and beside the sums memory has time.
+// (128 -> 64 channels to 256 x 256, 16 MiB, 2.2 ms instead of 2.4 with 32 MiB of cache; the same
+// as before if something follows that only reads the result.)
+constexpr int64_t kStreamedBytes = int64_t{12} << 20, kStreamedSteps = 64;
 // Up to so many channels of a group, and steps in all, are read with an offset each.
 constexpr int64_t kScatteredChannels = 8, kScatteredSteps = 2048;
 
 bool is_scattered(const ConvArgs& a) {
   const int64_t channels = a.source.c / a.groups;
   return channels <= kScatteredChannels && channels * taps_of(a.window) <= kScatteredSteps;
+}
+
+// Whether all vectors of the result are whole and aligned, and it is as large as that.
+template <class T>
+bool is_streamed(const ConvArgs& a) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  const Image& y = a.result;
+  bool whole = y.stride_c == 1 && y.c / a.groups % kLanes == 0 && y.stride_n % kLanes == 0;
+  int64_t bytes = y.n * y.c * static_cast<int64_t>(sizeof(T));
+  for (int i = 0; i < 3; ++i) {
+    whole &= y.stride[i] % kLanes == 0;
+    bytes *= y.size[i];
+  }
+  return whole && bytes >= kStreamedBytes && is_aligned(static_cast<const T*>(y.data));
 }
 
 // Packed weights: the weights, then the places of the taps.
@@ -123,7 +146,7 @@ struct Part {
   const int64_t* offsets;    // of the runs
   int64_t first_step, steps, first_k, k;
   bool first, last;  // block of the sum, so bias and activation join the last
-  bool scattered;
+  bool scattered, streams;
   int64_t result_step, result_channel;
 };
 
@@ -171,6 +194,7 @@ MK_INLINE void run_tiles(const Part<T>& part, const T* source, int64_t step, T* 
         .accumulate = !part.first,
         .bias = bias,
         .relu = part.last && part.relu,
+        .streams = part.streams && part.first && part.last,
     };
     part.scattered ? run_scattered_tile(tile) : run_tile(tile);
   }
@@ -245,6 +269,7 @@ struct Plan {
   bool scattered;
   int64_t offsets;  // numbers of them
   T* copies;        // a box's for each worker
+  int64_t* copied;  // the number of that box, for each worker
   int64_t* all_offsets;
   size_t bytes;
 };
@@ -269,9 +294,18 @@ Plan<T> plan_of(const ConvArgs& a) {
   const int64_t source =
       a.source.n * a.source.c * a.source.size[0] * a.source.size[1] * a.source.size[2];
   const auto cut_panels = [&] {
-    p.blocks = smaller(a.groups * p.panels, divide_up(kFewTasks, p.boxes.number));
+    const int64_t all = a.groups * p.panels;
+    const int64_t blocks = divide_up(kFewTasks, p.boxes.number);
+    // Few panels that need no copy of their own make blocks of one, all alike.
+    p.blocks = p.boxes.elements > 0 && 2 * blocks > all ? all : smaller(all, blocks);
   };
-  if (weights > source) cut_panels();
+  if (weights > source) {
+    if (p.boxes.elements > 0) {
+      limits.most_elements = kLargeBoxBytes / static_cast<int64_t>(sizeof(T));
+      cut_boxes(p.boxes, limits);
+    }
+    cut_panels();
+  }
   const int64_t boxes = divide_up(kFewTasks, larger(p.blocks, 1));
   if (p.boxes.number < boxes) {
     limits.most_pixels = larger(divide_up(all_pixels(p.boxes), boxes), kFewPixels);
@@ -281,6 +315,7 @@ Plan<T> plan_of(const ConvArgs& a) {
   p.offsets = taps_of(a.window) * (p.scattered ? channels : 1);
   Pieces pieces{a.workspace};
   p.copies = pieces.take<T>(p.boxes.elements * max_workers());
+  p.copied = pieces.take<int64_t>(kCopiedStride * max_workers());
   p.all_offsets = pieces.take<int64_t>(p.offsets * max_workers());
   p.bytes = pieces.used;
   return p;
@@ -314,6 +349,9 @@ void run_of(const ConvArgs& a) {
   const Boxes& boxes = p.boxes;
   const int64_t channels = a.source.c / a.groups, results = a.result.c / a.groups;
   const int64_t padded = padded_columns<T>(results);
+  const bool streams = is_streamed<T>(a);
+  const bool one_class = boxes.classes[0] * boxes.classes[1] * boxes.classes[2] == 1;
+  for (int64_t i = 0; i < max_workers(); ++i) p.copied[i * kCopiedStride] = -1;
   const int64_t work = 2 * a.result.n * a.result.size[0] * a.result.size[1] * a.result.size[2] *
                        a.result.c * larger(channels * taps_of(a.window), 1);
   parallel_for(boxes.number * p.blocks, work, [&](int64_t task, int worker) {
@@ -321,12 +359,17 @@ void run_of(const ConvArgs& a) {
     const BoxRange range = box_range(boxes, task / p.blocks);
     T* copy = p.copies + worker * boxes.elements;
     int64_t* offsets = p.all_offsets + worker * p.offsets;
-    for_each_class<T>(a, boxes, range, copy, [&](const Box<T>& box) {
+    // Tasks of other panels of the same box come one after the other.
+    int64_t& number = p.copied[worker * kCopiedStride];
+    const bool copied = one_class && number == task / p.blocks;
+    number = task / p.blocks;
+    const auto run_class = [&](const Box<T>& box) {
       Part<T> whole{};
       list_runs(a, p, box, offsets, whole);
       whole.relu = a.activation == Activation::relu;
       whole.results = results;
       whole.scattered = p.scattered;
+      whole.streams = streams && whole.all_steps * whole.all_k >= kStreamedSteps;
       whole.result_step = boxes.result_step[3];
       // A single channel is contiguous, whatever its stride says.
       whole.result_channel = a.result.c == 1 ? 1 : a.result.stride_c;
@@ -347,7 +390,9 @@ void run_of(const ConvArgs& a) {
           });
         });
       }
-    });
+    };
+    for_each_class<T>(a, boxes, range, copy, run_class, copied);
+    if (streams) end_stream();
   });
 }
 

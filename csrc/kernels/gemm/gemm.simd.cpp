@@ -14,7 +14,7 @@
 #include "kernels/gemm/gemm.simd.h"
 
 #include "core/parallel.h"
-#include "cpu/integers.h"
+#include "cpu/lanes.h"
 #include "kernels/gemm/pack.simd.h"
 #include "kernels/gemm/tile.simd.h"
 
@@ -32,7 +32,6 @@ struct Plan {
   int64_t tiles_each;       // row tiles per block
   int64_t panels;           // panels in all
   int64_t panel_blocks;     // blocks of panels
-  int64_t panels_each;      // panels per block
   bool pack_a;              // by each task
   bool pack_b;              // beforehand, into the workspace
   bool rows_at_once;        // one tile holds all rows: b is used once and read where it lies
@@ -40,7 +39,15 @@ struct Plan {
   size_t a_bytes, b_bytes;  // of packed a of a worker, of packed b
 };
 
+// Tasks there should be at least, and tiles and panels of a task that may not be cut for more.
 constexpr int64_t kFewTasks = 8, kFewTiles = 4;
+// Up to so many tiles of rows are one block; more are cut into no fewer than these.
+constexpr int64_t kOneBlockTiles = 20, kFewRowBlocks = 4;
+// So many tasks are shared out evenly enough; for that a task of two panels and more is cut.
+constexpr int64_t kEvenTasks = 24;
+// Panels and rows of b that a task packs, and rows that are fetched ahead.
+constexpr int64_t kPackedPanels = 8, kPackedRows = 64, kPackedAhead = 4;
+static_assert(kGemmBlockK % kPackedRows == 0);
 
 // Rows of one panel of b, a row being as many elements from the next.
 template <class T>
@@ -61,27 +68,29 @@ Plan plan_of(const GemmArgs& g) {
   p.row_tiles = tiles_in(g.m);
   p.panels = panels_in<T>(g.n);
   // With one block of rows each panel of b is packed by the task that uses it, in its own cache.
-  const bool one_block =
-      p.row_tiles <= kGemmBlockTiles * 5 / 4 && (p.panels >= 4 || p.row_tiles <= 8);
-  p.row_blocks = one_block ? 1 : divide_up(p.row_tiles, kGemmBlockTiles);
-  if (!one_block && p.row_blocks == 1) p.row_blocks = 4;
+  const bool one_block = p.row_tiles <= kOneBlockTiles && (p.panels >= 4 || p.row_tiles <= 8);
+  p.row_blocks = one_block ? 1 : larger(divide_up(p.row_tiles, kGemmBlockTiles), kFewRowBlocks);
   p.pack_a = g.a_col != 1 && g.k > 1;
   if (p.pack_a && !one_block) {
     // Every block of panels packs a again: rather fewer rows than fewer panels to a task.
-    const int64_t blocks = divide_up(kFewTasks, divide_up(p.panels, kGemmBlockPanels));
+    const int64_t blocks = divide_up(kFewTasks, divide_up(p.panels, 2 * kGemmBlockPanels));
     p.row_blocks = larger(p.row_blocks, smaller(blocks, divide_up(p.row_tiles, kFewTiles)));
   }
   p.tiles_each = larger(divide_up(p.row_tiles, p.row_blocks), 1);
   p.row_blocks = larger(divide_up(p.row_tiles, p.tiles_each), 1);
   p.rows_at_once = p.row_tiles <= 1;
   p.wide = g.m <= kWideRows;
-  // As many panels per task as leave enough tasks.
-  p.panels_each = p.wide ? 2 : kGemmBlockPanels;
-  while (!p.wide && p.panels_each > 1 &&
-         p.row_blocks * divide_up(p.panels, p.panels_each) < kFewTasks) {
-    p.panels_each /= 2;
+  if (p.wide) {
+    p.panel_blocks = divide_up(p.panels, 2);
+  } else {
+    // As many panels per task as leave enough tasks.
+    const auto blocks_for = [&](int64_t tasks, int64_t panels) {
+      return smaller(divide_up(tasks, p.row_blocks), divide_up(p.panels, panels));
+    };
+    const int64_t most = p.pack_a ? 2 * kGemmBlockPanels : kGemmBlockPanels;
+    p.panel_blocks = larger(divide_up(p.panels, most), blocks_for(kFewTasks, 1));
+    if (!p.pack_a) p.panel_blocks = larger(p.panel_blocks, blocks_for(kEvenTasks, 2));
   }
-  p.panel_blocks = divide_up(p.panels, p.panels_each);
   p.pack_b = !g.b_packed && p.row_blocks > 1;
   const auto rounded = [](int64_t count) { return (count * sizeof(T) + 63) / 64 * 64; };
   p.a_bytes = p.pack_a ? rounded(packed_a_row<T>(p) * kGemmBlockK) : 0;
@@ -89,15 +98,48 @@ Plan plan_of(const GemmArgs& g) {
   return p;
 }
 
+// Where a panel's part of packed b begins for a block of `steps` from k on. Blocks of k come one
+// after the other, so that what follows a part in memory is what is read next.
+template <class T>
+int64_t packed_part(int64_t n, int64_t k, int64_t steps, int64_t column) {
+  return k * padded_columns<T>(n) + column * steps;
+}
+
+// Rows of b that lie as they are wanted: pieces of up to kPackedPanels panels of each, for one line
+// or two of many rows that are far apart come slowly.
+template <class T>
+void pack_rows(int64_t k, int64_t n, const T* b, int64_t b_row, T* packed) {
+  constexpr int64_t kLanes = Vec<T>::kLanes, kPiece = kPackedPanels * kPanel<T>;
+  const int64_t pieces = divide_up(n, kPiece);
+  parallel_for(pieces * divide_up(k, kPackedRows), k * n, [&](int64_t task, int) {
+    const int64_t first = task % pieces * kPiece, last = smaller(first + kPiece, n);
+    const int64_t begin = task / pieces * kPackedRows, end = smaller(begin + kPackedRows, k);
+    const int64_t block = begin / kGemmBlockK * kGemmBlockK;
+    const int64_t steps = smaller(k - block, kGemmBlockK);
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t column = first; column < last; column += kPanel<T>) {
+        const int64_t width = panel_width<T>(n - column);
+        const T* from = b + i * b_row + column;
+        T* to = packed + packed_part<T>(n, block, steps, column) + (i - block) * width;
+        for (int64_t j = 0; j < width; j += kLanes) {
+          __builtin_prefetch(from + kPackedAhead * b_row + j);
+          load_lanes(from + j, smaller(n - column - j, kLanes)).store(to + j);
+        }
+      }
+    }
+  });
+}
+
 template <class T>
 void pack_b_of(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* packed) {
+  if (b_col == 1) return pack_rows(k, n, b, b_row, packed);
   // In blocks of k as well, so that a tall b is packed by several threads.
   const int64_t blocks = larger(divide_up(k, kGemmBlockK), 1), panels = panels_in<T>(n);
   parallel_for(panels * blocks, k * n, [&](int64_t task, int) {
     const int64_t first = task / blocks * kPanel<T>, begin = task % blocks * kGemmBlockK;
-    const int64_t columns = smaller(n - first, kPanel<T>);
-    pack_panel(b + begin * b_row + first * b_col, b_row, b_col, smaller(k - begin, kGemmBlockK),
-               columns, packed + first * k + begin * panel_width<T>(columns));
+    const int64_t steps = smaller(k - begin, kGemmBlockK);
+    pack_panel(b + begin * b_row + first * b_col, b_row, b_col, steps,
+               smaller(n - first, kPanel<T>), packed + packed_part<T>(n, begin, steps, first));
   });
 }
 
@@ -134,8 +176,9 @@ void gemm_of(const GemmArgs& g) {
         alignas(64) T packed[2][kGemmBlockK * kPanel<T>];
         const int64_t first_tile = task % p.row_blocks * p.tiles_each;
         const int64_t last_tile = smaller(first_tile + p.tiles_each, p.row_tiles);
-        const int64_t first_panel = task / p.row_blocks * p.panels_each;
-        const int64_t last_panel = smaller(first_panel + p.panels_each, p.panels);
+        const int64_t panel_block = task / p.row_blocks;
+        const int64_t first_panel = tile_start(panel_block, p.panel_blocks, p.panels);
+        const int64_t last_panel = tile_start(panel_block + 1, p.panel_blocks, p.panels);
         const int64_t blocks = larger(divide_up(g.k, kGemmBlockK), 1);
         // A tile's rows of a stay in the L1 cache for all panels, which come from the L2 cache one
         // after the other: one stream, where rows of a are many.
@@ -146,7 +189,8 @@ void gemm_of(const GemmArgs& g) {
           const auto panel_of_b = [&](int64_t panel, T* to) -> PanelPart<T> {
             const int64_t column = panel * kPanel<T>, columns = smaller(g.n - column, kPanel<T>);
             const int64_t width = panel_width<T>(columns);
-            if (g.b_packed || p.pack_b) return {panels + column * g.k + k * width, width};
+            if (g.b_packed || p.pack_b)
+              return {panels + packed_part<T>(g.n, k, steps, column), width};
             const T* from = static_cast<const T*>(g.b) + k * g.b_row + column * g.b_col;
             if (p.rows_at_once && g.b_col == 1 && columns == width) return {from, g.b_row};
             pack_panel(from, g.b_row, g.b_col, steps, columns, to);

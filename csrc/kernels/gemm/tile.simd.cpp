@@ -4,16 +4,12 @@
 // All accumulators stay in registers; a's elements are broadcast as they are loaded.
 #include "kernels/gemm/tile.simd.h"
 
+#include "cpu/lanes.h"
+#include "cpu/pinned.h"
+#include "cpu/stream.h"
+
 namespace medkern::MK_ISA {
 namespace {
-
-// A pointer the compiler must keep in a register of its own: left to itself it would keep one per
-// row and spill.
-template <class T>
-MK_INLINE const T* pinned(const T* p) {
-  __asm__("" : "+r"(p));
-  return p;
-}
 
 // Rows of b that are fetched ahead of their use, where a tile has rows enough to do so in passing:
 // b may come from far. (The processor's own prefetching covers a few lines.)
@@ -63,19 +59,33 @@ void tile(const Tile<T>& t) {
     }
   }
 
+  // One question at a time for a whole column of vectors, not all of them for each.
 #pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) {
-    const int64_t rest = t.columns - j * kLanes;
-    const int64_t lanes = rest < kLanes ? rest : kLanes;
-    const V bias = t.bias != nullptr ? V::load(t.bias + j * kLanes, lanes) : V::zero();
+    const int64_t lanes = smaller(t.columns - j * kLanes, kLanes);
+    T* c = t.c + j * kLanes;
+    if (t.accumulate) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
-      T* c = t.c + i * t.c_row + j * kLanes;
-      V y = acc[i][j];
-      if (t.accumulate) y += lanes == kLanes ? V::load(c) : V::load(c, lanes);
-      if (t.bias != nullptr) y += bias;
-      if (t.relu) y = max(y, V::zero());
-      lanes == kLanes ? y.store(c) : y.store(c, lanes);
+      for (int i = 0; i < kRows; ++i) acc[i][j] += load_lanes(c + i * t.c_row, lanes);
+    }
+    if (t.bias != nullptr) {
+      const V bias = load_lanes(t.bias + j * kLanes, lanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) acc[i][j] += bias;
+    }
+    if (t.relu) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) acc[i][j] = max(acc[i][j], V::zero());
+    }
+    if (t.streams && lanes == kLanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) stream(acc[i][j], c + i * t.c_row);
+    } else if (lanes == kLanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) acc[i][j].store(c + i * t.c_row);
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) acc[i][j].store(c + i * t.c_row, lanes);
     }
   }
 }

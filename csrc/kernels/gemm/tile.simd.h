@@ -34,6 +34,7 @@ struct Tile {
   bool accumulate = false;
   const T* bias = nullptr;
   bool relu = false;
+  bool streams = false;  // whole vectors of c, past the caches: c and c_row are aligned to vectors
 };
 
 void run_tile(const Tile<float>& tile);

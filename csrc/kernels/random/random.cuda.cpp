@@ -1,16 +1,59 @@
-// CUDA kernels of random: none yet.
+// CUDA kernels of random numbers: what the checked arguments come to on the device.
 #include "kernels/random/random.h"
 
-#include "cuda/absent.h"
+#include "cuda/launch.h"
+#include "kernels/loops.cuda.h"
+#include "kernels/random/random.cuda.h"
 
 namespace medkern::cuda {
+namespace {
+
+// For float32 and float64.
+Kernel uniforms[2] = {{"random", "random_uniform_f32"}, {"random", "random_uniform_f64"}};
+Kernel normals[2] = {{"random", "random_normal_f32"}, {"random", "random_normal_f64"}};
+Kernel dropouts[2] = {{"random", "random_dropout_f32"}, {"random", "random_dropout_f64"}};
+Kernel masks[2] = {{"random", "random_mask_f32"}, {"random", "random_mask_f64"}};
+
+bool is_aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
+
+// A thread takes `each` numbers at a time.
+Grid grid_for(int64_t count, int64_t each) { return {blocks_for(count, kWalkThreads, each)}; }
+
+void draw(Kernel (&kernels)[2], const RandomArgs& a) {
+  const RandomKernelArgs p{a.y,     a.seed,  a.offset, a.shift,
+                           a.scale, a.below, a.count,  is_aligned(a.y, 16)};
+  launch(kernels[a.dtype == Dtype::f64], grid_for(a.count, vector_lanes(size_of(a.dtype))),
+         kWalkThreads, 0, p);
+}
+
+void uniform(const RandomArgs& a) { draw(uniforms, a); }
+void normal(const RandomArgs& a) { draw(normals, a); }
+
+void dropout(const DropoutArgs& a) {
+  const bool aligned = is_aligned(a.x, 16) && is_aligned(a.y, 16) && is_aligned(a.mask, 4);
+  const DropoutKernelArgs p{a.x,         a.y,     a.mask,  a.seed, a.offset,
+                            a.threshold, a.scale, a.count, aligned};
+  launch(dropouts[a.dtype == Dtype::f64], grid_for(a.count, 4), kWalkThreads, 0, p);
+}
+
+void apply_mask(const MaskArgs& a) {
+  TensorView dx = a.dy;
+  dx.data = a.dx;
+  const size_t item = size_of(a.dtype);
+  const Operand operands[] = {{a.dx, item}, {a.dy.data, item}, {a.mask.data, 1}};
+  const MaskKernelArgs p{walk_over(loops_over({&dx, &a.dy, &a.mask}), operands), a.dx, a.dy.data,
+                         a.mask.as<const uint8_t>(), a.scale};
+  launch(masks[a.dtype == Dtype::f64], {walk_blocks(p.walk)}, kWalkThreads, 0, p);
+}
+
+}  // namespace
 
 extern const RandomKernels random_kernels;
 constinit const RandomKernels random_kernels = {
-    .uniform = absent,
-    .normal = absent,
-    .dropout = absent,
-    .apply_mask = absent,
+    .uniform = uniform,
+    .normal = normal,
+    .dropout = dropout,
+    .apply_mask = apply_mask,
 };
 
 }  // namespace medkern::cuda

@@ -8,6 +8,9 @@
 // Numerics  sums are those of the GEMM: chains of fma over kGemmBlockK, added one after the other.
 #pragma once
 
+#include "kernels/gemm/gemm.simd.h"
+#include "kernels/gemm/pack.simd.h"
+#include "kernels/gemm/tile.simd.h"
 #include "kernels/recurrent/steps.h"
 
 namespace medkern::MK_ISA {
@@ -212,22 +215,32 @@ void backward_units(const RecurrentArgs& a, const BackwardBuffers<typename Cell:
   }
 }
 
-// dh of those samples, in units from `begin` on (a panel of them), += step weight_hh.
+// dh of those samples, in units from `begin` on (a panel of them), += step weight_hh, in chains as
+// gemm() has them.
 template <class Cell>
 void add_hidden_gradient(const RecurrentArgs& a, const BackwardBuffers<typename Cell::Scalar>& b,
                          int64_t first, int64_t count, int64_t begin,
                          const typename Cell::Scalar* step) {
   using T = typename Cell::Scalar;
-  multiply_block(BlockProduct<T>{.rows = count,
-                                 .k = Cell::kGates * a.hidden,
-                                 .a = step,
-                                 .a_row = b.step_row,
-                                 .b = b.packed + begin * Cell::kGates * a.hidden,
-                                 .columns = smaller(a.hidden - begin, kPanel<T>),
-                                 .c = static_cast<T*>(a.dh0) + first * a.hidden + begin,
-                                 .c_row = a.hidden,
-                                 .accumulate = true,
-                                 .bias = nullptr});
+  const int64_t depth = Cell::kGates * a.hidden, blocks = divide_up(depth, kGemmBlockK);
+  const int64_t columns = smaller(a.hidden - begin, kPanel<T>), tiles = tiles_in(count);
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t k = block * kGemmBlockK, width = panel_width<T>(columns);
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t row = tile_start(i, tiles, count);
+      run_tile(Tile<T>{.a = step + row * b.step_row + k,
+                       .a_row = b.step_row,
+                       .a_col = 1,
+                       .b = b.packed + begin * depth + k * width,
+                       .b_row = width,
+                       .c = static_cast<T*>(a.dh0) + (first + row) * a.hidden + begin,
+                       .c_row = a.hidden,
+                       .k = smaller(depth - k, kGemmBlockK),
+                       .rows = tile_start(i + 1, tiles, count) - row,
+                       .columns = columns,
+                       .accumulate = true});
+    }
+  }
 }
 
 template <class Cell>

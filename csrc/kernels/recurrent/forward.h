@@ -9,10 +9,12 @@
 // Flops     2 N T G H (I + H).
 // Memory    weights are packed once, block after block of units, the block's gates side by side;
 //           sums of gates live in the L1 cache, h in scratch memory of two steps.
-// Numerics  sums are chains of fma over kGemmBlockK, added one after the other: x's, bias, h's. A
-//           sample's h, c and y have the same bits alone or in a batch.
+// Numerics  a sum is one chain of fma: bias, x's, h's. A sample's h, c and y have the same bits
+//           alone or in a batch.
 #pragma once
 
+#include "kernels/gemm/pack.simd.h"
+#include "kernels/recurrent/products.h"
 #include "kernels/recurrent/steps.h"
 
 namespace medkern::MK_ISA {
@@ -31,7 +33,8 @@ struct ForwardRow {
   int64_t hidden;
 };
 
-// Packed weights of one direction: for each block of units what pack_b makes of its columns.
+// Packed weights of one direction: for each block of units its biases, weight_ih and weight_hh, as
+// rows of k that hold all gates of the units.
 template <class Cell>
 struct PackedLayer {
   using T = typename Cell::Scalar;
@@ -65,12 +68,9 @@ void pack_units(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t 
   // Rows first .. first + lanes of gate `gate`, as vector `slot` of `slots`.
   const auto pack = [&](const void* weight, int64_t columns, int64_t gate, int64_t slot,
                         int64_t slots, T* to) {
-    const int64_t pair = slot / kTileVectors * kTileVectors;
-    const int64_t width = panel_width<T>((slots - pair) * kLanes);
     const T* from = static_cast<const T*>(weight) + (gate * a.hidden + first) * columns;
-    T* panel = to + pair * kLanes * columns + (slot - pair) * kLanes;
     for_each_column(from, columns, lanes, columns,
-                    [&](int64_t k, Vec<T> v) { v.store(panel + k * width); });
+                    [&](int64_t k, Vec<T> v) { v.store(to + (k * slots + slot) * kLanes); });
   };
   const auto bias_of = [&](const void* bias, int64_t gate) {
     return bias != nullptr
@@ -96,11 +96,11 @@ template <class T>
 struct Step {
   int64_t s, first, rows;
   bool idle;   // for all of them
-  const T* x;  // [rows, I], or nullptr if `pre` holds its products
+  const T* x;  // [rows, I], or nullptr if `sums` hold its products
   int64_t x_row;
-  const T* pre;  // of a block of units: [N, pre_row], this step's first
-  int64_t pre_row;
-  int64_t pre_block;  // from a block to the next
+  T* sums;  // of a block of units: [N, sums_row], this step's first
+  int64_t sums_row;
+  int64_t sums_block;  // from a block to the next
   const T* h_prev;
   int64_t h_prev_row;
   T* h;
@@ -111,7 +111,6 @@ struct Step {
 template <class T>
 struct PlacedRow {
   ForwardRow<T> at;  // but for its slots
-  const T* pre;      // products with x of all blocks, or nullptr
   bool active;       // false if the sample has ended
 };
 
@@ -132,82 +131,88 @@ PlacedRow<typename Cell::Scalar> place_row(const RecurrentArgs& a,
                  .y = step_row<T>(a.y, n, t),
                  .saved = saved != nullptr ? saved + row * Cell::kSaved * a.hidden : nullptr,
                  .hidden = a.hidden},
-          .pre = step.pre != nullptr ? step.pre + n * step.pre_row : nullptr,
           .active = step.s < length};
 }
 
-// The sums of gates of a block of units for rows first .. first + rows of a step.
+// Where in a row of sums those that h is part of begin.
 template <class Cell>
-void sum_gates(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t at, int64_t block,
-               const Step<typename Cell::Scalar>& step, int64_t first, int64_t rows,
-               const PlacedRow<typename Cell::Scalar>* placed, typename Cell::Scalar* slots) {
-  using T = typename Cell::Scalar;
-  constexpr int64_t kLanes = Vec<T>::kLanes, kRow = Cell::kSlots * kLanes;
+constexpr int64_t kHiddenSlot = Cell::kSlots - Cell::kGates;
+
+// Sums of gates that begin with x: + bias, x's products. Columns of `sums` beyond those get the
+// bias that h's products begin with.
+template <class Cell, class T>
+void add_input(const PackedLayer<Cell>& layer, int64_t at, int64_t rows, const T* x, int64_t x_row,
+               T* sums, int64_t sums_row) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
   for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t k = 0; k < Cell::kInputs * kLanes && step.pre != nullptr; k += kLanes) {
-      Vec<T>::load(placed[i].pre + block * step.pre_block + k).store(slots + i * kRow + k);
-    }
-    for (int64_t k = Cell::kInputs * kLanes; k < kRow; k += kLanes) {
-      Vec<T>::zero().store(slots + i * kRow + k);
+    for (int64_t slot = Cell::kInputs; slot < Cell::kSlots; ++slot) {
+      const T* bias = layer.hidden_bias(at) + (slot - kHiddenSlot<Cell>)*kLanes;
+      Vec<T>::load(bias).store(sums + i * sums_row + slot * kLanes);
     }
   }
-  if (step.pre == nullptr) {
-    multiply_block(BlockProduct<T>{.rows = rows,
-                                   .k = a.input,
-                                   .a = step.x + first * step.x_row,
-                                   .a_row = step.x_row,
-                                   .b = layer.weight_ih(at),
-                                   .columns = Cell::kInputs * kLanes,
-                                   .c = slots,
-                                   .c_row = kRow,
-                                   .accumulate = false,
-                                   .bias = layer.bias(at)});
-  }
-  multiply_block(BlockProduct<T>{
-      .rows = rows,
-      .k = a.hidden,
-      .a = step.h_prev + first * step.h_prev_row,
-      .a_row = step.h_prev_row,
-      .b = layer.weight_hh(at),
-      .columns = Cell::kGates * kLanes,
-      .c = slots + kRow - Cell::kGates * kLanes,
-      .c_row = kRow,
-      .accumulate = true,
-      .bias = Cell::own_hidden_bias(Cell::kGates - 1) ? layer.hidden_bias(at) : nullptr});
+  add_products<Cell::kInputs>(rows, layer.input, x, x_row, layer.weight_ih(at), sums, sums_row,
+                              layer.bias(at));
 }
 
-// One step of blocks begin .. end of units, whose weights are from block `at` of `layer` on.
+// The gates of a block of units, from their sums, for some rows of a step.
+template <class Cell, class T>
+void apply_gates(const RecurrentArgs& a, int64_t block, bool first_step, int64_t rows,
+                 PlacedRow<T>* placed, const T* sums, int64_t sums_row) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  const int64_t j = block * kLanes, j_end = smaller(j + kLanes, a.hidden);
+  for (int64_t i = 0; i < rows; ++i) {
+    ForwardRow<T>& row = placed[i].at;
+    row.slots = sums + i * sums_row;
+    if (placed[i].active) {
+      for_vectors<T>(j, j_end, [&](int64_t k, auto access) { Cell::forward(row, k, access); });
+      continue;
+    }
+    copy_or_zero(row.h + j, row.h_prev + j, j_end - j);
+    if (row.c != nullptr && first_step) {
+      copy_or_zero(row.c + j, row.c_prev != nullptr ? row.c_prev + j : nullptr, j_end - j);
+    }
+    if (row.y != nullptr) fill_zero(row.y + j, j_end - j);
+  }
+}
+
+// One step of blocks begin .. end of units, whose weights are from block `at` of `layer` on. A
+// block's gates come after the sums of the next one where there is room for both: then the
+// processor need not wait for the end of a chain of fma.
 template <class Cell>
 void step_units(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t at, int64_t begin,
                 int64_t end, const Step<typename Cell::Scalar>& step) {
   using T = typename Cell::Scalar;
   constexpr int64_t kLanes = Vec<T>::kLanes, kRow = Cell::kSlots * kLanes;
-  alignas(64) T slots[kMostRows * kRow];
+  alignas(64) T own_sums[kMostRows * kRow];
   PlacedRow<T> placed[kMostRows];
+  const bool ahead = step.sums != nullptr;
+  const int64_t sums_row = ahead ? step.sums_row : kRow;
   for (int64_t first = 0; first < step.rows; first += kMostRows) {
     const int64_t rows = smaller(step.rows - first, kMostRows);
-    for (int64_t i = 0; i < rows; ++i) {
-      placed[i] = place_row<Cell>(a, step, first + i);
-      placed[i].at.slots = slots + i * kRow;
-    }
+    const bool room = ahead || 2 * rows <= kMostRows;
+    for (int64_t i = 0; i < rows; ++i) placed[i] = place_row<Cell>(a, step, first + i);
+    const auto sums_of = [&](int64_t block) {
+      return ahead ? step.sums + block * step.sums_block + first * sums_row
+                   : own_sums + (room ? block % 2 * rows * kRow : 0);
+    };
+    const auto gates = [&](int64_t block) {
+      apply_gates<Cell>(a, block, step.s == 0, rows, placed, sums_of(block), sums_row);
+    };
     for (int64_t block = begin; block < end; ++block) {
-      const int64_t j = block * kLanes, j_end = smaller(j + kLanes, a.hidden);
+      const int64_t weights = at + block - begin;
+      T* sums = sums_of(block);
+      if (!step.idle && !ahead) {
+        add_input(layer, weights, rows, step.x + first * step.x_row, step.x_row, sums, sums_row);
+      }
       if (!step.idle) {
-        sum_gates(a, layer, at + block - begin, block, step, first, rows, placed, slots);
+        add_products<Cell::kGates>(rows, a.hidden, step.h_prev + first * step.h_prev_row,
+                                   step.h_prev_row, layer.weight_hh(weights),
+                                   sums + kHiddenSlot<Cell> * kLanes, sums_row);
       }
-      for (int64_t i = 0; i < rows; ++i) {
-        const ForwardRow<T>& row = placed[i].at;
-        if (placed[i].active) {
-          for_vectors<T>(j, j_end, [&](int64_t k, auto access) { Cell::forward(row, k, access); });
-          continue;
-        }
-        copy_or_zero(row.h + j, row.h_prev + j, j_end - j);
-        if (row.c != nullptr && step.s == 0) {
-          copy_or_zero(row.c + j, row.c_prev != nullptr ? row.c_prev + j : nullptr, j_end - j);
-        }
-        if (row.y != nullptr) fill_zero(row.y + j, j_end - j);
-      }
+      if (!room) gates(block);
+      if (room && block > begin) gates(block - 1);
     }
+    if (room && begin < end) gates(end - 1);
   }
 }
 
@@ -218,7 +223,7 @@ constexpr int64_t kBytesAhead = 1 << 20;
 template <class Cell>
 int64_t steps_ahead(const RecurrentArgs& a, int64_t blocks) {
   using T = typename Cell::Scalar;
-  constexpr int64_t kRowBytes = Cell::kInputs * Vec<T>::kLanes * sizeof(T);
+  constexpr int64_t kRowBytes = Cell::kSlots * Vec<T>::kLanes * sizeof(T);
   const int64_t rows = kBytesAhead / (larger(a.batch, 1) * larger(blocks, 1) * kRowBytes);
   const int64_t most = larger(rows / kTileRows, 1) * kTileRows;
   return divide_up(a.steps, larger(divide_up(a.steps, most), 1));
@@ -228,13 +233,13 @@ template <class T>
 struct ForwardBuffers {
   T* packed[2];  // per direction
   T* zeros;      // [H]
-  T* pre[2];     // by units: x products, [blocks, N, steps ahead, kInputs vectors]
+  T* sums[2];    // by units: of gates, [blocks, N, steps ahead, kSlots vectors]
   T* h[2];       // by units: [2, N, h_row]; by samples: of all chunks
   T* x[2];       // by samples: [N, x_row]
   int64_t h_row, x_row;
   int64_t ahead;          // steps multiplied with x at once
-  int64_t pre_row;        // their products with a block of units, of a sample
-  int64_t pre_block;      // and of all samples
+  int64_t sums_row;       // their sums of a block of units, of a sample
+  int64_t sums_block;     // and of all samples
   int64_t packed_blocks;  // there is room for
 };
 
@@ -260,8 +265,8 @@ ForwardBuffers<typename Cell::Scalar> forward_buffers(const RecurrentArgs* layer
   b.h_row = scratch_row<T>(a.hidden);
   b.x_row = scratch_row<T>(a.input);
   b.ahead = steps_ahead<Cell>(a, layer.blocks);
-  b.pre_row = b.ahead * Cell::kInputs * Vec<T>::kLanes;
-  b.pre_block = a.batch * b.pre_row;
+  b.sums_row = b.ahead * Cell::kSlots * Vec<T>::kLanes;
+  b.sums_block = a.batch * b.sums_row;
   // A single step packs, uses and forgets one block after the other.
   b.packed_blocks = a.steps > 1 ? layer.blocks : max_workers();
   b.zeros = arena.take<T>(a.hidden);
@@ -269,7 +274,7 @@ ForwardBuffers<typename Cell::Scalar> forward_buffers(const RecurrentArgs* layer
     if (a.packed == nullptr) b.packed[d] = arena.take<T>(b.packed_blocks * layer.block_size());
     if (a.steps > 1) b.h[d] = arena.take<T>(2 * a.batch * b.h_row);
     if (cut.by_units) {
-      if (a.steps > 1) b.pre[d] = arena.take<T>(layer.blocks * b.pre_block);
+      if (a.steps > 1) b.sums[d] = arena.take<T>(layer.blocks * b.sums_block);
     } else {
       b.x[d] = arena.take<T>(a.batch * b.x_row);
     }
@@ -333,6 +338,8 @@ void forward_by_samples(const RecurrentArgs* layers, int directions, const Cut& 
   });
 }
 
+constexpr int64_t kBlocksTogether = 4;
+
 // A single step: the units don't wait for each other.
 template <class Cell>
 void forward_step(const RecurrentArgs* layers, int d,
@@ -346,37 +353,36 @@ void forward_step(const RecurrentArgs* layers, int d,
   step.x = static_cast<const T*>(a.x);
   step.x_row = a.input;
   set_states(a, b, d, 0, step);
-  parallel_for(layer.blocks, work, [&](int64_t block, int worker) {
-    const int64_t at = a.packed != nullptr ? block : worker;
-    if (a.packed == nullptr) pack_units<Cell>(a, layer, block, at);
-    step_units(a, layer, at, block, block + 1, step);
+  // Several blocks to a task where rows are few; an even number of tasks, for two threads.
+  int64_t tasks = divide_up(layer.blocks, smaller(kBlocksTogether, larger(kMostRows / a.batch, 1)));
+  tasks = smaller(tasks + tasks % 2, layer.blocks);
+  parallel_for(tasks, work, [&](int64_t task, int worker) {
+    const int64_t begin = tile_start(task, tasks, layer.blocks);
+    const int64_t end = tile_start(task + 1, tasks, layer.blocks);
+    if (a.packed != nullptr) return step_units(a, layer, begin, begin, end, step);
+    for (int64_t block = begin; block < end; ++block) {
+      pack_units<Cell>(a, layer, block, worker);
+      step_units(a, layer, worker, block, block + 1, step);
+    }
   });
 }
 
-// The products of x at steps first .. last with blocks from .. to, into pre[block, n, step -
-// first]: a worker's blocks side by side, so that no other fetches their lines ahead.
+// The part of x in the sums of gates at steps first .. last, of blocks from .. to: into sums[block,
+// n, step - first]: a worker's blocks side by side, so that no other fetches their lines ahead.
 template <class Cell>
 void multiply_ahead(const RecurrentArgs& a, const PackedLayer<Cell>& layer, int64_t from,
-                    int64_t to, int64_t first, int64_t last, typename Cell::Scalar* pre,
-                    int64_t pre_row, int64_t pre_block) {
+                    int64_t to, int64_t first, int64_t last, typename Cell::Scalar* sums,
+                    int64_t sums_row, int64_t sums_block) {
   using T = typename Cell::Scalar;
-  constexpr int64_t kColumns = Cell::kInputs * Vec<T>::kLanes;
+  constexpr int64_t kColumns = Cell::kSlots * Vec<T>::kLanes;
   const int64_t along = (a.reverse ? -a.row_t : a.row_t) * a.input;  // from a step to the next
   for (int64_t block = from; block < to; ++block) {
     for (int64_t n = 0; n < a.batch; ++n) {
       const int64_t length = length_of(a, n), end = smaller(last, length);
       if (end <= first) continue;
       const int64_t row = row_of(a, n, time_of(a, first, length));
-      multiply_block(BlockProduct<T>{.rows = end - first,
-                                     .k = a.input,
-                                     .a = static_cast<const T*>(a.x) + row * a.input,
-                                     .a_row = along,
-                                     .b = layer.weight_ih(block),
-                                     .columns = kColumns,
-                                     .c = pre + block * pre_block + n * pre_row,
-                                     .c_row = kColumns,
-                                     .accumulate = false,
-                                     .bias = layer.bias(block)});
+      add_input(layer, block, end - first, static_cast<const T*>(a.x) + row * a.input, along,
+                sums + block * sums_block + n * sums_row, kColumns);
     }
   }
 }
@@ -409,17 +415,23 @@ void forward_by_units(const RecurrentArgs* layers, int directions,
       for_parts([&](int d, const PackedLayer<Cell>& layer, int64_t from, int64_t to) {
         const RecurrentArgs& a = layers[d];
         if (s % b.ahead == 0) {
-          multiply_ahead(a, layer, from, to, s, smaller(s + b.ahead, a.steps), b.pre[d], b.pre_row,
-                         b.pre_block);
+          multiply_ahead(a, layer, from, to, s, smaller(s + b.ahead, a.steps), b.sums[d],
+                         b.sums_row, b.sums_block);
         }
         Step<T> step{};
         step.s = s;
         step.rows = a.batch;
         step.idle = s >= most;
-        step.pre = b.pre[d] + s % b.ahead * Cell::kInputs * Vec<T>::kLanes;
-        step.pre_row = b.pre_row;
-        step.pre_block = b.pre_block;
+        step.sums = b.sums[d] + s % b.ahead * Cell::kSlots * Vec<T>::kLanes;
+        step.sums_row = b.sums_row;
+        step.sums_block = b.sums_block;
         set_states(a, b, d, 0, step);
+        // What other workers wrote of h comes from their caches: all of it at once.
+        for (int64_t n = 0; n < a.batch && s > 0; ++n) {
+          for (int64_t j = 0; j < a.hidden; j += 64 / sizeof(T)) {
+            __builtin_prefetch(step.h_prev + n * step.h_prev_row + j);
+          }
+        }
         step_units(a, layer, from, from, to, step);
       });
     }

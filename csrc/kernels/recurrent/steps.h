@@ -1,5 +1,5 @@
-// What the passes over a sequence share, for *.simd.cpp files: how a layer is cut into tasks, where
-// rows lie, and the product of a few rows with a packed block of weights.
+// What the passes over a sequence share, for *.simd.cpp files: how a layer is cut into tasks, and
+// where rows lie.
 //
 // A layer is cut in one of two ways, by its sizes alone:
 //   by samples  chunks of samples take all their steps independently of each other, a task each;
@@ -12,9 +12,7 @@
 
 #include "core/parallel.h"
 #include "cpu/integers.h"
-#include "kernels/gemm/gemm.simd.h"
-#include "kernels/gemm/pack.simd.h"
-#include "kernels/gemm/tile.simd.h"
+#include "cpu/vec.h"
 #include "kernels/recurrent/recurrent.h"
 
 namespace medkern::MK_ISA {
@@ -128,57 +126,6 @@ MK_INLINE int64_t chunk_start(const RecurrentArgs& a, const Cut& cut, int64_t ch
 // The share of `parts` that falls to a worker of a team.
 MK_INLINE int64_t share_start(const Team& team, int64_t parts, int worker) {
   return parts * worker / team.size();
-}
-
-// A few rows and what they are multiplied with: c[i, j] (+)= sum over k of a[i, k] b[k, j] (+
-// bias).
-template <class T>
-struct BlockProduct {
-  int64_t rows, k;
-  const T* a;
-  int64_t a_row;
-  const T* b;  // [k, columns], packed as by pack_b; columns are at most two panels
-  int64_t columns;
-  T* c;
-  int64_t c_row;
-  bool accumulate;
-  const T* bias;  // may be nullptr
-};
-
-// Chains over kGemmBlockK of k, as in gemm().
-template <class T>
-MK_INLINE void multiply_block(const BlockProduct<T>& p) {
-  const int64_t blocks = p.k > 0 ? divide_up(p.k, kGemmBlockK) : 1;
-  const bool three = p.columns > kPanel<T> && p.columns <= 3 * Vec<T>::kLanes;
-  const bool wide = p.rows <= kWideRows || three;
-  const int64_t together = wide ? 2 * kPanel<T> : kPanel<T>;
-  const int64_t tiles = tiles_in(p.rows, three ? kThreeRows : kTileRows);
-  for (int64_t kb = 0; kb < blocks; ++kb) {
-    const int64_t k = kb * kGemmBlockK;
-    for (int64_t j = 0; j < p.columns; j += together) {
-      const int64_t columns = smaller(p.columns - j, together);
-      const int64_t b_row = panel_width<T>(columns);
-      const int64_t next_row = panel_width<T>(columns - kPanel<T>);
-      const bool last = kb == blocks - 1;
-      for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t row = tile_start(i, tiles, p.rows);
-        run_tile(Tile<T>{.a = p.a + row * p.a_row + k,
-                         .a_row = p.a_row,
-                         .a_col = 1,
-                         .b = p.b + j * p.k + k * b_row,
-                         .b_row = b_row,
-                         .b_next = p.b + (j + kPanel<T>)*p.k + k * next_row,
-                         .b_next_row = next_row,
-                         .c = p.c + row * p.c_row + j,
-                         .c_row = p.c_row,
-                         .k = smaller(p.k - k, kGemmBlockK),
-                         .rows = tile_start(i + 1, tiles, p.rows) - row,
-                         .columns = columns,
-                         .accumulate = p.accumulate || kb > 0,
-                         .bias = last && p.bias != nullptr ? p.bias + j : nullptr});
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -44,13 +44,31 @@ class CompiledModel:
             self._skeleton = Skeleton(model)
             self._weights = Weights(self._skeleton)
             self._arena = Arena(0, self.device)
-            self._bound(tuple(array.shape for array in arrays))
+            self._last = self._bound(tuple(array.shape for array in arrays))
         self._skeleton.forget()
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's result for tensors or arrays like the example; their sizes may differ."""
         if len(inputs) != len(self.dtypes):
             raise TypeError(f"compiled model: expects {len(self.dtypes)} inputs, got {len(inputs)}")
+        with self._lock:
+            self._order()
+            # Mostly the shapes are those of the call before.
+            results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
+            if results is None:
+                with device(self.device):
+                    arrays = self._checked(inputs)
+                    self._last = self._bound(tuple(array.shape for array in arrays))
+                    results = self._last.run(arrays)
+            arrange = self._last.arrange
+        return arrange([Tensor(array) for array in results])
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes that are kept: "weights", as the kernels take them, and "arena", the intermediate results."""
+        return {"weights": self._weights.nbytes, "arena": self._arena.size}
+
+    def _checked(self, inputs: tuple[Any, ...]) -> list[_C.Array]:
         arrays = []
         for number, (x, dtype) in enumerate(zip(inputs, self.dtypes, strict=True)):
             array = _array(x, number, self.device)
@@ -59,16 +77,7 @@ class CompiledModel:
                     f"compiled model: input {number} must be {dtype} as the example was, got {array.dtype}"
                 )
             arrays.append(array)
-        with self._lock, device(self.device):
-            self._order()
-            program = self._bound(tuple(array.shape for array in arrays))
-            results = program.run(arrays)
-        return program.arrange([Tensor(array) for array in results])
-
-    @property
-    def nbytes(self) -> dict[str, int]:
-        """Bytes that are kept: "weights", as the kernels take them, and "arena", the intermediate results."""
-        return {"weights": self._weights.nbytes, "arena": self._arena.size}
+        return arrays
 
     def _order(self) -> None:
         """Has this call wait for the last one, where that was on another stream: they share memory."""

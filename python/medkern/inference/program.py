@@ -300,6 +300,15 @@ class Program:
             return array if step is None else run(step, array_of)[0]
         return arena.view(value.outline, group.lifetime.offset)
 
+    def run_plain(self, inputs: list[Any]) -> list[_C.Array] | None:
+        """Computes the results in one native call, for inputs that need no preparation.
+
+        None if they do, or if it is not bound for the threads there are.
+        """
+        if self._bound is None or self._threads != _C.get_num_threads():
+            return None
+        return self._bound.run_plain(inputs)
+
     def run(self, inputs: Sequence[_C.Array]) -> list[_C.Array]:
         """Computes the results, in fresh memory."""
         assert self._bound is not None

@@ -26,9 +26,9 @@ def uniform(
 
     They come from Philox 4x32-10: block b of a seed is four 32-bit words that depend on b and the seed only.
     Element i of a float32 array is word i, counted from block `offset`; a float64 element takes two words.
-    So the same arguments give the same bits at any number of threads and on every instruction set. An array
-    uses ceil(size / 4) blocks in float32, ceil(size / 2) in float64: add that to `offset` for the next one.
-    (`medkern.random` keeps count by itself.)
+    So the same arguments give the same bits at any number of threads, on every instruction set and on CUDA
+    devices. An array uses ceil(size / 4) blocks in float32, ceil(size / 2) in float64: add that to `offset`
+    for the next one. (`medkern.random` keeps count by itself.)
 
     Args:
         shape: shape of the result.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from medkern import _C
 from medkern.kernels._kind import like
 from medkern.kernels._recurrent import gradients_like, pair_of, rnn_cell_name
@@ -178,8 +180,8 @@ class LSTMCellPlan:
     def __call__(self, x: Any, hx: tuple[Any, Any] | None = None, *, out: Any = None) -> tuple[Any, Any]:
         """The new (h, c) for x, as `lstm_cell`."""
         h0, c0 = pair_of("lstm_cell", hx)
-        _, h, c, _ = self._plan.run(x, h0, c0, None, out)
-        return like(x, h), like(x, c)
+        h, c = self._plan.step(x, h0, c0, out)
+        return (h, c) if isinstance(x, np.ndarray) else (like(x, h), like(x, c))
 
     @property
     def nbytes(self) -> int:
@@ -195,7 +197,8 @@ class GRUCellPlan:
 
     def __call__(self, x: Any, hx: Any = None, *, out: Any = None) -> Any:
         """The new h for x, as `gru_cell`."""
-        return like(x, self._plan.run(x, hx, None, None, out)[1])
+        h, _ = self._plan.step(x, hx, None, out)
+        return h if isinstance(x, np.ndarray) else like(x, h)
 
     @property
     def nbytes(self) -> int:
