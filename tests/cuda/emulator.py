@@ -44,12 +44,12 @@ def _compiler_version() -> str:
 
 @cache
 def _processor_flags() -> list[str]:
-    """For fused multiply-adds and half precision by instructions, where the processor has them."""
+    """For vectors, fused multiply-adds and half precision by instructions, where the processor has them."""
     try:
         known = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return []
-    return [f"-m{name}" for name in ("fma", "f16c") if name in known]
+    return [f"-m{name}" for name in ("avx2", "fma", "f16c") if name in known]
 
 
 def _cache() -> Path:

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <numeric>
-#include <set>
 
 #include "cuda/emulator/guard.h"
 #include "cuda/emulator/memory.h"
@@ -20,9 +20,9 @@ namespace medkern::cuda::emulator {
 namespace {
 
 constexpr uint32_t kMostOfAxis = 65535;  // blocks in y and z
-// Of kernels that take longer, or may touch more memory, only the first launch is run under every
-// schedule.
-constexpr std::chrono::milliseconds kShort{100};
+// A launch that takes longer, or may touch more memory, is run under every schedule only as long as
+// those of its kernel together haven't taken too long.
+constexpr double kShortSeconds = 2e-3, kLongSeconds = 0.3;
 constexpr size_t kMuchMemory = 16 << 20;
 
 Schedule chosen = Schedule::every;
@@ -127,16 +127,18 @@ Status run_under(Schedule now, Dim3 grid, Dim3 threads, std::string& report) {
 
 // Leaves the results of the forward schedule, which the others must give too.
 Status run_under_every(Dim3 grid, Dim3 threads, std::string& report) {
-  static auto* compared = new std::set<const KernelRecord*>;
-  const bool first = compared->insert(launch.kernel).second;
-  if (!first && open_bytes() > kMuchMemory) {
+  static auto* spent = new std::map<const KernelRecord*, double>;
+  double& seconds = (*spent)[launch.kernel];
+  if (seconds > kLongSeconds && open_bytes() > kMuchMemory) {
     return run_under(Schedule::forward, grid, threads, report);
   }
   const auto begun = std::chrono::steady_clock::now();
+  const auto since = [begun] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  };
   begin_snapshots();
   Status status = run_under(Schedule::forward, grid, threads, report);
-  const bool is_short = std::chrono::steady_clock::now() - begun < kShort;
-  if (status == kSuccess && (first || is_short)) {
+  if (status == kSuccess && (seconds <= kLongSeconds || since() < kShortSeconds)) {
     keep_results();
     for (const Schedule next : {Schedule::backward, Schedule::random}) {
       if (next == Schedule::random) seed_random(seed++);
@@ -150,6 +152,7 @@ Status run_under_every(Dim3 grid, Dim3 threads, std::string& report) {
     }
   }
   end_snapshots();
+  seconds += since();
   return status;
 }
 

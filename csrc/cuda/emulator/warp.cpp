@@ -36,18 +36,20 @@ void compute_vote(uint32_t mask, void* const* operands) {
   }
 }
 
+using Row = float __attribute__((vector_size(32)));  // 8 columns
+
 // d (16, 8) += a (16, Depth) b (Depth, 8), k ascending; exact products, sums in float32.
 template <int Depth>
-void multiply(void* const* operands, const float (&a)[16][Depth], const float (&b)[Depth][8]) {
-  float d[16][8];
+void multiply(void* const* operands, const float (&a)[16][Depth], const Row (&b)[Depth]) {
+  Row d[16];
   for (int lane = 0; lane < 32; ++lane) {
     const float* part = static_cast<const Product*>(operands[lane])->d;
     for (int i = 0; i < 4; ++i) d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = part[i];
   }
   for (int row = 0; row < 16; ++row) {
-    for (int k = 0; k < Depth; ++k) {
-      for (int column = 0; column < 8; ++column) d[row][column] += a[row][k] * b[k][column];
-    }
+    Row sum = d[row];
+    for (int k = 0; k < Depth; ++k) sum += a[row][k] * b[k];
+    d[row] = sum;
   }
   for (int lane = 0; lane < 32; ++lane) {
     float* part = static_cast<const Product*>(operands[lane])->d;
@@ -58,7 +60,8 @@ void multiply(void* const* operands, const float (&a)[16][Depth], const float (&
 void compute_tf32(uint32_t, void* const* operands) {
   // The tensor cores don't look at the lowest 13 bits.
   const auto number = [](uint32_t bits) { return std::bit_cast<float>(bits & ~0x1fffu); };
-  float a[16][8], b[8][8];
+  float a[16][8];
+  Row b[8];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& part = *static_cast<const Product*>(operands[lane]);
     const int group = lane / 4, t = lane % 4;
@@ -78,7 +81,8 @@ float from_f16(uint32_t bits) {
 
 template <float (*number)(uint32_t)>
 void compute_pairs(uint32_t, void* const* operands) {
-  float a[16][16], b[16][8];
+  float a[16][16];
+  Row b[16];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& part = *static_cast<const Product*>(operands[lane]);
     const int group = lane / 4, t = lane % 4;
