@@ -26,7 +26,7 @@ def test_import_opens_nothing():
 
 
 @pytest.mark.parametrize(
-    "request",
+    "demand",
     [
         "medkern.zeros((2,), device='cuda')",
         "medkern.tensor([1.0]).to('cuda')",
@@ -40,11 +40,11 @@ def test_import_opens_nothing():
         "medkern.Trainer(medkern.nn.Linear(2, 1), None, None, device='cuda')",
     ],
 )
-def test_a_request_says_why(request):
+def test_who_asks_is_told_why(demand):
     code = (
         "import medkern\n"
         "assert not medkern.cuda.is_available()\n"
-        f"try:\n    {request}\n"
+        f"try:\n    {demand}\n"
         "except medkern.DeviceError as error:\n    print(error)"
     )
     assert run(code) == "CUDA is switched off by MEDKERN_CUDA=off\n"
