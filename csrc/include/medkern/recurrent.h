@@ -62,7 +62,10 @@ typedef struct mk_recurrent_layer {
 /* The weights and biases of a layer packed once for many forward passes. Of the layer only cell,
  * directions, single_step, weights and biases are read. `packed` is memory of the caller's, aligned
  * to 64 bytes; it keeps their sizes and dtype too, and serves the instruction set that was in use
- * when it was packed. Results have the same bits as with the weights themselves. */
+ * when it was packed. Results have the same bits as with the weights themselves.
+ *
+ * Of weights on a CUDA device, `packed` (on the host) says only where they are: they have to stay
+ * there, unchanged. */
 MK_API mk_status mk_recurrent_packed_bytes(const mk_recurrent_layer* layer, size_t* bytes);
 MK_API mk_status mk_recurrent_pack(const mk_recurrent_layer* layer, void* packed,
                                    size_t packed_bytes);

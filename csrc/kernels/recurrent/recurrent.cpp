@@ -168,6 +168,10 @@ void check_packed(Layer& l, const mk_recurrent_layer& layer) {
   expect_packed_by(l.op, header, &kernels_of(header.cell, header.device));
   require(header.cell == l.cell && header.directions == l.directions, l.op,
           ": the weights were packed for another cell, or another number of directions");
+  TensorView weights{};
+  weights.name = "the packed weights";
+  weights.device = header.device;
+  expect_same_device(l.op, l.x, weights);
   if (header.dtype != l.x.dtype) {
     fail(MK_INVALID_TYPE, l.op, ": x must be ", name_of(header.dtype), " as the weights are, got ",
          name_of(l.x.dtype));
