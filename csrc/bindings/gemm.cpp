@@ -133,6 +133,8 @@ Array bias_backward(const py::object& dy_object, int axis, const py::object& out
   return dbias;
 }
 
+void set_matmul_precision(int precision) { check(mk_set_matmul_precision(precision)); }
+
 }  // namespace
 
 void bind_gemm(py::module_& module) {
@@ -147,6 +149,8 @@ void bind_gemm(py::module_& module) {
   module.def("linear_backward_input", linear_backward_input, arg("dy"), arg("weight"), arg("out"));
   module.def("linear_backward_weight", linear_backward_weight, arg("dy"), arg("x"), arg("out"));
   module.def("bias_backward", bias_backward, arg("dy"), arg("axis"), arg("out"));
+  module.def("set_matmul_precision", set_matmul_precision, arg("precision"));
+  module.def("get_matmul_precision", mk_get_matmul_precision);
 }
 
 }  // namespace medkern::python

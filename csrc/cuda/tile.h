@@ -29,10 +29,13 @@ namespace medkern::cuda {
 constexpr int kDepth = 32;
 constexpr int kStages = 3;
 
-template <int kRows_, int kColumns_, int kWarpRows_, int kWarpColumns_>
+// Of the two halves of a slice kUnroll are unrolled, as registers allow (one where products are
+// exact).
+template <int kRows_, int kColumns_, int kWarpRows_, int kWarpColumns_, int kUnroll_ = 2>
 struct Tile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kWarpRows = kWarpRows_, kWarpColumns = kWarpColumns_;
+  static constexpr int kUnroll = kUnroll_;
   static constexpr int kWarpsAcross = kColumns / kWarpColumns;
   static constexpr int kThreads = kRows / kWarpRows * kWarpsAcross * kWarp;
   static constexpr int kGroupsDown = kWarpRows / 32, kGroupsAcross = kWarpColumns / 32;
@@ -186,7 +189,7 @@ MK_INLINE void multiply(const float* a, const float* b, Sums<T>& sums) {
   const int warp = threadIdx.x / kWarp;
   const int row = warp / T::kWarpsAcross * T::kWarpRows;
   const int column = warp % T::kWarpsAcross * T::kWarpColumns;
-#pragma unroll Math::kAgain ? 1 : 2
+#pragma unroll Math::kAgain ? 1 : T::kUnroll
   for (int half = 0; half < kDepth / 16; ++half) {
     typename Math::Row bs[T::kGroupsAcross][4];
 #pragma unroll

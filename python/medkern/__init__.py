@@ -37,6 +37,7 @@ from medkern.devices import device, get_default_device, set_default_device
 from medkern.embed import get_include, get_library
 from medkern.inference import compile
 from medkern.kernels._algorithm import get_algorithm, set_algorithm
+from medkern.kernels._precision import get_float32_matmul_precision, set_float32_matmul_precision
 from medkern.tensor import Tensor, full, ones, tensor, zeros
 from medkern.trainer import Trainer
 
@@ -58,6 +59,7 @@ __all__ = [
     "functional",
     "get_algorithm",
     "get_default_device",
+    "get_float32_matmul_precision",
     "get_include",
     "get_library",
     "get_num_threads",
@@ -76,6 +78,7 @@ __all__ = [
     "random",
     "set_algorithm",
     "set_default_device",
+    "set_float32_matmul_precision",
     "set_num_threads",
     "tensor",
     "zeros",

@@ -333,3 +333,35 @@ def test_a_plan_serves_one_instruction_set():
             plan(zeros(1, 2))
     finally:
         _C.isa_select(before)
+
+
+@pytest.fixture
+def keep_precision():
+    before = medkern.get_float32_matmul_precision()
+    yield
+    medkern.set_float32_matmul_precision(before)
+
+
+# Half of the distance between neighboring numbers, for both factors: bf16 has 8 bits, tf32 11.
+@pytest.mark.parametrize(
+    ("precision", "unit"), [("highest", 2.0**-24), ("high", 2.0**-11), ("medium", 2.0**-8)]
+)
+def test_precision_of_float32_products(isa, rng, keep_precision, precision, unit):
+    medkern.set_float32_matmul_precision(precision)
+    assert medkern.get_float32_matmul_precision() == precision
+    for m, n, k in [(5, 9, 33), (70, 130, 65)]:
+        a, b = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
+        expected, terms = reference.gemm(a, b)
+        error = np.abs(kernels.gemm(a, b) - expected)
+        assert np.all(error <= (8 if precision == "highest" else 2) * unit * terms)
+        if isa == "cuda" and precision != "highest":
+            assert np.max(error / terms) > unit / 64  # it is what was asked for
+        whole = rng.integers(-8, 9, (m, k)).astype(np.float32)  # exact in any of them
+        np.testing.assert_array_equal(kernels.gemm(whole, whole.T), whole @ whole.T)
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(ValueError, match="precision must be 'highest', 'high' or 'medium', got 'low'"):
+        medkern.set_float32_matmul_precision("low")
+    with pytest.raises(ValueError, match="precision must be from 0 to 2, got 3"):
+        _C.set_matmul_precision(3)

@@ -14,115 +14,20 @@
 // Work 2 pixels columns k flops. Memory: source once for each tile of columns and tap, mostly from
 // L2; weights once for each tile of pixels; the result once.
 #include "cuda/plain_tile.h"
-#include "cuda/product.h"
 #include "cuda/tile.h"
-#include "kernels/conv/conv.cuda.h"
+#include "kernels/conv/conv.cuh"
 
 namespace medkern::cuda {
 
 using Large = Tile<128, 128, 64, 32>;
 using Narrow = Tile<128, 64, 64, 32>;
 using Small = Tile<64, 64, 32, 32>;
+using LeanLarge = Tile<128, 128, 64, 32, 1>;
+using LeanNarrow = Tile<128, 64, 64, 32, 1>;
+using LeanSmall = Tile<64, 64, 32, 32, 1>;
 // Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
 // needs.
 constexpr int kSmallBound = 192;
-
-struct ConvClass {
-  const ConvAxisClass &d, &h, &w;
-  int32_t pixels, k;
-};
-
-MK_INLINE ConvClass class_of_block(const ConvKernelArgs& p) {
-  const int cw = blockIdx.z % p.classes[2], ch = blockIdx.z / p.classes[2] % p.classes[1];
-  const int cd = blockIdx.z / p.classes[2] / p.classes[1];
-  const ConvAxisClass &d = p.axis[0][cd], &h = p.axis[1][ch], &w = p.axis[2][cw];
-  return {d, h, w, p.images * d.count * h.count * w.count, d.taps * h.taps * w.taps * p.channels};
-}
-
-// Position j of a class in the result's memory.
-MK_INLINE int64_t result_at(const ConvKernelArgs& p, const ConvClass& c, uint32_t pixel) {
-  const int64_t w = c.w.counts.take(pixel), h = c.h.counts.take(pixel), d = c.d.counts.take(pixel);
-  return pixel * p.result.stride_n + (c.d.out_first + d * c.d.out_step) * p.result.stride[0] +
-         (c.h.out_first + h * c.h.out_step) * p.result.stride[1] +
-         (c.w.out_first + w * c.w.out_step) * p.result.stride[2];
-}
-
-// A tap of a class and a channel.
-struct ConvK {
-  int32_t d, h, w, channel;
-  bool inside;
-};
-
-MK_INLINE ConvK k_of(const ConvKernelArgs& p, const ConvClass& c, int k, int end) {
-  uint32_t tap = p.channel_counts.quotient(k);
-  ConvK at;
-  at.channel = k - tap * p.channels;
-  at.w = c.w.tap_counts.take(tap);
-  at.h = c.h.tap_counts.take(tap);
-  at.d = tap;
-  at.inside = k < end;
-  return at;
-}
-
-MK_INLINE int64_t source_step(const ConvKernelArgs& p, const ConvClass& c, const ConvK& k) {
-  return int64_t{k.d} * c.d.in_tap_step * p.source.stride[0] +
-         int64_t{k.h} * c.h.in_tap_step * p.source.stride[1] +
-         int64_t{k.w} * c.w.in_tap_step * p.source.stride[2] + k.channel * p.source.stride_c;
-}
-
-MK_INLINE int32_t weight_step(const ConvKernelArgs& p, const ConvClass& c, const ConvK& k) {
-  const int32_t tap =
-      ((c.d.tap_first + k.d * c.d.tap_step) * p.kernel[1] + c.h.tap_first + k.h * c.h.tap_step) *
-          p.kernel[2] +
-      c.w.tap_first + k.w * c.w.tap_step;
-  return tap * p.channels + k.channel;
-}
-
-// Where the window of a pixel begins in the source.
-struct ConvStart {
-  int64_t at;
-  int32_t d, h, w;
-};
-
-MK_INLINE ConvStart start_of(const ConvKernelArgs& p, const ConvClass& c, uint32_t pixel) {
-  ConvStart s;
-  s.w = c.w.in_first + static_cast<int32_t>(c.w.counts.take(pixel)) * c.w.in_step;
-  s.h = c.h.in_first + static_cast<int32_t>(c.h.counts.take(pixel)) * c.h.in_step;
-  s.d = c.d.in_first + static_cast<int32_t>(c.d.counts.take(pixel)) * c.d.in_step;
-  s.at = pixel * p.source.stride_n + s.d * p.source.stride[0] + s.h * p.source.stride[1] +
-         s.w * p.source.stride[2];
-  return s;
-}
-
-// Bit `first + u` for each tap u of an axis that lies in the source.
-MK_INLINE uint32_t taps_inside(int32_t start, const ConvAxisClass& c, int32_t size, int first) {
-  uint32_t bits = 0;
-  for (int u = 0; u < c.taps; ++u) {
-    const uint32_t at = start + u * c.in_tap_step;
-    bits |= static_cast<uint32_t>(at < static_cast<uint32_t>(size)) << (first + u);
-  }
-  return bits;
-}
-
-constexpr uint32_t kNever = 1u << 31;
-
-// A tap of the class: its distance in the source and in the weights, and the bits of its axes.
-struct alignas(16) ConvTap {
-  uint32_t source;  // distances wrap around: only those inside the image count
-  int32_t weight;
-  uint32_t needed, unused;
-};
-
-template <int kThreads>
-MK_INLINE void find_taps(const ConvKernelArgs& p, const ConvClass& c, ConvTap* taps) {
-  const int count = c.d.taps * c.h.taps * c.w.taps;
-  for (int i = threadIdx.x; i < count; i += kThreads) {
-    const ConvK k = k_of(p, c, i * p.channels, c.k);
-    taps[i] = {static_cast<uint32_t>(source_step(p, c, k)), weight_step(p, c, k),
-               1u << k.d | 1u << (c.d.taps + k.h) | 1u << (c.d.taps + c.h.taps + k.w), 0};
-  }
-  __syncthreads();
-}
 
 template <class T, class Math>
 MK_INLINE void conv_tile(const ConvKernelArgs& p) {
@@ -181,38 +86,11 @@ MK_INLINE void conv_tile(const ConvKernelArgs& p) {
     }
   };
 
-  const bool part = p.partial != nullptr;
-  const int all = p.groups * p.columns, first = group * p.columns;
-  const float* bias = static_cast<const float*>(p.bias);
-  const int64_t step = part ? 1 : p.result.stride_c;
-  float* result = part ? static_cast<float*>(p.partial) + split * int64_t{c.pixels} * all
-                       : static_cast<float*>(p.result.data);
   const int slices = (k_end - k_first + kDepth - 1) / kDepth;
-  const auto store = [&](int r, int column, float (&v)[8], uint32_t wanted) {
-    const int pixel = at.row + r;
-    column += at.column;
-    const int left = p.columns - column;
-    if (pixel >= c.pixels || left <= 0) return;
-    if (left < 8) wanted &= (1u << left) - 1;
-    float* to =
-        result + (part ? int64_t{pixel} * all : result_at(p, c, pixel)) + (first + column) * step;
-    if (!part) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        if (wanted >> i & 1) v[i] = finished(v[i], bias, first + column + i, p.relu);
-      }
-    }
-    if (wanted == 255u && step == 1 && reinterpret_cast<size_t>(to) % 16 == 0) {
-      store16(to, {v[0], v[1], v[2], v[3]});
-      store16(to + 4, {v[4], v[5], v[6], v[7]});
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if (wanted >> i & 1) to[i * step] = v[i];
-    }
-  };
-  sum_and_store<T, Math, A, B>(slices, load, store);
+  sum_and_store<T, Math, A, B>(
+      slices, load, [&](int r, int column, float (&v)[8], uint32_t wanted) {
+        store_results(p, c, group, split, at.row + r, at.column + column, v, wanted);
+      });
 }
 
 template <class T>
@@ -282,9 +160,9 @@ MK_KERNEL(conv_f32_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Exact>
 MK_KERNEL(conv_tf32_large, ConvKernelArgs, 256) { conv_tile<Large, Tf32>(args); }
 MK_KERNEL(conv_tf32_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Tf32>(args); }
 MK_KERNEL(conv_tf32_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Tf32>(args); }
-MK_KERNEL(conv_bf16_large, ConvKernelArgs, 256) { conv_tile<Large, Bf16>(args); }
-MK_KERNEL(conv_bf16_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Bf16>(args); }
-MK_KERNEL(conv_bf16_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Bf16>(args); }
+MK_KERNEL(conv_bf16_large, ConvKernelArgs, 256) { conv_tile<LeanLarge, Bf16>(args); }
+MK_KERNEL(conv_bf16_narrow, ConvKernelArgs, 128) { conv_tile<LeanNarrow, Bf16>(args); }
+MK_KERNEL(conv_bf16_small, ConvKernelArgs, kSmallBound) { conv_tile<LeanSmall, Bf16>(args); }
 MK_KERNEL(conv_plain_f32, ConvKernelArgs, 256) { conv_plain<float>(args); }
 MK_KERNEL(conv_plain_f64, ConvKernelArgs, 256) { conv_plain<double>(args); }
 MK_KERNEL(conv_reduce_f32, ConvReduceArgs, 256) { conv_reduce(args); }

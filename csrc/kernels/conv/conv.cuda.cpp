@@ -19,6 +19,7 @@ constexpr int64_t kDepth = 32;
 constexpr int64_t kMostTaps = 31;     // of the three axes, together: a bit each
 constexpr int64_t kMostTable = 2048;  // taps in shared memory
 constexpr int64_t kTapBytes = 16;
+constexpr int64_t kFewChannels = 4;
 // Splits are cut for a device of this many multiprocessors whatever the device is, so that bits are
 // the same on all.
 constexpr int64_t kProcessors = 132;
@@ -46,6 +47,12 @@ Kernel tile_kernels[3][3] = {
 };
 Kernel plain_f32{"conv", "conv_plain_f32"}, plain_f64{"conv", "conv_plain_f64"};
 Kernel reduce_f32{"conv", "conv_reduce_f32"};
+// [precision][narrow or small]
+Kernel few_kernels[3][2] = {
+    {{"conv_few", "conv_few_f32_narrow"}, {"conv_few", "conv_few_f32_small"}},
+    {{"conv_few", "conv_few_tf32_narrow"}, {"conv_few", "conv_few_tf32_small"}},
+    {{"conv_few", "conv_few_bf16_narrow"}, {"conv_few", "conv_few_bf16_small"}},
+};
 Kernel depthwise_vectors{"conv_depthwise", "conv_depthwise_f32_vectors"};
 Kernel depthwise_f32{"conv_depthwise", "conv_depthwise_f32"};
 Kernel depthwise_f64{"conv_depthwise", "conv_depthwise_f64"};
@@ -71,6 +78,7 @@ bool image_fits(const Image& image) {
 
 struct Plan {
   bool depthwise;            // one source channel for each result channel
+  bool few;                  // channels, which are not padded then
   bool fast, arrange;        // by tensor cores; the source has to be arranged
   int64_t channels, padded;  // of a group
   int64_t columns, taps, splits;
@@ -92,8 +100,10 @@ Plan plan_of(const ConvArgs& a) {
   const Image arranged = arranged_image(a.source, a.groups, nullptr);
   p.arrange = !has_vectors(a.source, a.groups);
   p.depthwise = p.channels == 1 && (!a.backward || p.columns == 1) && a.groups > 1;
-  p.fast = !p.depthwise && a.dtype == Dtype::f32 && sum <= kMostTaps && product <= kMostTable &&
-           image_fits(p.arrange ? arranged : a.source);
+  p.few = !p.depthwise && a.dtype == Dtype::f32 && p.channels <= kFewChannels && sum <= kMostTaps &&
+          product * p.channels <= kMostTable && image_fits(a.source);
+  p.fast = !p.depthwise && !p.few && a.dtype == Dtype::f32 && sum <= kMostTaps &&
+           product <= kMostTable && image_fits(p.arrange ? arranged : a.source);
   p.arrange &= p.fast;
   p.padded = p.fast ? padded_channels(p.channels) : p.channels;
   p.splits = 1;
@@ -126,10 +136,11 @@ ConvAxisClass device_class(const AxisClass& c) {
           narrow(c.taps),      divider_of(c.count),   divider_of(c.taps)};
 }
 
-const TileKind& choose(const int64_t pixels, int64_t columns, int64_t times) {
+const TileKind& choose(int64_t pixels, int64_t columns, int64_t times, bool few) {
   const TileKind* best = nullptr;
   double least = 0;
   for (const TileKind& kind : kKinds) {
+    if (few && &kind == &kKinds[0]) continue;
     const int64_t blocks = divide_up(pixels, kind.rows) * divide_up(columns, kind.columns) * times;
     const double cost = divide_up(blocks, multiprocessors() * kind.together) * kind.cost;
     if (best == nullptr || cost < least) {
@@ -164,14 +175,18 @@ void launch_classes(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p
     return;
   }
   const int64_t times = plan.splits * a.groups;
-  const TileKind& kind = plan.fast ? choose(pixels, plan.columns, times * classes) : kPlain;
-  Kernel& kernel = plan.fast               ? tile_kernels[matmul_precision()][&kind - kKinds]
+  const bool tiles = plan.fast || plan.few;
+  const TileKind& kind = tiles ? choose(pixels, plan.columns, times * classes, plan.few) : kPlain;
+  const auto number = &kind - kKinds;
+  Kernel& kernel = plan.few                ? few_kernels[matmul_precision()][number - 1]
+                   : plan.fast             ? tile_kernels[matmul_precision()][number]
                    : a.dtype == Dtype::f32 ? plain_f32
                                            : plain_f64;
+  if (plan.few) taps = divide_up(taps * plan.channels, kDepth) * kDepth;
   const Grid grid{
       static_cast<uint32_t>(divide_up(pixels, kind.rows) * divide_up(plan.columns, kind.columns)),
       static_cast<uint32_t>(times), static_cast<uint32_t>(classes)};
-  launch(kernel, grid, kind.threads, kind.shared_bytes + (plan.fast ? taps * kTapBytes : 0), p);
+  launch(kernel, grid, kind.threads, kind.shared_bytes + (tiles ? taps * kTapBytes : 0), p);
 }
 
 // All classes, as many at a time as the arguments hold.
@@ -263,7 +278,7 @@ void run(const ConvArgs& a) {
   // As many images at a time as lie within 2^31 elements of each other.
   const int64_t item = static_cast<int64_t>(size_of(a.dtype));
   int64_t together = y.n;
-  if (plan.fast && source.stride_n > 0) {
+  if ((plan.fast || plan.few) && source.stride_n > 0) {
     together = std::clamp<int64_t>(INT32_MAX / source.stride_n, 1, y.n);
   }
   for (int64_t first = 0; first < y.n; first += together) {
