@@ -91,26 +91,36 @@ MK_INLINE void settle_plane(const ScatterKernelArgs& a) {
   constexpr uint32_t kWarps = kRowThreads / kWarp;
   const uint32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t begin = a.large_count * warp / kWarps, end = a.large_count * (warp + 1) / kWarps;
-  for (uint32_t first = 0; first < count; first += kWarp) {
-    const uint32_t i = first + lane;
-    const int64_t found = i < count ? indices[i * a.index_unit] : -1;
-    const int32_t index = found >= begin && found < end ? static_cast<int32_t>(found) : -1;
-    if (__ballot_sync(kAllLanes, index >= 0) == 0) continue;
-    const T value = i < count ? small[i * a.small_unit] : T(0);
-    T* to = large + index * a.large_unit;
-    T sum = adds && index >= 0 ? *to : T(0);
-    bool writes = index >= 0;
-#pragma unroll 8
-    for (uint32_t other = 0; other < kWarp; ++other) {
-      const bool same = __shfl_sync(kAllLanes, index, other) == index;
-      if (adds) {
-        const T its = __shfl_sync(kAllLanes, value, other);
-        if (same) sum += its;
-      }
-      if (same && (adds ? other < lane : other > lane)) writes = false;
+  constexpr uint32_t kAtOnce = 4;  // times 32 indices on their way
+  for (uint32_t first = 0; first < count; first += kAtOnce * kWarp) {
+    int32_t near[kAtOnce];
+#pragma unroll
+    for (uint32_t k = 0; k < kAtOnce; ++k) {
+      const uint32_t i = first + k * kWarp + lane;
+      const int64_t found = i < count ? indices[i * a.index_unit] : -1;
+      near[k] = found >= begin && found < end ? static_cast<int32_t>(found) : -1;
     }
-    if (writes) *to = adds ? sum : value;
-    __syncwarp();
+#pragma unroll
+    for (uint32_t k = 0; k < kAtOnce; ++k) {
+      const int32_t index = near[k];
+      if (__ballot_sync(kAllLanes, index >= 0) == 0) continue;
+      const uint32_t i = first + k * kWarp + lane;
+      const T value = i < count ? small[i * a.small_unit] : T(0);
+      T* to = large + index * a.large_unit;
+      T sum = adds && index >= 0 ? *to : T(0);
+      bool writes = index >= 0;
+#pragma unroll 8
+      for (uint32_t other = 0; other < kWarp; ++other) {
+        const bool same = __shfl_sync(kAllLanes, index, other) == index;
+        if (adds) {
+          const T its = __shfl_sync(kAllLanes, value, other);
+          if (same) sum += its;
+        }
+        if (same && (adds ? other < lane : other > lane)) writes = false;
+      }
+      if (writes) *to = adds ? sum : value;
+      __syncwarp();
+    }
   }
 }
 
