@@ -1,13 +1,25 @@
 """Fixtures shared by all tests.
 
-With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels run there as well.
+With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels and of what is made of
+tensors run there as well; a test marked `cpu` doesn't.
 """
+
+import os
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import medkern
 from medkern import _C
+
+if os.environ.get("MEDKERN_CUDA") == "emulated" and "MEDKERN_CUDA_EMULATOR" not in os.environ:
+    emulator = runpy.run_path(str(Path(__file__).parent / "cuda" / "emulator.py"))
+    os.environ["MEDKERN_CUDA_EMULATOR"] = str(emulator["build"]())
+
+# Folders of tests that say nothing of devices: they run with each as the default.
+_ON_EVERY_DEVICE = {"functional", "inference", "losses", "models", "nn", "optim"}
 
 _CUDA = [pytest.param("cuda", marks=pytest.mark.cuda)] if medkern.cuda.is_available() else []
 
@@ -16,8 +28,7 @@ _CUDA = [pytest.param("cuda", marks=pytest.mark.cuda)] if medkern.cuda.is_availa
 def isa(request):
     """Each instruction set this machine can run, one after the other, and then a CUDA device.
 
-    NumPy arrays that enter an operation are copied there, and results come back as NumPy arrays. A test
-    marked `cpu` is about the CPU alone.
+    NumPy arrays that enter an operation are copied there, and results come back as NumPy arrays.
     """
     if request.param == "cuda":
         if request.node.get_closest_marker("cpu") is not None:
@@ -30,6 +41,20 @@ def isa(request):
     _C.isa_select(request.param)
     yield request.param
     _C.isa_select(before)
+
+
+def pytest_generate_tests(metafunc):
+    is_about_cpu = metafunc.definition.get_closest_marker("cpu") is not None
+    if _CUDA and metafunc.definition.path.parent.name in _ON_EVERY_DEVICE and not is_about_cpu:
+        metafunc.fixturenames.append("default_device")
+        metafunc.parametrize("default_device", ["cpu", *_CUDA], indirect=True)
+
+
+@pytest.fixture
+def default_device(request):
+    """Tensors are made on this device."""
+    with medkern.device(request.param):
+        yield request.param
 
 
 @pytest.fixture

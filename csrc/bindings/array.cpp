@@ -208,6 +208,9 @@ Array Array::copy(Format format) const {
 
 Array Array::to(DLDevice device) const {
   if (same_device(device, this->device())) return *this;
+  // Dense in another order, such as a transposed matrix; and while outlining no kernel could make
+  // it dense.
+  if (!is_dense() && (extent_bytes() == bytes() || outlining())) return transferred(device);
   const Array source = dense();
   const Shape strides = dense_strides(shape(), source.format());
   if (outline()) return empty(shape(), dtype(), device, source.format());
@@ -217,7 +220,7 @@ Array Array::to(DLDevice device) const {
 }
 
 Array Array::transferred(DLDevice device) const {
-  if (outline()) return to(device);
+  if (outline()) return empty(shape(), dtype(), device, format());
   const Array result = allocated(shape(), dtype(), device, strides());
   copy_bytes(device, result.data(), this->device(), dl()->data, extent_bytes());
   return result;

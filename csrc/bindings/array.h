@@ -99,7 +99,7 @@ class Array {
   Array dense() const;
   // Contiguous, copying only if it is not.
   Array contiguous() const;
-  // This array if it is on the device, else a dense copy there.
+  // This array if it is on the device, else a copy there, without gaps.
   Array to(DLDevice device) const;
   // A copy on the device in memory of the same layout, gaps included, so that a kernel finds what
   // it would find here.

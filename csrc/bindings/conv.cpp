@@ -53,23 +53,6 @@ std::optional<Array> bias_argument(const py::object& object) {
   return Array::from_object(object, "bias").contiguous();
 }
 
-// y of a forward pass, transposed or not.
-Array forward(const mk_conv_desc& desc, bool transposed, const Array& x, const Array& weight,
-              const std::optional<Array>& bias, int activation, bool channels_last,
-              const py::object& out) {
-  Shape shape(desc.spatial_rank + 2);
-  size_t bytes = 0;
-  check((transposed ? mk_conv_transpose_output_shape : mk_conv_output_shape)(
-      &desc, x.dl(), weight.dl(), shape.data()));
-  check((transposed ? mk_conv_transpose_workspace : mk_conv_workspace)(&desc, x.dl(), weight.dl(),
-                                                                       &bytes));
-  const Array y = result(out, x, shape, channels_last);
-  const Workspace workspace(bytes, x);
-  call(transposed ? mk_conv_transpose_forward : mk_conv_forward, desc, x, weight, bias, activation,
-       y, workspace);
-  return y;
-}
-
 Array conv(const py::object& x_object, const py::object& weight_object,
            const py::object& bias_object, int rank, const py::object& stride,
            const py::object& padding, const py::object& dilation, int64_t groups, int activation,
@@ -79,7 +62,14 @@ Array conv(const py::object& x_object, const py::object& weight_object,
   const auto bias = bias_argument(bias_object);
   const mk_conv_desc desc =
       conv_desc("conv", rank, weight.shape(), stride, padding, dilation, groups, algorithm);
-  return forward(desc, false, x, weight, bias, activation, channels_last, out);
+  Shape shape(rank + 2);
+  size_t bytes = 0;
+  check(mk_conv_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
+  check(mk_conv_workspace(&desc, x.dl(), weight.dl(), &bytes));
+  const Array y = result(out, x, shape, channels_last);
+  const Workspace workspace(bytes, x);
+  call(mk_conv_forward, desc, x, weight, bias, activation, y, workspace);
+  return y;
 }
 
 Array conv_transpose(const py::object& x_object, const py::object& weight_object,
@@ -94,7 +84,14 @@ Array conv_transpose(const py::object& x_object, const py::object& weight_object
   mk_conv_desc desc =
       conv_desc(op, rank, weight.shape(), stride, padding, dilation, groups, algorithm);
   axes_argument(op, "output_padding", output_padding, rank, desc.output_padding);
-  return forward(desc, true, x, weight, bias, activation, channels_last, out);
+  Shape shape(rank + 2);
+  size_t bytes = 0;
+  check(mk_conv_transpose_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
+  check(mk_conv_transpose_workspace(&desc, x.dl(), weight.dl(), &bytes));
+  const Array y = result(out, x, shape, channels_last);
+  const Workspace workspace(bytes, x);
+  call(mk_conv_transpose_forward, desc, x, weight, bias, activation, y, workspace);
+  return y;
 }
 
 Array conv_backward_input(const py::object& dy_object, const py::object& weight_object,
@@ -132,16 +129,20 @@ Array conv_backward_weight(const py::object& dy_object, const py::object& x_obje
   return dweight;
 }
 
-// Weights packed for many calls, with their bias and activation. Kernels of CUDA devices take
-// weights as they are: there it keeps a copy.
+// Weights packed for many calls, with their bias and activation. What is packed lies on the host;
+// for a CUDA device it refers to the weights, of which the plan keeps a copy there.
 class ConvPlan {
  public:
   ConvPlan(const py::object& weight_object, const py::object& bias_object, int rank,
            const py::object& stride, const py::object& padding, const py::object& dilation,
            int64_t groups, bool transposed, const py::object& output_padding, int activation,
            int algorithm)
-      : rank_(rank), transposed_(transposed), activation_(activation) {
-    const Array weight = Array::from_object(weight_object, "weight").contiguous();
+      : rank_(rank), activation_(activation) {
+    Array weight = Array::from_object(weight_object, "weight").contiguous();
+    if (!is_cpu(weight.device())) {
+      weight_ = weight.copy(Format::contiguous);
+      weight = *weight_;
+    }
     // A copy: the caller may change his later.
     const auto bias = bias_argument(bias_object);
     if (bias) bias_ = bias->copy(Format::contiguous);
@@ -151,11 +152,8 @@ class ConvPlan {
     size_t bytes = 0;
     check(mk_conv_packed_bytes(&desc_, transposed, weight.dl(), &bytes));
     for (int i = 0; i < rank; ++i) kernel_[i] = weight.shape()[i + 2];
-    if (!is_cpu(weight.device())) {
-      weight_ = weight.copy(Format::contiguous);
-      return;
-    }
-    packed_ = std::make_shared<Memory>(bytes, kCpu);
+    packed_ = std::shared_ptr<Memory>(new Memory(bytes, kCpu),
+                                      [weight = weight_](Memory* memory) { delete memory; });
     call(mk_conv_pack, desc_, transposed, weight, packed_);
   }
 
@@ -164,13 +162,10 @@ class ConvPlan {
   ConvPlan padded(const py::object& padding) const {
     int64_t sides[3][2] = {};
     padding_argument("conv", padding, rank_, kernel_, desc_.stride, desc_.dilation, sides);
-    ConvPlan other(*this);
-    if (weight_) {
-      std::copy(&sides[0][0], &sides[0][0] + 6, &other.desc_.padding[0][0]);
-      return other;
-    }
     size_t bytes = 0;
     check(mk_conv_shared_bytes(&bytes));
+    ConvPlan other(*this);
+    other.is_shared_ = true;
     other.packed_ = std::shared_ptr<Memory>(new Memory(bytes, kCpu),
                                             [owner = packed_](Memory* memory) { delete memory; });
     check(mk_conv_share(packed_->data(), packed_->bytes(), sides, other.packed_->data(), bytes));
@@ -179,9 +174,7 @@ class ConvPlan {
 
   Array run(const py::object& x_object, bool channels_last, const py::object& out) const {
     const Array x = dense_argument(x_object, "x");
-    if (weight_) {
-      return forward(desc_, transposed_, x, *weight_, bias_, activation_, channels_last, out);
-    }
+    if (weight_) weight_->dl();  // it is used on the current stream
     const void* packed = packed_->data();
     const size_t packed_bytes = packed_->bytes();
     Shape shape(rank_ + 2);
@@ -194,15 +187,17 @@ class ConvPlan {
     return y;
   }
 
-  size_t bytes() const { return weight_ ? weight_->bytes() : packed_->bytes(); }
+  size_t bytes() const {
+    // Plans of other paddings share the weights of the first, and count as nothing.
+    return packed_->bytes() + (weight_ && !is_shared_ ? weight_->bytes() : 0);
+  }
 
  private:
-  int rank_;
-  bool transposed_;
-  int activation_;
+  int rank_, activation_;
   mk_conv_desc desc_;
   int64_t kernel_[3] = {1, 1, 1};
   std::optional<Array> weight_, bias_;
+  bool is_shared_ = false;
   std::shared_ptr<Memory> packed_;
 };
 

@@ -159,6 +159,11 @@ py::capsule make_capsule(const Array& array, const char* label) {
 
 [[noreturn]] void throw_buffer_error(const char* message) { throw py::buffer_error(message); }
 
+// The stream of such a number.
+void* stream_of(uintptr_t number) {
+  return number == 1 ? nullptr : reinterpret_cast<void*>(number);
+}
+
 // Makes a consumer's stream wait for the work on an array: that which a number stands for in
 // __dlpack__.
 void precede_consumer(const Array& array, const py::object& stream) {
@@ -178,7 +183,7 @@ void precede_consumer(const Array& array, const py::object& stream) {
         "thread's default stream) or a cudaStream_t, got " +
         std::to_string(number));
   }
-  array.precede(reinterpret_cast<void*>(number));
+  array.precede(stream_of(number));
 }
 
 // Most arguments are plain NumPy arrays, and a small call has many of them: their fields are read
@@ -305,8 +310,7 @@ Array array_from_cuda_interface(const py::object& object, const char* name) {
     throw py::value_error(std::string(name) + " must have a stride for each dimension");
   }
   if (const py::object stream = field("stream"); !stream.is_none()) {
-    check(mk_stream_wait(device, current_stream(device),
-                         reinterpret_cast<void*>(stream.cast<uintptr_t>())));
+    check(mk_stream_wait(device, current_stream(device), stream_of(stream.cast<uintptr_t>())));
   }
   const auto [address, readonly] = field("data").cast<std::pair<uintptr_t, bool>>();
   const std::shared_ptr<void> owner(object.inc_ref().ptr(), [](void* held) {

@@ -41,9 +41,11 @@ Array gemm(const py::object& a_object, const py::object& b_object, const py::obj
   return c;
 }
 
-// y of a linear layer.
-Array forward(const Array& x, const Array& weight, const std::optional<Array>& bias, int activation,
-              const py::object& out) {
+Array linear(const py::object& x_object, const py::object& weight_object,
+             const py::object& bias_object, int activation, const py::object& out) {
+  const Array x = Array::from_object(x_object, "x").contiguous();
+  const Array weight = Array::from_object(weight_object, "weight");
+  const auto bias = optional_argument(bias_object, "bias");
   size_t bytes = 0;
   check(mk_linear_workspace(x.dl(), weight.dl(), &bytes));
   const Array y = result(out, x, with_last(x.shape(), size_from_end(weight, 2)));
@@ -52,37 +54,31 @@ Array forward(const Array& x, const Array& weight, const std::optional<Array>& b
   return y;
 }
 
-Array linear(const py::object& x_object, const py::object& weight_object,
-             const py::object& bias_object, int activation, const py::object& out) {
-  const Array x = Array::from_object(x_object, "x").contiguous();
-  const Array weight = Array::from_object(weight_object, "weight");
-  return forward(x, weight, optional_argument(bias_object, "bias"), activation, out);
-}
-
-// A weight packed for many calls, with its bias and activation. Kernels of CUDA devices take
-// weights as they are: there it keeps a copy.
+// A weight packed for many calls, with its bias and activation. What is packed lies on the host;
+// for a CUDA device it refers to the weight, of which the plan keeps a copy there.
 class LinearPlan {
  public:
   LinearPlan(const py::object& weight_object, const py::object& bias_object, int activation)
       : activation_(activation) {
-    const Array weight = Array::from_object(weight_object, "weight");
+    Array weight = Array::from_object(weight_object, "weight");
+    if (!is_cpu(weight.device())) {
+      weight_ = weight.copy(Format::contiguous);
+      weight = *weight_;
+    }
     // A copy: the caller may change his later.
     if (!bias_object.is_none()) {
       bias_ = Array::from_object(bias_object, "bias").copy(Format::contiguous);
     }
     size_t bytes = 0;
     check(mk_linear_packed_bytes(weight.dl(), &bytes));
-    if (!is_cpu(weight.device())) {
-      weight_ = weight.copy(Format::contiguous);
-      return;
-    }
-    packed_ = std::make_shared<Memory>(bytes, kCpu);
+    packed_ = std::shared_ptr<Memory>(new Memory(bytes, kCpu),
+                                      [weight = weight_](Memory* memory) { delete memory; });
     call(mk_linear_pack, weight, packed_);
   }
 
   Array run(const py::object& x_object, const py::object& out) const {
     const Array x = Array::from_object(x_object, "x").contiguous();
-    if (weight_) return forward(x, *weight_, bias_, activation_, out);
+    if (weight_) weight_->dl();  // it is used on the current stream
     const void* packed = packed_->data();
     const size_t packed_bytes = packed_->bytes();
     Shape shape(x.rank());
@@ -95,7 +91,7 @@ class LinearPlan {
     return y;
   }
 
-  size_t bytes() const { return weight_ ? weight_->bytes() : packed_->bytes(); }
+  size_t bytes() const { return packed_->bytes() + (weight_ ? weight_->bytes() : 0); }
 
  private:
   int activation_;

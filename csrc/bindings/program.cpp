@@ -58,7 +58,7 @@ void Slot::fill(const Array& given) const {
   if (!fits(given) && array_.count() > 0) {
     throw py::value_error("run: an array has not the type, the layout or the device of its slot");
   }
-  array_.block_->tensor.data = given.data();
+  array_.block_->tensor.data = given.count() > 0 ? given.dl()->data : given.data();
 }
 
 void Slot::clear() const { array_.block_->tensor.data = g_nowhere; }
@@ -68,9 +68,9 @@ Array Slot::memory() const {
 }
 
 Program::~Program() {
-  if (graph_ == nullptr) return;
+  if (is_cpu(device_) || !ran_) return;
   mk_stream_synchronize(device_, last_stream_);  // what it works on goes as well
-  mk_graph_destroy(device_, graph_);
+  if (graph_ != nullptr) mk_graph_destroy(device_, graph_);
 }
 
 void Program::record(const py::object& function, const py::args& arguments) {
@@ -116,6 +116,7 @@ void Program::run(const std::vector<Array>& arrays) {
     if (!is_cpu(device_) && native_ && ran_) capture();
   }
   for (size_t i = 0; i < arrays.size(); ++i) slots_[i].fill(arrays[i]);
+  if (!is_cpu(device_)) last_stream_ = current_stream(device_);
   if (graph_ != nullptr) {
     replay(arrays);
   } else {
@@ -159,7 +160,6 @@ void Program::capture() {
 }
 
 void Program::replay(const std::vector<Array>& arrays) {
-  last_stream_ = current_stream(device_);
   const auto move = [&](const Array& from, const Array& to) {
     copy_bytes(device_, to.dl()->data, device_, from.dl()->data, from.extent_bytes());
   };

@@ -2,8 +2,8 @@
 //
 //   sum[m, n] = sum over k of a(m, k) b(n, k)
 //
-// 64 x 64 for a block of 256 threads, 4 x 4 each, 16 of k at a time through shared memory. The sum of
-// an element goes over k in order, in one chain of fma.
+// 64 x 64 for a block of 256 threads, 4 x 4 each, 16 of k at a time through shared memory. The sum
+// of an element goes over k in order, in one chain of fma.
 #pragma once
 
 #include "cuda/device.h"
@@ -15,8 +15,8 @@ constexpr int kPlainTile = 64, kPlainThreads = 256, kPlainDepth = 16;
 template <class T>
 constexpr int kPlainFloats = 2 * kPlainDepth * (kPlainTile + 2);
 
-// a(row, k) and b(row, k) give elements, 0 outside; rows are within the tile. Neighboring threads ask
-// for neighboring k if a_by_row (b_by_row), else for neighboring rows.
+// a(row, k) and b(row, k) give elements, 0 outside; rows are within the tile. Neighboring threads
+// ask for neighboring k if a_by_row (b_by_row), else for neighboring rows.
 template <class T, class A, class B>
 MK_INLINE void plain_sum(int k_count, bool a_by_row, bool b_by_row, A a, B b, T (&sum)[4][4]) {
   constexpr int kRow = kPlainTile + 2;

@@ -5,17 +5,18 @@
 // A block keeps kStages slices of kDepth of k in shared memory; cp.async fills them while the warps
 // multiply, each warp its kWarpRows x kWarpColumns of the tile.
 //
-// Fragments are read as 16-byte vectors with no bank conflict: which element of the tile is which of
-// an mma instruction is free to choose as long as a and b agree on k. Lane (g, t) = (lane / 4,
+// Fragments are read as 16-byte vectors with no bank conflict: which element of the tile is which
+// of an mma instruction is free to choose as long as a and b agree on k. Lane (g, t) = (lane / 4,
 // lane % 4) holds, of each 32 rows (of a, or of b) and each 16 of k, rows 4 g .. 4 g + 3 and k
 // 4 t .. 4 t + 3; rows 4 g + e are row g of instruction tile e. Of the result it then holds rows
 // 4 g .. 4 g + 3 and columns 8 t .. 8 t + 7 of each 32 x 32.
 //
-// How float32 numbers are multiplied (Exact, Tf32, Bf16) is a type. Exact splits x = high + low into
-// two tf32 numbers and sums high high + high low + low high: an error of at most 5 units of 2^-24 |a b|
-// for a product, mostly below one. Tensor cores cut sums off instead of rounding them, so each 16 of k are summed from 0
-// and added to the rest as float32. An infinite x has a low part that is not a number: where a sum
-// is none, it is computed once more with tf32 (ExactProduct), which keeps infinities.
+// How float32 numbers are multiplied (Exact, Tf32, Bf16) is a type. Exact splits x = high + low
+// into two tf32 numbers and sums high high + high low + low high: an error of at most 5 units of
+// 2^-24 |a b| for a product, mostly below one. Tensor cores cut sums off instead of rounding them,
+// so each 16 of k are summed from 0 and added to the rest as float32. An infinite x has a low part
+// that is not a number: where a sum is none, it is computed once more with tf32 (ExactProduct),
+// which keeps infinities.
 //
 // Sums go over k in order, 16 at a time, whatever the tile: all tiles give the same bits.
 // Source: Ootomo and Yokota, Recovering single precision accuracy from Tensor Cores, 2022.
@@ -236,8 +237,8 @@ MK_INLINE void sum_slices(int slices, Load load, Sums<T>& sums) {
   cp_async_wait<0>();
 }
 
-// Sums all slices and calls store(row, column, v[8], wanted) for the results of this thread: bit i of
-// `wanted` says whether to store v[i]. Where exact sums are not numbers, those of tf32 follow.
+// Sums all slices and calls store(row, column, v[8], wanted) for the results of this thread: bit i
+// of `wanted` says whether to store v[i]. Where exact sums are not numbers, those of tf32 follow.
 template <class T, class Math, class A, class B, class Load, class Store>
 MK_INLINE void sum_and_store(int slices, Load load, Store store) {
   Sums<T> sums;

@@ -6,13 +6,11 @@ with an argument `device` takes "cuda:1" and the like; None means the default CU
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from medkern import _C
 from medkern._C import DeviceError
 
-_lock = threading.Lock()
 _idle: dict[str, list[int]] = {}  # by device: streams that no `Stream` has any more
 
 
@@ -81,16 +79,14 @@ class Stream:
         self._own = pointer is None
         self._before: list[int] = []
         if pointer is None:
-            with _lock:
-                kept = _idle.get(self.device)
-                pointer = kept.pop() if kept else None
-        self.pointer = _C.stream_create(self.device) if pointer is None else pointer
+            idle = _idle.setdefault(self.device, [])
+            pointer = idle.pop() if idle else _C.stream_create(self.device)
+        self.pointer = pointer
 
     def __del__(self) -> None:
         # Never destroyed: arrays remember the streams they were used on.
         if getattr(self, "_own", False) and hasattr(self, "pointer"):
-            with _lock:
-                _idle.setdefault(self.device, []).append(self.pointer)
+            _idle[self.device].append(self.pointer)
 
     def __enter__(self) -> Stream:
         self._before.append(_C.stream_get(self.device))

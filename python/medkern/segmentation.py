@@ -41,6 +41,11 @@ class Segmenter:
     def __post_init__(self) -> None:
         self._predictor = Predictor(self.model)
 
+    def to(self, device: str) -> Segmenter:
+        """Moves the model to a device; gives this segmenter."""
+        self.model.to(device)
+        return self
+
     def predict(self, x: np.ndarray, batch_size: int = 4) -> np.ndarray:
         """The class of every pixel of normalized slices.
 

@@ -250,14 +250,16 @@ def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False, devi
         channels_last = source.is_channels_last and not source.is_contiguous
         copied = _C.copy(source, dtype, channels_last, None)
         return Tensor(copied if device is None else copied.to(device), requires_grad)
+    target = _C.default_device() if device is None else device
+    array = np.array if target == "cpu" else np.asarray  # to go elsewhere is to be copied
     if dtype is None and not hasattr(data, "dtype"):
-        values = np.array(data)
+        values = array(data)
         if values.dtype == np.float64:
             values = values.astype(np.float32)
     elif hasattr(data, "__dlpack__") and not isinstance(data, (np.ndarray, np.generic)):
-        values = np.array(_C.Array(data, "cpu"), dtype=dtype)
+        values = array(_C.Array(data, "cpu"), dtype=dtype)
     else:
-        values = np.array(data, dtype=dtype)
+        values = array(data, dtype=dtype)
     _expect_dtype(values.dtype, requires_grad)
     return Tensor(_C.Array(values, device), requires_grad)
 

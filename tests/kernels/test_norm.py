@@ -18,7 +18,7 @@ SHAPES = [
     (2, 3, 33, 33),
     (2, 2, 70, 66),
 ]
-BATCH_SHAPES = [*SHAPES, (5, 3), (300, 17), (2, 3, 1, 1)]
+BATCH_SHAPES = [*SHAPES, (5, 3), (300, 17), (2, 3, 1, 1), (70, 2, 5)]
 UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
 # Each result goes through fewer than ten roundings, and the sums behind it are of at most 4096 / 64 terms per
 # lane (a handful in the mean): 16 roundings of the terms' magnitude are ample, and a wrong formula misses by
@@ -188,7 +188,15 @@ def test_group_norm(isa, rng, shape, groups, dtype, layout):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "shape,rank",
-    [((3, 1), 1), ((2, 3, 16), 1), ((150, 33), 1), ((2, 15, 17), 2), ((3, 2, 5000), 1), ((7,), 1)],
+    [
+        ((3, 1), 1),
+        ((2, 3, 16), 1),
+        ((150, 33), 1),
+        ((2, 15, 17), 2),
+        ((3, 2, 5000), 1),
+        ((2, 1030), 1),
+        ((7,), 1),
+    ],
 )
 def test_layer_norm(isa, rng, shape, rank, dtype, affine):
     x = (3 + 2 * rng.standard_normal(shape)).astype(dtype)
@@ -289,7 +297,7 @@ def test_same_bits_at_any_thread_count(rng, layout):
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])
-def test_same_bits_alone_and_in_a_batch(rng, layout):
+def test_same_bits_alone_and_in_a_batch(isa, rng, layout):
     x, dy = (layout(rng.standard_normal((3, 20, 30, 31)).astype(np.float32)) for _ in range(2))
     together = list(results_per_sample(x, dy))
     alone = list(results_per_sample(layout(x[1:2]), layout(dy[1:2])))

@@ -23,6 +23,12 @@ CASES = [
     ((3, 65), 1),
     ((2, 5000), 1),
     ((300, 18), 0),
+    # On CUDA rows of vectors go by threads, groups of 8, warps and blocks of them.
+    ((41, 2), 1),
+    ((9, 12), 1),
+    ((5, 28), 1),
+    ((9, 132), 1),
+    ((2, 1027), 1),
 ]
 # exp and log of float32 err by up to 1.3 units in the last place (2^-23) and their arguments are rounded:
 # x - max, up to 16 here, by 2^-21. Sums average their errors out.
@@ -120,7 +126,7 @@ def run_with_threads(compute):
 
 @pytest.mark.parametrize("shape", [(3, 5, 60, 61), (50, 1000)])
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])
-def test_same_bits_at_any_thread_count_and_alone(rng, shape, layout):
+def test_same_bits_at_any_thread_count_and_alone(isa, rng, shape, layout):
     x = layout(rng.standard_normal(shape).astype(np.float32))
     target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
     options = dict(reduction="none", label_smoothing=0.1)
@@ -141,6 +147,8 @@ def test_same_bits_at_any_thread_count_and_alone(rng, shape, layout):
 
 
 LOGITS = [(5, 3), (2, 4, 17), (2, 1, 3), (2, 3, 6, 7), (1, 17, 2, 3, 3), (37, 70), (3, 300)]
+# And for what CUDA has of its own: see CASES.
+LOGITS += [(41, 2), (9, 12), (5, 28), (2, 70, 5), (2, 1027), (2, 1028)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

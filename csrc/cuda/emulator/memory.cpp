@@ -165,6 +165,12 @@ bool open_memory(const void* address) {
   return true;
 }
 
+size_t open_bytes() {
+  size_t sum = 0;
+  for (const Allocation* one : heap().open) sum += one->bytes;
+  return sum;
+}
+
 void on_open(void (*call)(Allocation&)) { heap().opened = call; }
 
 OpenNow::OpenNow(Allocation& allocation) : allocation_(allocation) {

@@ -40,6 +40,8 @@ bool open_memory(const void* address);
 // Closes all but the large, with `large` those too; checks those that were open for writes beyond
 // their ends, told in `report`.
 void close_memory(std::string& report, bool large = false);
+// Of the large that were left open.
+size_t open_bytes();
 // To be called with each allocation that open_memory opens; null for none.
 void on_open(void (*call)(Allocation&));
 

@@ -7,9 +7,9 @@
 // memory from the pixels its taps reach, 16 bytes (4 channels) at a time, zeros outside the image.
 // Which taps of which axis stay inside is found once for each pixel, a bit each.
 //
-// float32: tiles on the tensor cores (cuda/tile.h); float64, and windows of more taps than there are
-// bits: cuda/plain_tile.h. Few pixels with long sums are split along k, by the size of one image, and
-// the parts are added in order.
+// float32: tiles on the tensor cores (cuda/tile.h); float64, and windows of more taps than there
+// are bits: cuda/plain_tile.h. Few pixels with long sums are split along k, by the size of one
+// image, and the parts are added in order.
 //
 // Work 2 pixels columns k flops. Memory: source once for each tile of columns and tap, mostly from
 // L2; weights once for each tile of pixels; the result once.
@@ -23,6 +23,9 @@ namespace medkern::cuda {
 using Large = Tile<128, 128, 64, 32>;
 using Narrow = Tile<128, 64, 64, 32>;
 using Small = Tile<64, 64, 32, 32>;
+// Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
+// needs.
+constexpr int kSmallBound = 192;
 
 struct ConvClass {
   const ConvAxisClass &d, &h, &w;
@@ -68,8 +71,10 @@ MK_INLINE int64_t source_step(const ConvKernelArgs& p, const ConvClass& c, const
 }
 
 MK_INLINE int32_t weight_step(const ConvKernelArgs& p, const ConvClass& c, const ConvK& k) {
-  const int32_t tap = ((c.d.tap_first + k.d * c.d.tap_step) * p.kernel[1] + c.h.tap_first +
-                       k.h * c.h.tap_step) * p.kernel[2] + c.w.tap_first + k.w * c.w.tap_step;
+  const int32_t tap =
+      ((c.d.tap_first + k.d * c.d.tap_step) * p.kernel[1] + c.h.tap_first + k.h * c.h.tap_step) *
+          p.kernel[2] +
+      c.w.tap_first + k.w * c.w.tap_step;
   return tap * p.channels + k.channel;
 }
 
@@ -189,8 +194,8 @@ MK_INLINE void conv_tile(const ConvKernelArgs& p) {
     const int left = p.columns - column;
     if (pixel >= c.pixels || left <= 0) return;
     if (left < 8) wanted &= (1u << left) - 1;
-    float* to = result + (part ? int64_t{pixel} * all : result_at(p, c, pixel)) +
-                (first + column) * step;
+    float* to =
+        result + (part ? int64_t{pixel} * all : result_at(p, c, pixel)) + (first + column) * step;
     if (!part) {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
@@ -260,9 +265,9 @@ MK_INLINE void conv_reduce(const ConvReduceArgs& p) {
     uint32_t pixel = i / p.channels;
     const int channel = i - int64_t{pixel} * p.channels;
     const int64_t w = p.size[2].take(pixel), h = p.size[1].take(pixel), d = p.size[0].take(pixel);
-    static_cast<float*>(p.result.data)[pixel * p.result.stride_n + d * p.result.stride[0] +
-                                       h * p.result.stride[1] + w * p.result.stride[2] +
-                                       channel * p.result.stride_c] =
+    static_cast<float*>(
+        p.result.data)[pixel * p.result.stride_n + d * p.result.stride[0] + h * p.result.stride[1] +
+                       w * p.result.stride[2] + channel * p.result.stride_c] =
         finished(sum, static_cast<const float*>(p.bias), channel, p.relu);
   }
 }
@@ -271,14 +276,15 @@ MK_INLINE void conv_reduce(const ConvReduceArgs& p) {
 
 using namespace medkern::cuda;
 
-#define MK_CONV(how, Math)                                                                   \
-  MK_KERNEL(conv_##how##_large, ConvKernelArgs, 256) { conv_tile<Large, Math>(args); }       \
-  MK_KERNEL(conv_##how##_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Math>(args); }     \
-  MK_KERNEL(conv_##how##_small, ConvKernelArgs, 128) { conv_tile<Small, Math>(args); }
-
-MK_CONV(f32, Exact)
-MK_CONV(tf32, Tf32)
-MK_CONV(bf16, Bf16)
+MK_KERNEL(conv_f32_large, ConvKernelArgs, 256) { conv_tile<Large, Exact>(args); }
+MK_KERNEL(conv_f32_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Exact>(args); }
+MK_KERNEL(conv_f32_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Exact>(args); }
+MK_KERNEL(conv_tf32_large, ConvKernelArgs, 256) { conv_tile<Large, Tf32>(args); }
+MK_KERNEL(conv_tf32_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Tf32>(args); }
+MK_KERNEL(conv_tf32_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Tf32>(args); }
+MK_KERNEL(conv_bf16_large, ConvKernelArgs, 256) { conv_tile<Large, Bf16>(args); }
+MK_KERNEL(conv_bf16_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Bf16>(args); }
+MK_KERNEL(conv_bf16_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Bf16>(args); }
 MK_KERNEL(conv_plain_f32, ConvKernelArgs, 256) { conv_plain<float>(args); }
 MK_KERNEL(conv_plain_f64, ConvKernelArgs, 256) { conv_plain<double>(args); }
 MK_KERNEL(conv_reduce_f32, ConvReduceArgs, 256) { conv_reduce(args); }

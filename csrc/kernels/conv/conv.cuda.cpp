@@ -16,7 +16,7 @@ void conv_backward_weight(const ConvWeightArgs& args);
 namespace {
 
 constexpr int64_t kDepth = 32;
-constexpr int64_t kMostTaps = 31;  // of the three axes, together: a bit each
+constexpr int64_t kMostTaps = 31;     // of the three axes, together: a bit each
 constexpr int64_t kMostTable = 2048;  // taps in shared memory
 constexpr int64_t kTapBytes = 16;
 // Splits are cut for a device of this many multiprocessors whatever the device is, so that bits are
@@ -46,6 +46,9 @@ Kernel tile_kernels[3][3] = {
 };
 Kernel plain_f32{"conv", "conv_plain_f32"}, plain_f64{"conv", "conv_plain_f64"};
 Kernel reduce_f32{"conv", "conv_reduce_f32"};
+Kernel depthwise_vectors{"conv_depthwise", "conv_depthwise_f32_vectors"};
+Kernel depthwise_f32{"conv_depthwise", "conv_depthwise_f32"};
+Kernel depthwise_f64{"conv_depthwise", "conv_depthwise_f64"};
 
 // What pack leaves behind the header, in host memory: the weights stay where they are.
 struct PackedWeights {
@@ -56,8 +59,7 @@ struct PackedWeights {
 int64_t most_taps(const ConvArgs& a, int axis) {
   const Window& w = a.window;
   if (!a.backward) return w.kernel[axis];
-  return divide_up(w.kernel[axis],
-                   w.stride[axis] / std::gcd(w.stride[axis], w.dilation[axis]));
+  return divide_up(w.kernel[axis], w.stride[axis] / std::gcd(w.stride[axis], w.dilation[axis]));
 }
 
 // One image has less than 2^31 elements, or memory between its ends.
@@ -68,8 +70,9 @@ bool image_fits(const Image& image) {
 }
 
 struct Plan {
-  bool fast, arrange;          // by tensor cores; the source has to be arranged
-  int64_t channels, padded;    // of a group
+  bool depthwise;            // one source channel for each result channel
+  bool fast, arrange;        // by tensor cores; the source has to be arranged
+  int64_t channels, padded;  // of a group
   int64_t columns, taps, splits;
   size_t weights_at, source_at, partial_at, bytes;
 };
@@ -88,7 +91,8 @@ Plan plan_of(const ConvArgs& a) {
   }
   const Image arranged = arranged_image(a.source, a.groups, nullptr);
   p.arrange = !has_vectors(a.source, a.groups);
-  p.fast = a.dtype == Dtype::f32 && sum <= kMostTaps && product <= kMostTable &&
+  p.depthwise = p.channels == 1 && (!a.backward || p.columns == 1) && a.groups > 1;
+  p.fast = !p.depthwise && a.dtype == Dtype::f32 && sum <= kMostTaps && product <= kMostTable &&
            image_fits(p.arrange ? arranged : a.source);
   p.arrange &= p.fast;
   p.padded = p.fast ? padded_channels(p.channels) : p.channels;
@@ -97,13 +101,14 @@ Plan plan_of(const ConvArgs& a) {
     // By the size of one image: a sample has the same bits alone and in a batch.
     const int64_t tiles = divide_up(pixels, 64) * divide_up(p.columns, 64) * a.groups;
     p.splits = std::max<int64_t>(
-        std::min(kProcessors / std::max<int64_t>(tiles, 1), product * p.padded / kShortestSplit), 1);
+        std::min(kProcessors / std::max<int64_t>(tiles, 1), product * p.padded / kShortestSplit),
+        1);
   }
   Scratch scratch;
   p.weights_at = scratch.take(a.groups * p.columns * p.taps * p.padded, a.dtype);
   p.source_at = scratch.take(p.arrange ? pixels_of(arranged) * arranged.c : 0, a.dtype);
-  p.partial_at = scratch.take(
-      p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, a.dtype);
+  p.partial_at =
+      scratch.take(p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, a.dtype);
   p.bytes = scratch.bytes;
   return p;
 }
@@ -116,17 +121,9 @@ int32_t narrow(int64_t value) {
 
 ConvAxisClass device_class(const AxisClass& c) {
   narrow(c.in_first + (c.count - 1) * c.in_step);
-  return {narrow(c.out_first),
-          narrow(c.out_step),
-          narrow(c.count),
-          narrow(c.in_first),
-          narrow(c.in_step),
-          narrow(c.in_tap_step),
-          narrow(c.tap_first),
-          narrow(c.tap_step),
-          narrow(c.taps),
-          divider_of(c.count),
-          divider_of(c.taps)};
+  return {narrow(c.out_first), narrow(c.out_step),    narrow(c.count),     narrow(c.in_first),
+          narrow(c.in_step),   narrow(c.in_tap_step), narrow(c.tap_first), narrow(c.tap_step),
+          narrow(c.taps),      divider_of(c.count),   divider_of(c.taps)};
 }
 
 const TileKind& choose(const int64_t pixels, int64_t columns, int64_t times) {
@@ -156,11 +153,21 @@ void launch_classes(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p
     taps *= most;
     classes *= p.classes[axis];
   }
+  if (plan.depthwise) {
+    const bool vectors = a.dtype == Dtype::f32 && plan.columns == 1 && has_vectors(a.source, 1) &&
+                         has_vectors(a.result, 1);
+    Kernel& kernel = vectors                 ? depthwise_vectors
+                     : a.dtype == Dtype::f32 ? depthwise_f32
+                                             : depthwise_f64;
+    const int64_t threads = divide_up(pixels, 2) * a.result.c / (vectors ? 4 : 1);
+    launch(kernel, {blocks_for(threads, 256), 1, static_cast<uint32_t>(classes)}, 256, 0, p);
+    return;
+  }
   const int64_t times = plan.splits * a.groups;
   const TileKind& kind = plan.fast ? choose(pixels, plan.columns, times * classes) : kPlain;
-  Kernel& kernel = plan.fast                ? tile_kernels[matmul_precision()][&kind - kKinds]
+  Kernel& kernel = plan.fast               ? tile_kernels[matmul_precision()][&kind - kKinds]
                    : a.dtype == Dtype::f32 ? plain_f32
-                                            : plain_f64;
+                                           : plain_f64;
   const Grid grid{
       static_cast<uint32_t>(divide_up(pixels, kind.rows) * divide_up(plan.columns, kind.columns)),
       static_cast<uint32_t>(times), static_cast<uint32_t>(classes)};
@@ -172,8 +179,8 @@ void launch_all(const ConvArgs& a, const Plan& plan, ConvKernelArgs& p) {
   int64_t first[3], count[3];
   for (int i = 0; i < 3; ++i) count[i] = axis_classes(a, i);
   const auto fill = [&](int axis) {
-    p.classes[axis] = static_cast<int32_t>(
-        std::min<int64_t>(count[axis] - first[axis], kMostClasses));
+    p.classes[axis] =
+        static_cast<int32_t>(std::min<int64_t>(count[axis] - first[axis], kMostClasses));
     for (int i = 0; i < p.classes[axis]; ++i) {
       p.axis[axis][i] = device_class(axis_class(a, axis, first[axis] + i));
     }
@@ -220,13 +227,17 @@ void run(const ConvArgs& a) {
   expect_conv_sizes("conv", a.source);
   expect_conv_sizes("conv", y);
   const Plan plan = plan_of(a);
-  require(plan.splits * a.groups <= UINT16_MAX, "conv: CUDA kernels take up to 65535 groups, got ",
-          a.groups);
+  require(plan.depthwise || plan.splits * a.groups <= UINT16_MAX,
+          "conv: CUDA kernels take up to 65535 groups, got ", a.groups);
   char* scratch = static_cast<char*>(a.workspace);
   const void* weight =
       a.packed != nullptr ? static_cast<const PackedWeights*>(a.packed)->weight : a.weight;
-  arrange_weights(a.dtype, weight, a.backward, a.groups, plan.columns, plan.channels, plan.padded,
-                  plan.taps, scratch + plan.weights_at);
+  if (plan.depthwise) {  // [tap][result channel]
+    arrange_weights(a.dtype, weight, false, 1, 1, y.c, y.c, plan.taps, scratch + plan.weights_at);
+  } else {
+    arrange_weights(a.dtype, weight, a.backward, a.groups, plan.columns, plan.channels, plan.padded,
+                    plan.taps, scratch + plan.weights_at);
+  }
   Image source = a.source;
   if (plan.arrange) {
     arrange_image(source, a.groups, scratch + plan.source_at);
@@ -244,8 +255,8 @@ void run(const ConvArgs& a) {
   p.columns = static_cast<int32_t>(plan.columns);
   for (int i = 0; i < 3; ++i) p.kernel[i] = static_cast<int32_t>(a.window.kernel[i]);
   const int64_t k = plan.taps * plan.padded;  // of the only class, if there are splits
-  p.split_k = plan.splits > 1 ? narrow(divide_up(divide_up(k, plan.splits), kDepth) * kDepth)
-                              : INT32_MAX;
+  p.split_k =
+      plan.splits > 1 ? narrow(divide_up(divide_up(k, plan.splits), kDepth) * kDepth) : INT32_MAX;
   p.relu = a.activation == Activation::relu;
   p.channel_counts = divider_of(plan.padded);
 

@@ -1,5 +1,5 @@
-// Convolution on CUDA: what the host gives the device. Images lie channels-last, with the channels of
-// a group next to each other and padded to whole vectors where kernels want vectors.
+// Convolution on CUDA: what the host gives the device. Images lie channels-last, with the channels
+// of a group next to each other and padded to whole vectors where kernels want vectors.
 #pragma once
 
 #include "cuda/divide.h"
@@ -24,8 +24,8 @@ struct ConvImage {
   int32_t size[3];
 };
 
-// result[pixel, column] = act(sum over taps and channels of source * weights + bias): blockIdx.x is the
-// tile of a class, y the split and the group, z the class.
+// result[pixel, column] = act(sum over taps and channels of source * weights + bias): blockIdx.x is
+// the tile of a class, y the split and the group, z the class.
 struct ConvKernelArgs {
   ConvImage source, result;
   const void* weights;  // [group][column][kernel][channel]
@@ -56,11 +56,11 @@ struct ConvReduceArgs {
 struct ConvWeightKernelArgs {
   ConvImage x, dy;
   void* partial;
-  int32_t pixels, split_k;        // of dy; of a split, a multiple of 32
-  int32_t rows, channels, taps;   // of a group: of dy, of x
-  int32_t dy_group;               // channels from one group of dy to the next
+  int32_t pixels, split_k;       // of dy; of a split, a multiple of 32
+  int32_t rows, channels, taps;  // of a group: of dy, of x
+  int32_t dy_group;              // channels from one group of dy to the next
   int32_t stride[3], pad[3], dilation[3];
-  Divider size[3];                // of dy
+  Divider size[3];  // of dy
   Divider channel_counts, kernel[3];
 };
 

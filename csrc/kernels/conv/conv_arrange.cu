@@ -1,10 +1,10 @@
-// Weights and images in the order the kernels of convolution read them: channels next to each other,
-// those of each group padded with zeros to whole vectors.
+// Weights and images in the order the kernels of convolution read them: channels next to each
+// other, those of each group padded with zeros to whole vectors.
 //
-// Weights: one thread for all taps of a channel and row; it reads them in one piece, and neighboring
-// threads write neighboring channels. Images: tiles of 32 pixels x 32 channels go through shared
-// memory where pixels are next to each other in the image. Memory-bound: each element is read and
-// written once.
+// Weights: one thread for all taps of a channel and row; it reads them in one piece, and
+// neighboring threads write neighboring channels. Images: tiles of 32 pixels x 32 channels go
+// through shared memory where pixels are next to each other in the image. Memory-bound: each
+// element is read and written once.
 #include "cuda/device.h"
 #include "kernels/conv/conv.cuda.h"
 
@@ -46,9 +46,8 @@ MK_INLINE void arrange_image(const ArrangeImageArgs& p) {
       const int64_t d = p.size[0].take(pixel);
       if (inner < p.channels) {
         value = static_cast<const float*>(
-            p.image.data)[pixel * p.image.stride_n + d * p.image.stride[0] +
-                          h * p.image.stride[1] + w * p.image.stride[2] +
-                          (group * p.channels + inner) * p.image.stride_c];
+            p.image.data)[pixel * p.image.stride_n + d * p.image.stride[0] + h * p.image.stride[1] +
+                          w * p.image.stride[2] + (group * p.channels + inner) * p.image.stride_c];
       }
     }
     tile[pixels_first ? i * (kSide + 1) + lane : lane * (kSide + 1) + i] = value;

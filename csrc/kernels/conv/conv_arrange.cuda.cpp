@@ -95,8 +95,8 @@ void arrange_weights(Dtype dtype, const void* weight, bool transposed, int64_t g
   p.channels = static_cast<int32_t>(channels);
   p.padded = static_cast<int32_t>(padded);
   p.taps = static_cast<int32_t>(taps);
-  launch(dtype == Dtype::f32 ? weights_f32 : weights_f64,
-         {blocks_for(groups * rows * padded, 256)}, 256, 0, p);
+  launch(dtype == Dtype::f32 ? weights_f32 : weights_f64, {blocks_for(groups * rows * padded, 256)},
+         256, 0, p);
 }
 
 void expect_conv_sizes(const char* op, const Image& image) {

@@ -40,8 +40,8 @@ bool fits_32_bits(const Image& image);
 Image arranged_image(const Image& image, int64_t groups, void* arranged);
 void arrange_image(const Image& image, int64_t groups, void* arranged);
 
-// [group][row][tap][channel] from [output channels][input channels / groups][kernel]; rows are output
-// channels, or input channels if `transposed`; channels are padded to `padded`.
+// [group][row][tap][channel] from [output channels][input channels / groups][kernel]; rows are
+// output channels, or input channels if `transposed`; channels are padded to `padded`.
 void arrange_weights(Dtype dtype, const void* weight, bool transposed, int64_t groups, int64_t rows,
                      int64_t channels, int64_t padded, int64_t taps, void* arranged);
 

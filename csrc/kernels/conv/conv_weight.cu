@@ -3,9 +3,9 @@
 //   dweight[row, (tap, channel)] = sum over pixels of dy[pixel, row] x[pixel at tap, channel]
 //
 // Both operands are read along channels, 16 bytes at a time; a slice is 32 pixels of dy. Where a
-// pixel's window begins is found once for all threads, by one warp, four slices ahead. The pixels are
-// cut into splits by the shape, so that there are enough tiles; a second kernel adds the parts in
-// order and brings them into the order of the weights. float64: cuda/plain_tile.h.
+// pixel's window begins is found once for all threads, by one warp, four slices ahead. The pixels
+// are cut into splits by the shape, so that there are enough tiles; a second kernel adds the parts
+// in order and brings them into the order of the weights. float64: cuda/plain_tile.h.
 //
 // Work 2 pixels rows taps channels flops. Memory: x once for each tap and tile of rows, dy once for
 // each tile of columns, mostly from L2; the parts twice.
@@ -18,6 +18,9 @@ namespace medkern::cuda {
 
 using Large = Tile<128, 128, 64, 32>;
 using Small = Tile<64, 64, 32, 32>;
+// Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
+// needs.
+constexpr int kSmallBound = 192;
 
 // Where the window of a pixel of dy begins in x.
 struct alignas(16) WindowStart {
@@ -31,7 +34,7 @@ MK_INLINE WindowStart window_start(const ConvWeightKernelArgs& p, uint32_t pixel
   s.h = static_cast<int32_t>(p.size[1].take(pixel)) * p.stride[1] - p.pad[1];
   s.d = static_cast<int32_t>(p.size[0].take(pixel)) * p.stride[0] - p.pad[0];
   s.at = static_cast<uint32_t>(pixel * p.x.stride_n + s.d * p.x.stride[0] + s.h * p.x.stride[1] +
-                              s.w * p.x.stride[2]);
+                               s.w * p.x.stride[2]);
   return s;
 }
 
@@ -49,7 +52,7 @@ MK_INLINE WeightColumn weight_column(const ConvWeightKernelArgs& p, int column) 
   c.h = p.kernel[1].take(tap) * p.dilation[1];
   c.d = p.kernel[0].take(tap) * p.dilation[0];
   c.at = static_cast<uint32_t>(c.d * p.x.stride[0] + c.h * p.x.stride[1] + c.w * p.x.stride[2] +
-                              channel * p.x.stride_c);
+                               channel * p.x.stride_c);
   return c;
 }
 
@@ -103,27 +106,26 @@ MK_INLINE void conv_weight_tile(const ConvWeightKernelArgs& p) {
     }
     if (warp == s % (T::kThreads / kWarp)) find(s + kAhead);
   };
-  float* partial = static_cast<float*>(p.partial) +
-                   (int64_t{split} * gridDim.z + group) * p.rows * columns;
-  sum_and_store<T, Math, A, B>(
-      slices, load, [&](int r, int c, float (&v)[8], uint32_t wanted) {
-        r += at.row;
-        c += at.column;
-        if (r >= p.rows) return;
-        float* to = partial + int64_t{r} * columns + c;
+  float* partial =
+      static_cast<float*>(p.partial) + (int64_t{split} * gridDim.z + group) * p.rows * columns;
+  sum_and_store<T, Math, A, B>(slices, load, [&](int r, int c, float (&v)[8], uint32_t wanted) {
+    r += at.row;
+    c += at.column;
+    if (r >= p.rows) return;
+    float* to = partial + int64_t{r} * columns + c;
 #pragma unroll
-        for (int i = 0; i < 8; i += 4) {
-          if (c + i >= columns) break;  // columns come in whole vectors
-          if ((wanted >> i & 15u) == 15u) {
-            store16(to + i, {v[i], v[i + 1], v[i + 2], v[i + 3]});
-            continue;
-          }
+    for (int i = 0; i < 8; i += 4) {
+      if (c + i >= columns) break;  // columns come in whole vectors
+      if ((wanted >> i & 15u) == 15u) {
+        store16(to + i, {v[i], v[i + 1], v[i + 2], v[i + 3]});
+        continue;
+      }
 #pragma unroll
-          for (int j = i; j < i + 4; ++j) {
-            if (wanted >> j & 1) to[j] = v[j];
-          }
-        }
-      });
+      for (int j = i; j < i + 4; ++j) {
+        if (wanted >> j & 1) to[j] = v[j];
+      }
+    }
+  });
 }
 
 template <class T>
@@ -161,8 +163,7 @@ MK_INLINE void conv_weight_plain(const ConvWeightKernelArgs& p) {
         return x[pixel * p.x.stride_n + place];
       },
       sum);
-  T* partial =
-      static_cast<T*>(p.partial) + (int64_t{split} * gridDim.z + group) * p.rows * columns;
+  T* partial = static_cast<T*>(p.partial) + (int64_t{split} * gridDim.z + group) * p.rows * columns;
   plain_give(sum, [&](int row, int column, T value) {
     row += at.row;
     column += at.column;
@@ -191,17 +192,24 @@ MK_INLINE void conv_weight_reduce(const ConvWeightReduceArgs& p) {
 
 using namespace medkern::cuda;
 
-#define MK_CONV_WEIGHT(how, Math)                                      \
-  MK_KERNEL(conv_weight_##how##_large, ConvWeightKernelArgs, 256) {    \
-    conv_weight_tile<Large, Math>(args);                               \
-  }                                                                    \
-  MK_KERNEL(conv_weight_##how##_small, ConvWeightKernelArgs, 128) {    \
-    conv_weight_tile<Small, Math>(args);                               \
-  }
-
-MK_CONV_WEIGHT(f32, Exact)
-MK_CONV_WEIGHT(tf32, Tf32)
-MK_CONV_WEIGHT(bf16, Bf16)
+MK_KERNEL(conv_weight_f32_large, ConvWeightKernelArgs, 256) {
+  conv_weight_tile<Large, Exact>(args);
+}
+MK_KERNEL(conv_weight_f32_small, ConvWeightKernelArgs, kSmallBound) {
+  conv_weight_tile<Small, Exact>(args);
+}
+MK_KERNEL(conv_weight_tf32_large, ConvWeightKernelArgs, 256) {
+  conv_weight_tile<Large, Tf32>(args);
+}
+MK_KERNEL(conv_weight_tf32_small, ConvWeightKernelArgs, kSmallBound) {
+  conv_weight_tile<Small, Tf32>(args);
+}
+MK_KERNEL(conv_weight_bf16_large, ConvWeightKernelArgs, 256) {
+  conv_weight_tile<Large, Bf16>(args);
+}
+MK_KERNEL(conv_weight_bf16_small, ConvWeightKernelArgs, kSmallBound) {
+  conv_weight_tile<Small, Bf16>(args);
+}
 MK_KERNEL(conv_weight_plain_f32, ConvWeightKernelArgs, 256) { conv_weight_plain<float>(args); }
 MK_KERNEL(conv_weight_plain_f64, ConvWeightKernelArgs, 256) { conv_weight_plain<double>(args); }
 MK_KERNEL(conv_weight_reduce_f32, ConvWeightReduceArgs, 256) { conv_weight_reduce<float>(args); }

@@ -15,7 +15,8 @@ constexpr int64_t kDepth = 32;
 constexpr int64_t kProcessors = 132;  // as in conv.cuda.cpp
 constexpr int64_t kShortestSplit = 256;
 constexpr int64_t kMostParts = int64_t{1} << 26;  // elements of all parts
-constexpr size_t kStartBytes = 8 * 32 * 16;       // where windows begin, in shared memory
+constexpr int64_t kWarp = 32, kDepthwiseBlocks = 8 * kProcessors;
+constexpr size_t kStartBytes = 8 * 32 * 16;  // where windows begin, in shared memory
 
 struct TileKind {
   int64_t side;
@@ -35,10 +36,13 @@ Kernel tile_kernels[3][2] = {
 };
 Kernel plain_f32{"conv_weight", "conv_weight_plain_f32"};
 Kernel plain_f64{"conv_weight", "conv_weight_plain_f64"};
+Kernel depthwise_f32{"conv_depthwise", "conv_depthwise_weight_f32"};
+Kernel depthwise_f64{"conv_depthwise", "conv_depthwise_weight_f64"};
 Kernel reduce_f32{"conv_weight", "conv_weight_reduce_f32"};
 Kernel reduce_f64{"conv_weight", "conv_weight_reduce_f64"};
 
 struct Plan {
+  bool depthwise;  // one channel of x for each of dy
   bool fast, arrange_x, arrange_dy;
   int64_t rows, channels, padded, taps, pixels;  // of a group; of dy
   const TileKind* kind;
@@ -56,7 +60,8 @@ Plan plan_of(const ConvWeightArgs& a) {
   const Image dy = arranged_image(a.dy, a.groups, nullptr);
   p.arrange_x = !has_vectors(a.x, a.groups);
   p.arrange_dy = !has_vectors(a.dy, a.groups) || !is_linear(a.dy);
-  p.fast = a.dtype == Dtype::f32 && fits_32_bits(p.arrange_x ? x : a.x) &&
+  p.depthwise = p.channels == 1 && a.groups > 1 && p.taps <= UINT16_MAX;
+  p.fast = !p.depthwise && a.dtype == Dtype::f32 && fits_32_bits(p.arrange_x ? x : a.x) &&
            fits_32_bits(p.arrange_dy ? dy : a.dy);
   p.arrange_x &= p.fast;
   p.arrange_dy &= p.fast;
@@ -67,6 +72,9 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.tiles = divide_up(p.rows, p.kind->side) * divide_up(columns, p.kind->side);
   const int64_t parts = std::max<int64_t>(a.groups * p.rows * columns, 1);
   int64_t splits = kProcessors * p.kind->blocks / std::max<int64_t>(p.tiles * a.groups, 1);
+  if (p.depthwise) {
+    splits = kDepthwiseBlocks / std::max<int64_t>(divide_up(a.dy.c, kWarp) * p.taps, 1);
+  }
   splits = std::min({splits, p.pixels / kShortestSplit, kMostParts / parts});
   p.split_k = divide_up(divide_up(p.pixels, std::max<int64_t>(splits, 1)), kDepth) * kDepth;
   p.split_k = std::max(p.split_k, kDepth);
@@ -87,8 +95,8 @@ void conv_backward_weight(const ConvWeightArgs& a) {
   expect_conv_sizes("conv_backward_weight", a.x);
   expect_conv_sizes("conv_backward_weight", a.dy);
   const Plan plan = plan_of(a);
-  require(a.groups <= UINT16_MAX, "conv_backward_weight: CUDA kernels take up to 65535 groups, got ",
-          a.groups);
+  require(plan.depthwise || a.groups <= UINT16_MAX,
+          "conv_backward_weight: CUDA kernels take up to 65535 groups, got ", a.groups);
   char* scratch = static_cast<char*>(a.workspace);
   Image x = a.x, dy = a.dy;
   if (plan.arrange_x) {
@@ -123,9 +131,16 @@ void conv_backward_weight(const ConvWeightArgs& a) {
   Kernel& kernel = plan.fast ? tile_kernels[matmul_precision()][plan.kind == &kSmall]
                    : f32     ? plain_f32
                              : plain_f64;
-  const Grid grid{static_cast<uint32_t>(plan.tiles), static_cast<uint32_t>(plan.splits),
-                  static_cast<uint32_t>(a.groups)};
-  launch(kernel, grid, plan.kind->threads, plan.kind->shared_bytes, p);
+  if (plan.depthwise) {
+    p.dy_group = static_cast<int32_t>(a.dy.c);
+    const Grid grid{static_cast<uint32_t>(divide_up(a.dy.c, kWarp)),
+                    static_cast<uint32_t>(plan.taps), static_cast<uint32_t>(plan.splits)};
+    launch(f32 ? depthwise_f32 : depthwise_f64, grid, 256, 256 * size_of(a.dtype), p);
+  } else {
+    const Grid grid{static_cast<uint32_t>(plan.tiles), static_cast<uint32_t>(plan.splits),
+                    static_cast<uint32_t>(a.groups)};
+    launch(kernel, grid, plan.kind->threads, plan.kind->shared_bytes, p);
+  }
   const ConvWeightReduceArgs r{p.partial,
                                a.dweight,
                                static_cast<int32_t>(plan.splits),

@@ -57,7 +57,7 @@ template <class T>
 MK_INLINE void add_lines(const T* dy, int64_t size, int64_t columns, const int64_t* places,
                          const int32_t* rows, int total, T* sums) {
   constexpr int kWarps = kScatterThreads / kWarp, kEach = kColumnsOfBlock / kWarp;
-  constexpr int kLines = 4;  // on their way at once
+  constexpr int kLines = 16;  // on their way at once: a frequent index makes a long sum
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   for (int begin = 0; begin < total; begin += kWarp) {

@@ -17,7 +17,7 @@ struct LookupKernelArgs {
 };
 
 // A block sums kRowsOfBlock rows by kColumnsOfBlock columns of dweight.
-constexpr int kRowsOfBlock = 32, kColumnsOfBlock = 128;
+constexpr int kRowsOfBlock = 32, kColumnsOfBlock = 64;
 constexpr int kScatterThreads = 256, kIndicesOfStep = 1024;
 constexpr size_t scatter_shared_bytes(size_t item) {
   return kRowsOfBlock * kColumnsOfBlock * item +

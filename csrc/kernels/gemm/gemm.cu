@@ -4,11 +4,11 @@
 // float32: tiles of c by the tensor cores (cuda/tile.h), 128 x 128 or 64 x 64. Operands are copied
 // along whichever of their axes is contiguous, in vectors of 16 bytes where sizes and addresses
 // allow. Blocks go down 8 tiles of rows before the next column of tiles, so that both operands of
-// what runs at once fit the L2 cache. Long sums with few tiles (gradients of weights) are split, the
-// parts added in order. float64: cuda/plain_tile.h.
+// what runs at once fit the L2 cache. Long sums with few tiles (gradients of weights) are split,
+// the parts added in order. float64: cuda/plain_tile.h.
 //
-// Work 2 m n k flops (three times that on the tensor cores where products are exact). Memory: a read
-// n / tile columns times, b m / tile rows times, mostly from L2.
+// Work 2 m n k flops (three times that on the tensor cores where products are exact). Memory: a
+// read n / tile columns times, b m / tile rows times, mostly from L2.
 #include "cuda/plain_tile.h"
 #include "cuda/product.h"
 #include "cuda/tile.h"
@@ -18,6 +18,9 @@ namespace medkern::cuda {
 
 using Large = Tile<128, 128, 64, 32>;
 using Small = Tile<64, 64, 32, 32>;
+// Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
+// needs.
+constexpr int kSmallBound = 192;
 
 // Starts the copy of rows first.. and k from .. from + kDepth - 1 (0 from `end` on) of an operand.
 template <int kThreads, class S>
@@ -118,8 +121,8 @@ MK_INLINE void gemm_plain(const GemmKernelArgs& p) {
       return;
     }
     T* to = static_cast<T*>(p.c) + row * p.c_row + column;
-    *to = p.accumulate ? *to + value
-                       : finished(value, static_cast<const T*>(p.bias), column, p.relu);
+    *to =
+        p.accumulate ? *to + value : finished(value, static_cast<const T*>(p.bias), column, p.relu);
   });
 }
 
@@ -135,8 +138,7 @@ MK_INLINE void gemm_reduce(const GemmReduceArgs& p) {
     for (int s = 0; s < p.splits; ++s) sum += partial[s * count + i];
     const int row = i / p.n, column = i % p.n;
     T* to = static_cast<T*>(p.c) + row * p.c_row + column;
-    *to = p.accumulate ? *to + sum
-                       : finished(sum, static_cast<const T*>(p.bias), column, p.relu);
+    *to = p.accumulate ? *to + sum : finished(sum, static_cast<const T*>(p.bias), column, p.relu);
   }
 }
 
@@ -145,35 +147,54 @@ MK_INLINE void gemm_reduce(const GemmReduceArgs& p) {
 using namespace medkern::cuda;
 
 // gemm_<how>_<tile>_<a><b>: k or r for the contiguous axis of an operand, k or its rows.
-#define MK_GEMM(how, Math)                                                              \
-  MK_KERNEL(gemm_##how##_large_kk, GemmKernelArgs, 256) {                               \
-    gemm_tile<Large, Math, true, true>(args);                                           \
-  }                                                                                     \
-  MK_KERNEL(gemm_##how##_large_kr, GemmKernelArgs, 256) {                               \
-    gemm_tile<Large, Math, true, false>(args);                                          \
-  }                                                                                     \
-  MK_KERNEL(gemm_##how##_large_rk, GemmKernelArgs, 256) {                               \
-    gemm_tile<Large, Math, false, true>(args);                                          \
-  }                                                                                     \
-  MK_KERNEL(gemm_##how##_large_rr, GemmKernelArgs, 256) {                               \
-    gemm_tile<Large, Math, false, false>(args);                                         \
-  }                                                                                     \
-  MK_KERNEL(gemm_##how##_small_kk, GemmKernelArgs, 128) {                               \
-    gemm_tile<Small, Math, true, true>(args);                                           \
-  }                                                                                     \
-  MK_KERNEL(gemm_##how##_small_kr, GemmKernelArgs, 128) {                               \
-    gemm_tile<Small, Math, true, false>(args);                                          \
-  }                                                                                     \
-  MK_KERNEL(gemm_##how##_small_rk, GemmKernelArgs, 128) {                               \
-    gemm_tile<Small, Math, false, true>(args);                                          \
-  }                                                                                     \
-  MK_KERNEL(gemm_##how##_small_rr, GemmKernelArgs, 128) {                               \
-    gemm_tile<Small, Math, false, false>(args);                                         \
-  }
-
-MK_GEMM(f32, Exact)
-MK_GEMM(tf32, Tf32)
-MK_GEMM(bf16, Bf16)
+MK_KERNEL(gemm_f32_large_kk, GemmKernelArgs, 256) { gemm_tile<Large, Exact, true, true>(args); }
+MK_KERNEL(gemm_f32_large_kr, GemmKernelArgs, 256) { gemm_tile<Large, Exact, true, false>(args); }
+MK_KERNEL(gemm_f32_large_rk, GemmKernelArgs, 256) { gemm_tile<Large, Exact, false, true>(args); }
+MK_KERNEL(gemm_f32_large_rr, GemmKernelArgs, 256) { gemm_tile<Large, Exact, false, false>(args); }
+MK_KERNEL(gemm_f32_small_kk, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Exact, true, true>(args);
+}
+MK_KERNEL(gemm_f32_small_kr, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Exact, true, false>(args);
+}
+MK_KERNEL(gemm_f32_small_rk, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Exact, false, true>(args);
+}
+MK_KERNEL(gemm_f32_small_rr, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Exact, false, false>(args);
+}
+MK_KERNEL(gemm_tf32_large_kk, GemmKernelArgs, 256) { gemm_tile<Large, Tf32, true, true>(args); }
+MK_KERNEL(gemm_tf32_large_kr, GemmKernelArgs, 256) { gemm_tile<Large, Tf32, true, false>(args); }
+MK_KERNEL(gemm_tf32_large_rk, GemmKernelArgs, 256) { gemm_tile<Large, Tf32, false, true>(args); }
+MK_KERNEL(gemm_tf32_large_rr, GemmKernelArgs, 256) { gemm_tile<Large, Tf32, false, false>(args); }
+MK_KERNEL(gemm_tf32_small_kk, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Tf32, true, true>(args);
+}
+MK_KERNEL(gemm_tf32_small_kr, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Tf32, true, false>(args);
+}
+MK_KERNEL(gemm_tf32_small_rk, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Tf32, false, true>(args);
+}
+MK_KERNEL(gemm_tf32_small_rr, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Tf32, false, false>(args);
+}
+MK_KERNEL(gemm_bf16_large_kk, GemmKernelArgs, 256) { gemm_tile<Large, Bf16, true, true>(args); }
+MK_KERNEL(gemm_bf16_large_kr, GemmKernelArgs, 256) { gemm_tile<Large, Bf16, true, false>(args); }
+MK_KERNEL(gemm_bf16_large_rk, GemmKernelArgs, 256) { gemm_tile<Large, Bf16, false, true>(args); }
+MK_KERNEL(gemm_bf16_large_rr, GemmKernelArgs, 256) { gemm_tile<Large, Bf16, false, false>(args); }
+MK_KERNEL(gemm_bf16_small_kk, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Bf16, true, true>(args);
+}
+MK_KERNEL(gemm_bf16_small_kr, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Bf16, true, false>(args);
+}
+MK_KERNEL(gemm_bf16_small_rk, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Bf16, false, true>(args);
+}
+MK_KERNEL(gemm_bf16_small_rr, GemmKernelArgs, kSmallBound) {
+  gemm_tile<Small, Bf16, false, false>(args);
+}
 MK_KERNEL(gemm_plain_f64, GemmKernelArgs, 256) { gemm_plain<double>(args); }
 MK_KERNEL(gemm_reduce_f32, GemmReduceArgs, 256) { gemm_reduce<float>(args); }
 MK_KERNEL(gemm_reduce_f64, GemmReduceArgs, 256) { gemm_reduce<double>(args); }

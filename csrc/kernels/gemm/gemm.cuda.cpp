@@ -32,11 +32,9 @@ constexpr TileKind kSmall{64, 128, 3 * 2 * 64 * 32 * 4, 3, 3.0};
 constexpr TileKind kPlain{64, 256, 2 * 16 * 66 * 8, 4, 4.0};
 
 // [math][large or small][a along its rows, along k][b likewise]
-#define MK_LAYOUTS(name)                                                        \
-  {                                                                             \
-    {{"gemm", name "_rr"}, {"gemm", name "_rk"}}, {                             \
-      {"gemm", name "_kr"}, { "gemm", name "_kk" }                              \
-    }                                                                           \
+#define MK_LAYOUTS(name)                                                                         \
+  {                                                                                              \
+    {{"gemm", name "_rr"}, {"gemm", name "_rk"}}, { {"gemm", name "_kr"}, {"gemm", name "_kk"} } \
   }
 Kernel tile_kernels[3][2][2][2] = {
     {MK_LAYOUTS("gemm_f32_large"), MK_LAYOUTS("gemm_f32_small")},
@@ -56,16 +54,17 @@ struct Cut {
   int64_t splits, split_k;
 };
 
-// Rows of a that lie along k are samples, whose sums may not depend on how many there are; where a is
-// transposed, k is what is summed over: the gradient of a weight. That is cut where there are few
-// tiles.
+// Rows of a that lie along k are samples, whose sums may not depend on how many there are; where a
+// is transposed, k is what is summed over: the gradient of a weight. That is cut where there are
+// few tiles.
 Cut cut_of(const GemmArgs& g) {
   int64_t splits = 1;
   if (g.a_col != 1 && g.m > 0 && g.n > 0) {
     splits = std::min(divide_up(2 * kProcessors, tiles_of(g, kSmall)), g.k / kShortestSplit);
   }
   const int64_t split_k = divide_up(divide_up(g.k, std::max<int64_t>(splits, 1)), kDepth) * kDepth;
-  return {std::max<int64_t>(split_k > 0 ? divide_up(g.k, split_k) : 1, 1), std::max(split_k, kDepth)};
+  return {std::max<int64_t>(split_k > 0 ? divide_up(g.k, split_k) : 1, 1),
+          std::max(split_k, kDepth)};
 }
 
 const TileKind& tile_kind(const GemmArgs& g, int64_t splits) {
@@ -82,7 +81,8 @@ struct PackedB {
   int64_t row, column;
 };
 
-GemmOperand operand(const void* data, int64_t rows, int64_t k, int64_t row_stride, int64_t k_stride) {
+GemmOperand operand(const void* data, int64_t rows, int64_t k, int64_t row_stride,
+                    int64_t k_stride) {
   GemmOperand x{data, row_stride, k_stride, static_cast<int32_t>(rows), false};
   const bool by_row = k_stride == 1;
   const int64_t along = by_row ? k : rows, across = by_row ? row_stride : k_stride;
@@ -123,9 +123,9 @@ void run(const GemmArgs& given) {
 
   const bool f32 = g.dtype == Dtype::f32;
   const TileKind& kind = f32 ? tile_kind(g, cut.splits) : kPlain;
-  Kernel& kernel = f32 ? tile_kernels[matmul_precision()][&kind == &kSmall][p.a.k_stride == 1]
-                                     [p.b.k_stride == 1]
-                       : plain_f64;
+  Kernel& kernel =
+      f32 ? tile_kernels[matmul_precision()][&kind == &kSmall][p.a.k_stride == 1][p.b.k_stride == 1]
+          : plain_f64;
   const Grid grid{static_cast<uint32_t>(tiles_of(g, kind)), static_cast<uint32_t>(cut.splits)};
   launch(kernel, grid, kind.threads, kind.shared_bytes, p);
   if (p.partial == nullptr) return;

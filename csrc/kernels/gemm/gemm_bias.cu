@@ -2,10 +2,10 @@
 //
 //   dbias[c] = sum over o, i of dy[o, c, i]
 //
-// Positions (o, i) are cut into chunks, one block each (inner 1: for up to 256 channels, with as many
-// rows at a time as fill the block; else one channel). A block leaves its sums in double; a second
-// kernel adds the chunks in order. Memory-bound: dy is read once. The order of summation depends on
-// the shape only.
+// Positions (o, i) are cut into chunks, one block each (inner 1: for up to 256 channels, with as
+// many rows at a time as fill the block; else one channel). A block leaves its sums in double; a
+// second kernel adds the chunks in order. Memory-bound: dy is read once. The order of summation
+// depends on the shape only.
 #include "cuda/device.h"
 #include "kernels/gemm/gemm.cuda.h"
 

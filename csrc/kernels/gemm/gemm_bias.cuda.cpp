@@ -19,8 +19,10 @@ constexpr int64_t kMostChunks = 256;
 constexpr int64_t kLeast = 8;  // positions of a thread
 
 Kernel rows_f32{"gemm_bias", "gemm_bias_rows_f32"}, rows_f64{"gemm_bias", "gemm_bias_rows_f64"};
-Kernel planes_f32{"gemm_bias", "gemm_bias_planes_f32"}, planes_f64{"gemm_bias", "gemm_bias_planes_f64"};
-Kernel reduce_f32{"gemm_bias", "gemm_bias_reduce_f32"}, reduce_f64{"gemm_bias", "gemm_bias_reduce_f64"};
+Kernel planes_f32{"gemm_bias", "gemm_bias_planes_f32"},
+    planes_f64{"gemm_bias", "gemm_bias_planes_f64"};
+Kernel reduce_f32{"gemm_bias", "gemm_bias_reduce_f32"},
+    reduce_f64{"gemm_bias", "gemm_bias_reduce_f64"};
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -69,8 +71,8 @@ void bias_backward(const BiasBackwardArgs& a) {
   Kernel& sum = rows ? (f32 ? rows_f32 : rows_f64) : (f32 ? planes_f32 : planes_f64);
   launch(sum, grid, kThreads, kThreads * sizeof(double), s);
   const BiasReduceArgs r{s.partial, a.dbias, s.channels, static_cast<int32_t>(p.chunks)};
-  launch(f32 ? reduce_f32 : reduce_f64, {static_cast<uint32_t>(divide_up(a.channels, 32))}, kThreads,
-         kThreads * sizeof(double), r);
+  launch(f32 ? reduce_f32 : reduce_f64, {static_cast<uint32_t>(divide_up(a.channels, 32))},
+         kThreads, kThreads * sizeof(double), r);
 }
 
 }  // namespace medkern::cuda

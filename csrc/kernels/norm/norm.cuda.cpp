@@ -121,12 +121,15 @@ Pass::Pass(const NormShape& s, const NormCut& cut, std::initializer_list<const v
   a.chunk = static_cast<uint32_t>(cut.chunk);
   a.chunks = static_cast<uint32_t>(cut.chunks);
   a.by_chunks = divider(a.chunks);
-  a.tiles = norm_tiles(a.c, lanes);
-  a.pixels = static_cast<uint32_t>(s.over_batch ? s.n * s.s : s.s);
-  a.rows = a.tiles.down * kRowsOfThread;
-  a.by_blocks = divider(static_cast<uint32_t>(divide_up(a.pixels, a.rows)));
-  a.count = s.n * s.c * s.s / lanes;
-  a.by_plane = divider(static_cast<uint32_t>(s.s / (s.channels_last ? 1 : lanes)));
+  if (s.channels_last) {
+    a.tiles = norm_tiles(a.c, lanes);
+    a.pixels = static_cast<uint32_t>(s.over_batch ? s.n * s.s : s.s);
+    a.rows = a.tiles.down * kRowsOfThread;
+    a.by_blocks = divider(static_cast<uint32_t>(divide_up(a.pixels, a.rows)));
+  } else {
+    a.count = s.n * s.c * s.s / lanes;
+    a.by_plane = divider(static_cast<uint32_t>(s.s / lanes));
+  }
 }
 
 // Runs a kernel that sums chunks, `bytes` a column's sums in shared memory.

@@ -18,7 +18,7 @@ void check_logits(const char* op, const TensorView& logits) {
 // Has no elements if logits have none.
 SoftmaxShape cross_entropy_shape(const TensorView& logits) {
   return logits.count > 0 ? softmax_shape(logits, 1)
-                          : SoftmaxShape{logits.dtype, 0, logits.shape[1], 0, 0, 0};
+                          : SoftmaxShape{logits.dtype, 0, logits.shape[1], 0, 1, 0};
 }
 
 template <class T>

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Tells what medkern found on this machine."""
     pages = {name: os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE")}
-    result = {
+    result: dict[str, Any] = {
         "version": medkern.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "memory_bytes": pages["SC_PHYS_PAGES"] * pages["SC_PAGE_SIZE"],
     }
+    result["cuda"] = _cuda()
     if not options.json:
         sets = result["instruction_sets"]
         print(f"medkern           {result['version']}")
@@ -45,4 +46,26 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         print(f"threads           {result['threads']} (MEDKERN_NUM_THREADS chooses another number)")
         print(f"processors        {result['processors']}")
         print(f"memory            {result['memory_bytes'] / 2**30:.1f} GiB")
+        for line in _lines(result["cuda"]):
+            print(line)
     return result
+
+
+def _cuda() -> dict[str, Any]:
+    """The CUDA devices, or the reason why there are none."""
+    try:
+        count = medkern.cuda.device_count()
+    except medkern.DeviceError as error:
+        return {"devices": [], "reason": str(error)}
+    return {"devices": [medkern.cuda.get_device_properties(f"cuda:{i}") for i in range(count)]}
+
+
+def _lines(cuda: dict[str, Any]) -> list[str]:
+    if not cuda["devices"]:
+        return [f"cuda              none: {cuda['reason']}"]
+    return [
+        f"cuda:{i}            {device['name']}, {device['memory_bytes'] / 2**30:.1f} GiB, "
+        f"{device['multiprocessors']} multiprocessors, compute capability "
+        + ".".join(map(str, device["compute_capability"]))
+        for i, device in enumerate(cuda["devices"])
+    ]

@@ -18,7 +18,7 @@ import medkern
 from medkern import _C, losses, metrics, models, optim, plot, random
 from medkern.callbacks import BestWeights
 from medkern.cli.evaluate import evaluate_cases, print_table
-from medkern.cli.values import integer, number
+from medkern.cli.values import add_device, integer, number
 from medkern.data import Augment, DataLoader, Dataset, demo
 from medkern.data.folder import Case, SliceDataset, find_labels, find_pairs, read_cases
 from medkern.data.loader import Augmentation
@@ -85,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.2,
         help="with --data: the share of files kept for validation (default: %(default)s)",
     )
+    add_device(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
 
 
@@ -103,7 +104,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         filters=[options.filters * 2**level for level in range(job.poolings + 1)],
         norm="batch",
         activation=None,
-    )
+    ).to(options.device)
     segmenter = Segmenter(model, job.classes, job.labels, job.channels, multiple=2**job.poolings)
     loader = DataLoader(job.train, options.batch_size, shuffle=True, seed=options.seed, augment=job.augment)
     optimizer = optim.Adam(model.parameters(), lr=options.lr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from medkern import _C
+
 
 def integer(low: int, high: int) -> Callable[[str], int]:
     """An int from `low` to `high`."""
@@ -34,3 +36,20 @@ def number(above: float, below: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option that says where to compute."""
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="cpu",
+        help="where to compute: cpu, cuda, cuda:1, ... (default: %(default)s)",
+    )
+
+
+def _device(text: str) -> str:
+    try:
+        return _C.device_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

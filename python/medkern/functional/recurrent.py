@@ -232,8 +232,16 @@ def _stack(
         directions=directions,
         batch_first=batch_first,
         dropout=dropout if training else 0.0,
-        lengths=_array(lengths) if isinstance(lengths, Tensor) else lengths,
+        lengths=_beside(x, lengths),
     )
+
+
+def _beside(x: Tensor, lengths: Any) -> Any:
+    """Lengths where x is; they may come from the host."""
+    array = lengths.array if isinstance(lengths, Tensor) else lengths
+    if array is None or not x.is_cuda or (isinstance(array, _C.Array) and array.device == x.device):
+        return array
+    return _C.Array(array, x.device)
 
 
 def lstm(

@@ -52,16 +52,24 @@ class CompiledModel:
         if len(inputs) != len(self.dtypes):
             raise TypeError(f"compiled model: expects {len(self.dtypes)} inputs, got {len(inputs)}")
         with self._lock:
-            self._order()
-            # Mostly the shapes are those of the call before.
-            results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
-            if results is None:
+            if self.device == "cpu":
+                results = self._run(inputs)
+            else:
                 with device(self.device):
-                    arrays = self._checked(inputs)
-                    self._last = self._bound(tuple(array.shape for array in arrays))
-                    results = self._last.run(arrays)
+                    self._order()
+                    results = self._run(inputs)
             arrange = self._last.arrange
         return arrange([Tensor(array) for array in results])
+
+    def _run(self, inputs: tuple[Any, ...]) -> list[_C.Array]:
+        # Mostly the shapes are those of the call before.
+        results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
+        if results is None:
+            with device(self.device):
+                arrays = self._checked(inputs)
+                self._last = self._bound(tuple(array.shape for array in arrays))
+                results = self._last.run(arrays)
+        return results
 
     @property
     def nbytes(self) -> dict[str, int]:
@@ -81,11 +89,10 @@ class CompiledModel:
 
     def _order(self) -> None:
         """Has this call wait for the last one, where that was on another stream: they share memory."""
-        if self.device != "cpu":
-            stream = _C.stream_get(self.device)
-            if self._stream not in (None, stream):
-                _C.stream_wait(self.device, stream, self._stream)
-            self._stream = stream
+        stream = _C.stream_get(self.device)
+        if self._stream is not None and self._stream != stream:
+            _C.stream_wait(self.device, stream, self._stream)
+        self._stream = stream
 
     def _bound(self, shapes: tuple[tuple[int, ...], ...]) -> Program:
         """The program for inputs of these shapes, ready to run."""
