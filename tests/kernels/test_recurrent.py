@@ -208,7 +208,9 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(isa, rng, cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_chunks_of_samples_give_the_bits_of_single_samples(isa, rng, cell):
     # 40 samples take their steps in chunks, one alone unit by unit; 300 units are two blocks of sums.
-    layer = make_layer(rng, cell, (40, 2, 270, 300, 1, (True, True), True, [2, 1] * 20), np.float32)
+    inputs, hidden = (70, 75) if isa == "cuda" else (270, 300)
+    case = (40, 2, inputs, hidden, 1, (True, True), True, [2, 1] * 20)
+    layer = make_layer(rng, cell, case, np.float32)
     y, h_n, c_n, saved = kernels.recurrent_layer(cell, **layer, save=True)
     dy, dh_n, dc_n = make_gradients(rng, cell, y, h_n)
     dx, dh0, *_ = kernels.recurrent_layer_backward(cell, dy, dh_n, dc_n, **layer, y=y, saved=saved)

@@ -7,9 +7,8 @@
 //           lane some of both, in registers. A warp stages its own part of a (and of b, unless that
 //           stays in shared memory) with asynchronous copies, some chunks ahead, and waits for no
 //           other warp. Then the eight partial sums are added in pairs.
-// Numerics  in the precision of the data: eight chains of fma, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6
-// +
-//           7)). Which samples a block has, and where b lies, changes no bit.
+// Numerics  in the precision of the data: eight chains of fma, added in pairs, these in pairs.
+//           Which samples a block has, and where b lies, changes no bit.
 #pragma once
 
 #include "cuda/device.h"

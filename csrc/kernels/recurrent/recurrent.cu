@@ -4,17 +4,15 @@
 //   lstm.simd.cpp, gru.simd.cpp and rnn.simd.cpp.
 //
 // Loops     what comes from x is summed for all steps at once by a GEMM; for a single step here.
-// Then
-//           step by step: a block takes some samples and, of some hidden units, all gates. Where
-//           weight_hh fits the shared memory of the blocks that can run together, one cooperative
-//           launch takes all steps: weights are read once, blocks wait for each other after every
-//           step, and h goes through the L2 cache. Else there is one launch a step.
+//           Then step by step: a block takes some samples and, of some hidden units, all gates.
+//           Where weight_hh fits the shared memory of the blocks that can run together, one
+//           cooperative launch takes all steps: weights are read once, blocks wait for each other
+//           after every step, and h goes through the L2 cache. Else there is one launch a step.
 // Flops     2 N T G H (I + H).
 // Bytes     x and y once, the products with x twice; per step, h once for every group of units, and
 //           without resident weights those once for every group of samples.
-// Numerics  float32 or float64 throughout; see product.cuh. The same bits for a sample alone or in
-// a
-//           batch, and for resident weights or not.
+// Numerics  a step in float32 or float64 throughout, see product.cuh; the GEMM as matmul precision
+//           says. The same bits for a sample alone or in a batch, and for resident weights or not.
 #include "kernels/recurrent/product.cuh"
 
 namespace medkern::cuda {

@@ -73,7 +73,8 @@ struct RecurrentTile {
   // two states.
   template <class T>
   constexpr size_t bytes(int k, int units, int slots) const {
-    const size_t elements = size_t(weights_elements<T>(k)) + kRecurrentWarps * warp_elements<T>() +
+    const size_t weights = resident ? size_t(columns) * weights_row<T>(k) : 0;
+    const size_t elements = weights + kRecurrentWarps * warp_elements<T>() +
                             size_t(rows) * units * (slots + 2) + columns;
     return (elements * sizeof(T) + 15) / 16 * 16;
   }
