@@ -46,15 +46,14 @@ def isa(request):
 def pytest_generate_tests(metafunc):
     is_about_cpu = metafunc.definition.get_closest_marker("cpu") is not None
     if _CUDA and metafunc.definition.path.parent.name in _ON_EVERY_DEVICE and not is_about_cpu:
-        metafunc.fixturenames.append("default_device")
         metafunc.parametrize("default_device", ["cpu", *_CUDA], indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def default_device(request):
-    """Tensors are made on this device."""
-    with medkern.device(request.param):
-        yield request.param
+    """Where tensors are made: the CPU, or what `pytest_generate_tests` says."""
+    with medkern.device(getattr(request, "param", "cpu")):
+        yield
 
 
 @pytest.fixture
