@@ -1,7 +1,7 @@
 """Fixtures shared by all tests.
 
-With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels and of what is made of
-tensors run there as well; a test marked `cpu` doesn't.
+With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels run there as well; a test
+marked `cpu` doesn't.
 """
 
 import os
@@ -17,9 +17,6 @@ from medkern import _C
 if os.environ.get("MEDKERN_CUDA") == "emulated" and "MEDKERN_CUDA_EMULATOR" not in os.environ:
     emulator = runpy.run_path(str(Path(__file__).parent / "cuda" / "emulator.py"))
     os.environ["MEDKERN_CUDA_EMULATOR"] = str(emulator["build"]())
-
-# Folders of tests that say nothing of devices: they run with each as the default.
-_ON_EVERY_DEVICE = {"functional", "inference", "losses", "models", "nn", "optim"}
 
 _CUDA = [pytest.param("cuda", marks=pytest.mark.cuda)] if medkern.cuda.is_available() else []
 
@@ -41,20 +38,6 @@ def isa(request):
     _C.isa_select(request.param)
     yield request.param
     _C.isa_select(before)
-
-
-def pytest_generate_tests(metafunc):
-    is_about_cpu = metafunc.definition.get_closest_marker("cpu") is not None
-    if _CUDA and metafunc.definition.path.parent.name in _ON_EVERY_DEVICE and not is_about_cpu:
-        metafunc.fixturenames.append("default_device")
-        metafunc.parametrize("default_device", ["cpu", *_CUDA], indirect=True)
-
-
-@pytest.fixture
-def default_device(request):
-    """Tensors are made on this device."""
-    with medkern.device(request.param):
-        yield request.param
 
 
 @pytest.fixture
