@@ -39,6 +39,7 @@ def test_small_integers_are_exact(isa, rng, case, dtype, layout):
     np.testing.assert_array_equal(y, reference.conv_transpose(x, weight, None, *options))
 
 
+@pytest.mark.cpu
 def test_it_is_taken_and_direct_can_be_chosen(isa, rng):
     dy = rng.standard_normal((2, 200, 7, 7)).astype(np.float32)
     weight = rng.standard_normal((200, 100, 3, 3)).astype(np.float32)

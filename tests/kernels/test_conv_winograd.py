@@ -8,6 +8,8 @@ from arrays import FORMATS, channels_last
 from medkern import kernels
 from reference import conv as reference
 
+pytestmark = pytest.mark.cpu  # CUDA has no such algorithm
+
 # max |y - ref| / (2^-24 max sum |x||w|): 2 to 12 were measured at all these sizes, 25 to 40 with the
 # textbook's points; mistakes are millions. The largest sum of an image stands for those of a tile: at
 # the borders few products reach an element, but all of its tile reach its rounding error.

@@ -88,12 +88,13 @@ MK_INLINE void depthwise(const ConvKernelArgs& p) {
           for (int q = 0; q < kPixels; ++q) {
             const uint32_t sd = at[q][0] + ud * d.in_tap_step, sh = at[q][1] + uh * h.in_tap_step;
             const uint32_t sw = at[q][2] + uw * w.in_tap_step;
-            if (sd >= static_cast<uint32_t>(p.source.size[0]) ||
-                sh >= static_cast<uint32_t>(p.source.size[1]) ||
-                sw >= static_cast<uint32_t>(p.source.size[2])) {
-              continue;
+            // Padding is multiplied too: an infinite weight makes it no number, as in the formula.
+            V x = {};
+            if (sd < static_cast<uint32_t>(p.source.size[0]) &&
+                sh < static_cast<uint32_t>(p.source.size[1]) &&
+                sw < static_cast<uint32_t>(p.source.size[2])) {
+              x = V::load(plane + from[q] + place_of(p.source, sd, sh, sw));
             }
-            const V x = V::load(plane + from[q] + place_of(p.source, sd, sh, sw));
 #pragma unroll
             for (int j = 0; j < V::kWidth; ++j) {
               sum[q].v[j] = fma(x.v[j], weight.v[j], sum[q].v[j]);
@@ -156,8 +157,8 @@ MK_INLINE void depthwise_weight(const ConvWeightKernelArgs& p) {
 
 using namespace medkern::cuda;
 
-MK_KERNEL(conv_depthwise_f32_vectors, ConvKernelArgs, 256) { depthwise<float, Four>(args); }
+MK_KERNEL(conv_depthwise_f32_vectors, ConvKernelArgs, 256, 1) { depthwise<float, Four>(args); }
 MK_KERNEL(conv_depthwise_f32, ConvKernelArgs, 256) { depthwise<float, Scalar<float>>(args); }
-MK_KERNEL(conv_depthwise_f64, ConvKernelArgs, 256) { depthwise<double, Scalar<double>>(args); }
+MK_KERNEL(conv_depthwise_f64, ConvKernelArgs, 256, 1) { depthwise<double, Scalar<double>>(args); }
 MK_KERNEL(conv_depthwise_weight_f32, ConvWeightKernelArgs, 256) { depthwise_weight<float>(args); }
 MK_KERNEL(conv_depthwise_weight_f64, ConvWeightKernelArgs, 256) { depthwise_weight<double>(args); }

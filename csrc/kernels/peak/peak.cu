@@ -2,10 +2,9 @@
 //
 //   y = x, then `rounds` times  y <- y / 2 + 1
 //
-// Each thread has kChains chains of its own, a block's width apart; with up to sixteen warps on each
-// of a multiprocessor's four schedulers that is more than enough to hide the latency of an operation
-// (4 cycles).
-// Work    2 flops per element and round. Memory  x read once, y written once.
+// Each thread has kChains chains of its own, a block's width apart; with up to sixteen warps on
+// each of a multiprocessor's four schedulers that is more than enough to hide the latency of an
+// operation (4 cycles). Work    2 flops per element and round. Memory  x read once, y written once.
 #include "cuda/device.h"
 #include "kernels/peak/peak.cuda.h"
 

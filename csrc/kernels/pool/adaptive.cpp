@@ -1,6 +1,6 @@
 // Entry points of adaptive pooling and of max unpooling: check, then call the table.
-#include "kernels/pool/pool.h"
 #include "kernels/indices.h"
+#include "kernels/pool/pool.h"
 #include "kernels/table.h"
 
 namespace medkern {
