@@ -123,7 +123,7 @@ def compile(model: Module, example: Any) -> CompiledModel:
     anything. Batch norms become part of the layers before them, and so does relu; weights are transformed and
     packed as the kernels take them, and intermediate results get their places in one block of memory. Inputs
     of another shape are followed once again and use the same weights. On a CUDA device a prediction is one
-    launch of a graph, from the third call for a shape on, unless the model has recurrent layers.
+    launch of a graph, from the second call for a shape on, unless the model has recurrent layers.
 
     Args:
         model: the model, on the device where it is to run. It isn't changed, and later changes of its weights
