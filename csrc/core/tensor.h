@@ -69,8 +69,6 @@ void expect_same_or_no_overlap(const char* op, const TensorView& output, const T
 void expect_distinct(const char* op, const TensorView& output);
 // A size at least 1, an index below size, ...: `value` within [low, high].
 void expect_range(const char* op, const char* name, int64_t value, int64_t low, int64_t high);
-// Every element of the integer tensor `x` is within [low, high].
-void expect_indices(const char* op, const TensorView& x, int64_t low, int64_t high);
 // `desc` is present and its struct_size at least `bytes`.
 void expect_descriptor(const char* op, const void* desc, size_t struct_size, size_t bytes);
 // `bytes` of scratch memory were passed where `needed` are.

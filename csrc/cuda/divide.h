@@ -1,5 +1,8 @@
-// Division of 32-bit numbers by one that is known before the kernel starts: a multiplication, an
-// addition and a shift, where the device's division takes some twenty instructions.
+// Division by sizes.
+//
+// Divider: division of 32-bit numbers by one that is known before the kernel starts: a
+// multiplication, an addition and a shift, where the device's division takes some twenty
+// instructions.
 //
 // q = floor(a / d) = (high(a m) + a) >> s with s = ceil(log2 d) and
 // m = floor(2^32 (2^s - d) / d) + 1, for all a < 2^31.
@@ -9,6 +12,9 @@
 #include "cuda/types.h"
 
 namespace medkern::cuda {
+
+// The least whole number not below a / b, of numbers that are not negative.
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Divider {
   uint32_t divisor, multiplier, shift;

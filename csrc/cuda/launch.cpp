@@ -9,6 +9,7 @@
 #include "core/status.h"
 #include "cuda/code.h"
 #include "cuda/devices.h"
+#include "cuda/divide.h"
 #include "cuda/runtime.h"
 
 namespace medkern::cuda {
@@ -100,7 +101,7 @@ int resident_blocks(Kernel& kernel, uint32_t threads, size_t shared_bytes) {
 
 uint32_t blocks_for(int64_t count, uint32_t threads, int64_t each) {
   const int64_t per_block = each * threads;
-  const int64_t wanted = (count + per_block - 1) / per_block;
+  const int64_t wanted = divide_up(count, per_block);
   const int64_t most = int64_t{kMostBlocksPerProcessor} * multiprocessors();
   return static_cast<uint32_t>(std::min(wanted, most));
 }

@@ -6,6 +6,7 @@
 #include <initializer_list>
 
 #include "core/status.h"
+#include "cuda/align.h"
 #include "kernels/image.h"
 #include "kernels/rows.cuda.h"
 
@@ -45,7 +46,7 @@ inline bool have_vectors(std::initializer_list<const Image*> images, int64_t lan
   bool all = have_pixels(images);
   for (const Image* image : images) {
     all = all && image->c % lanes == 0 && image->stride_n % lanes == 0 &&
-          reinterpret_cast<uintptr_t>(image->data) % (lanes * bytes_each) == 0;
+          is_aligned(image->data, lanes * bytes_each);
     for (const int64_t stride : image->stride) all = all && stride % lanes == 0;
   }
   return all;
@@ -55,7 +56,6 @@ inline bool have_vectors(std::initializer_list<const Image*> images, int64_t lan
 // channels are items. Results don't depend on how many rows a block takes.
 inline ImageRows image_rows(const char* op, const Image& to, bool pixels, int64_t lanes) {
   constexpr int64_t kEnoughBlocks = 2048;
-  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t vectors = pixels ? to.c / lanes : 1, channels = pixels ? 1 : to.c;
   ImageRows r{};
   r.items = narrow(op, to.size[2] * vectors);

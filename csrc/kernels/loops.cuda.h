@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/status.h"
+#include "cuda/align.h"
 #include "cuda/walk.h"
 #include "kernels/loops.h"
 
@@ -48,8 +49,7 @@ bool takes_vectors(const Loops& loops, const Operand (&operand)[operands], int l
   for (int k = 0; k < operands; ++k) {
     const int64_t along = loops.stride[k][inner];
     if (along == 0 && k > 0) continue;
-    vectors = vectors && along == 1 &&
-              reinterpret_cast<uintptr_t>(operand[k].data) % (lanes * operand[k].item) == 0;
+    vectors = vectors && along == 1 && is_aligned(operand[k].data, lanes * operand[k].item);
     for (int i = 0; i < inner; ++i) vectors = vectors && loops.stride[k][i] % lanes == 0;
   }
   return vectors;
@@ -68,7 +68,7 @@ Walk<operands> walk_over(const Loops& loops, const Operand (&operand)[operands])
 template <int operands>
 uint32_t walk_blocks(const Walk<operands>& walk) {
   const int64_t each = kWalkThreads * (walk.lanes > 1 ? kVectorSteps : scalar_steps(operands));
-  const int64_t blocks = (int64_t{walk.count} + each - 1) / each;
+  const int64_t blocks = divide_up(walk.count, each);
   return static_cast<uint32_t>(blocks > 0 ? blocks : 1);
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/conv/conv_arrange.h"
 
 #include "core/status.h"
+#include "cuda/align.h"
 #include "cuda/launch.h"
 
 namespace medkern::cuda {
@@ -24,7 +25,7 @@ int64_t taps_of(const Window& window) {
 
 bool has_vectors(const Image& image, int64_t groups) {
   bool vectors = image.c / groups % 4 == 0 && image.stride_c == 1 && image.stride_n % 4 == 0 &&
-                 reinterpret_cast<uintptr_t>(image.data) % 16 == 0;
+                 is_aligned(image.data);
   for (int i = 0; i < 3; ++i) vectors &= image.stride[i] % 4 == 0;
   return vectors;
 }

@@ -10,7 +10,6 @@
 
 namespace medkern::cuda {
 
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t padded_channels(int64_t channels) { return divide_up(channels, 4) * 4; }
 inline Divider divider_of(int64_t size) {
   return divider(static_cast<uint32_t>(std::max<int64_t>(size, 1)));

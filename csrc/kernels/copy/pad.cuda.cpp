@@ -1,6 +1,7 @@
 // CUDA kernels of padding: what the checked arguments come to on the device.
 #include <algorithm>
 
+#include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/copy/copy.cuda.h"
 #include "kernels/copy/copy.h"
@@ -53,8 +54,7 @@ Divider size_divider(int64_t size) {
 
 bool in_vectors(const PadArgs& a, const Axis* axes, int rank, int lanes) {
   bool fits = !axes[0].padded() && axes[0].x_stride == 1 && axes[0].y_stride == 1 &&
-              axes[0].x_size % lanes == 0 && reinterpret_cast<uintptr_t>(a.x) % 16 == 0 &&
-              reinterpret_cast<uintptr_t>(a.y) % 16 == 0;
+              axes[0].x_size % lanes == 0 && are_aligned({a.x, a.y});
   for (int i = 1; i < rank; ++i) {
     fits = fits && axes[i].x_stride % lanes == 0 && axes[i].y_stride % lanes == 0;
   }

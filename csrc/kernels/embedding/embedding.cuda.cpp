@@ -2,6 +2,7 @@
 #include "kernels/embedding/embedding.cuda.h"
 
 #include "core/status.h"
+#include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/embedding/embedding.h"
 
@@ -20,11 +21,9 @@ Kernel& choose(Kernel (&kernels)[2][2], const EmbeddingArgs& a) {
   return kernels[a.dtype == Dtype::f64][a.index_dtype == Dtype::i64];
 }
 
-bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
-
 void forward(const EmbeddingArgs& a) {
   const int lanes = vector_lanes(size_of(a.dtype));
-  const bool vectors = a.size % lanes == 0 && is_aligned(a.weight) && is_aligned(a.y);
+  const bool vectors = a.size % lanes == 0 && are_aligned({a.weight, a.y});
   LookupKernelArgs p{};
   p.indices = a.indices;
   p.weight = a.weight;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/status.h"
+#include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/gemm/gemm.cuda.h"
 
@@ -43,8 +44,6 @@ Kernel tile_kernels[3][2][2][2] = {
 };
 Kernel plain_f64{"gemm", "gemm_plain_f64"};
 Kernel reduce_f32{"gemm", "gemm_reduce_f32"}, reduce_f64{"gemm", "gemm_reduce_f64"};
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t tiles_of(const GemmArgs& g, const TileKind& kind) {
   return divide_up(g.m, kind.side) * divide_up(g.n, kind.side);
@@ -86,8 +85,7 @@ GemmOperand operand(const void* data, int64_t rows, int64_t k, int64_t row_strid
   GemmOperand x{data, row_stride, k_stride, static_cast<int32_t>(rows), false};
   const bool by_row = k_stride == 1;
   const int64_t along = by_row ? k : rows, across = by_row ? row_stride : k_stride;
-  x.vectors = (by_row || row_stride == 1) && along % 4 == 0 && across % 4 == 0 &&
-              reinterpret_cast<uintptr_t>(data) % 16 == 0;
+  x.vectors = (by_row || row_stride == 1) && along % 4 == 0 && across % 4 == 0 && is_aligned(data);
   return x;
 }
 

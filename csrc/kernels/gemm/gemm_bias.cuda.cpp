@@ -24,8 +24,6 @@ Kernel planes_f32{"gemm_bias", "gemm_bias_planes_f32"},
 Kernel reduce_f32{"gemm_bias", "gemm_bias_reduce_f32"},
     reduce_f64{"gemm_bias", "gemm_bias_reduce_f64"};
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 struct Plan {
   int64_t positions, across, blocks_across, chunk, chunks;
 };

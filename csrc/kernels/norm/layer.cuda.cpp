@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/norm/norm.h"
 
@@ -38,8 +39,6 @@ Variants parameter_sums = {{"layer", "layer_norm_parameter_sums_f32x4"},
 Kernel parameter_gradients[2] = {{"layer", "layer_norm_parameter_gradients_f32"},
                                  {"layer", "layer_norm_parameter_gradients_f64"}};
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t rows_of_chunk(int64_t rows) { return std::max(kLeastRows, divide_up(rows, kMostChunks)); }
 
 int64_t partials(int64_t rows, int64_t width) {
@@ -52,8 +51,7 @@ LayerNormKernelArgs arguments(const LayerNormArgs& l, std::initializer_list<cons
   require(l.rows <= kMostSize && l.width <= kMostSize,
           "layer_norm: CUDA kernels take up to 2^30 rows of up to 2^30 elements, got ", l.rows,
           " of ", l.width);
-  bool vectors = l.dtype == Dtype::f32 && l.width % 4 == 0;
-  for (const void* p : memory) vectors = vectors && reinterpret_cast<uintptr_t>(p) % 16 == 0;
+  const bool vectors = l.dtype == Dtype::f32 && l.width % 4 == 0 && are_aligned(memory);
   variant = vectors ? 0 : l.dtype == Dtype::f32 ? 1 : 2;
   LayerNormKernelArgs a{};
   a.rows = static_cast<uint32_t>(l.rows);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/norm/norm.h"
 
@@ -72,8 +73,6 @@ Variants constant_gradient_runs = {{"norm_backward", "norm_constant_gradient_run
                                    {"norm_backward", "norm_constant_gradient_runs_f32"},
                                    {"norm_backward", "norm_constant_gradient_runs_f64"}};
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t rows_of_chunk(int64_t length, int64_t channels) {
   const uint32_t lanes = channels % 4 == 0 ? 4 : 1;
   const int64_t turn = kNormRows * int64_t{norm_tiles(static_cast<uint32_t>(channels), lanes).down};
@@ -95,8 +94,7 @@ Pass::Pass(const NormShape& s, const NormCut& cut, std::initializer_list<const v
           "CUDA kernels of normalization take up to 2^30 pixels, and channels of all samples, got ",
           s.n, " samples of ", s.c, " channels and ", s.s, " pixels");
   const int64_t row = s.channels_last ? s.c : s.s;
-  bool vectors = s.dtype == Dtype::f32 && row % 4 == 0;
-  for (const void* p : memory) vectors = vectors && reinterpret_cast<uintptr_t>(p) % 16 == 0;
+  const bool vectors = s.dtype == Dtype::f32 && row % 4 == 0 && are_aligned(memory);
   const uint32_t lanes = vectors ? 4 : 1;
   dtype = s.dtype == Dtype::f32 ? 0 : 1;
   variant = vectors ? 0 : 1 + dtype;

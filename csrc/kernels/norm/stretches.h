@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/parallel.h"
+#include "cpu/integers.h"
 #include "kernels/loops.simd.h"
 #include "kernels/norm/moments.h"
 #include "kernels/norm/norm.h"
@@ -15,14 +16,12 @@ constexpr int64_t kApplyChunk = 65536;
 // Columns whose partial results one task merges.
 constexpr int64_t kMergeColumns = 64;
 
-MK_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Runs body(item) for each of 0 .. items - 1, small ones several to a task.
 template <class Body>
 MK_INLINE void for_items(int64_t items, int64_t elements_each, Body body) {
   const int64_t each = elements_each > 0 ? elements_each : 1;
-  const int64_t per_task = ceil_div(task_elements(items * each), each);
-  parallel_for(ceil_div(items, per_task), items * each, [&](int64_t task, int) {
+  const int64_t per_task = divide_up(task_elements(items * each), each);
+  parallel_for(divide_up(items, per_task), items * each, [&](int64_t task, int) {
     const int64_t end = smaller((task + 1) * per_task, items);
     for (int64_t item = task * per_task; item < end; ++item) body(item);
   });
@@ -47,7 +46,7 @@ MK_INLINE void for_chunks(const NormCut& cut, Body body) {
 template <class Merge>
 MK_INLINE void merge_chunks(const NormCut& cut, double* partials, Merge merge) {
   if (cut.chunks == 1) return;
-  const int64_t blocks = ceil_div(cut.width, kMergeColumns);
+  const int64_t blocks = divide_up(cut.width, kMergeColumns);
   const int64_t work = cut.units * cut.chunks * cut.width * 4;
   parallel_for(cut.units * blocks, work, [&](int64_t task, int) {
     const int64_t unit = task / blocks, column = task % blocks * kMergeColumns;
@@ -81,15 +80,15 @@ template <class Columns, class Run>
 MK_INLINE void for_stretches(const NormShape& s, Columns columns, Run run) {
   if (s.channels_last) {
     const int64_t units = coefficient_rows(s), pixels = s.n * s.s / units;
-    const int64_t chunk = ceil_div(task_elements(s.n * s.c * s.s), s.c);
-    const int64_t chunks = ceil_div(pixels, chunk);
+    const int64_t chunk = divide_up(task_elements(s.n * s.c * s.s), s.c);
+    const int64_t chunks = divide_up(pixels, chunk);
     parallel_for(units * chunks, s.n * s.c * s.s, [&](int64_t index, int) {
       const int64_t task = units * chunks - 1 - index;
       const int64_t unit = task / chunks, first = task % chunks * chunk;
       columns((unit * pixels + first) * s.c, smaller(chunk, pixels - first), unit);
     });
   } else {
-    const int64_t chunks = ceil_div(s.s, kApplyChunk);
+    const int64_t chunks = divide_up(s.s, kApplyChunk);
     for_items(s.n * s.c * chunks, smaller(s.s, kApplyChunk), [&](int64_t index) {
       const int64_t item = s.n * s.c * chunks - 1 - index;
       const int64_t plane = item / chunks, first = item % chunks * kApplyChunk;

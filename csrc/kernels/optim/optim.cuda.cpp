@@ -1,5 +1,7 @@
 // CUDA kernels of the optimizer steps: what the checked arguments come to on the device.
 #include "kernels/optim/optim.cuda.h"
+
+#include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/optim/optim.h"
 
@@ -10,15 +12,10 @@ namespace {
 Kernel sgds[2] = {{"optim", "optim_sgd_f32"}, {"optim", "optim_sgd_f64"}};
 Kernel adams[2] = {{"optim", "optim_adam_f32"}, {"optim", "optim_adam_f64"}};
 
-template <class... Pointers>
-bool all_aligned(Pointers... pointers) {
-  return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-}
-
 // A thread for every vector, or for every element of arrays that aren't aligned.
 Grid grid_for(int64_t count, Dtype dtype, bool aligned) {
   const int64_t each = aligned ? kWalkThreads * vector_lanes(size_of(dtype)) : kWalkThreads;
-  return {static_cast<uint32_t>((count + each - 1) / each)};
+  return {static_cast<uint32_t>(divide_up(count, each))};
 }
 
 void sgd_step(const SgdArgs& a) {
@@ -31,7 +28,7 @@ void sgd_step(const SgdArgs& a) {
                         1 - a.dampening,
                         a.weight_decay,
                         a.nesterov,
-                        all_aligned(a.param, a.buffer, a.grad)};
+                        are_aligned({a.param, a.buffer, a.grad})};
   launch(sgds[a.dtype == Dtype::f64], grid_for(a.count, a.dtype, p.aligned != 0), kWalkThreads, 0,
          p);
 }
@@ -52,7 +49,7 @@ void adam_step(const AdamArgs& a) {
   p.kept = a.kept;
   p.rate = a.rate;
   p.root_scale = a.root_scale;
-  p.aligned = all_aligned(a.param, a.exp_avg, a.exp_avg_sq, a.grad);
+  p.aligned = are_aligned({a.param, a.exp_avg, a.exp_avg_sq, a.grad});
   launch(adams[a.dtype == Dtype::f64], grid_for(a.count, a.dtype, p.aligned != 0), kWalkThreads, 0,
          p);
 }

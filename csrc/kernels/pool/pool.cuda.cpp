@@ -61,7 +61,6 @@ Kernel gather_kernels[2] = {{"pool_scatter", "pool_gather_f32"},
 
 constexpr const char* kOp = "pooling";
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t spatial_count(const Image& x) { return x.size[0] * x.size[1] * x.size[2]; }
 int dtype_of(Dtype dtype) { return dtype == Dtype::f32 ? 0 : 1; }
 

@@ -1,6 +1,7 @@
 // CUDA kernels of random numbers: what the checked arguments come to on the device.
 #include "kernels/random/random.h"
 
+#include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/loops.cuda.h"
 #include "kernels/random/random.cuda.h"
@@ -14,14 +15,12 @@ Kernel normals[2] = {{"random", "random_normal_f32"}, {"random", "random_normal_
 Kernel dropouts[2] = {{"random", "random_dropout_f32"}, {"random", "random_dropout_f64"}};
 Kernel masks[2] = {{"random", "random_mask_f32"}, {"random", "random_mask_f64"}};
 
-bool is_aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
-
 // A thread takes `each` numbers at a time.
 Grid grid_for(int64_t count, int64_t each) { return {blocks_for(count, kWalkThreads, each)}; }
 
 void draw(Kernel (&kernels)[2], const RandomArgs& a) {
   const RandomKernelArgs p{a.y,     a.seed,  a.offset, a.shift,
-                           a.scale, a.below, a.count,  is_aligned(a.y, 16)};
+                           a.scale, a.below, a.count,  is_aligned(a.y)};
   launch(kernels[a.dtype == Dtype::f64], grid_for(a.count, vector_lanes(size_of(a.dtype))),
          kWalkThreads, 0, p);
 }
@@ -30,7 +29,7 @@ void uniform(const RandomArgs& a) { draw(uniforms, a); }
 void normal(const RandomArgs& a) { draw(normals, a); }
 
 void dropout(const DropoutArgs& a) {
-  const bool aligned = is_aligned(a.x, 16) && is_aligned(a.y, 16) && is_aligned(a.mask, 4);
+  const bool aligned = are_aligned({a.x, a.y}) && is_aligned(a.mask, 4);
   const DropoutKernelArgs p{a.x,         a.y,     a.mask,  a.seed, a.offset,
                             a.threshold, a.scale, a.count, aligned};
   launch(dropouts[a.dtype == Dtype::f64], grid_for(a.count, 4), kWalkThreads, 0, p);

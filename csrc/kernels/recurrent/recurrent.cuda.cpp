@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "core/status.h"
+#include "cuda/align.h"
 #include "cuda/devices.h"
 #include "cuda/launch.h"
 #include "kernels/recurrent/recurrent.h"
@@ -58,7 +59,6 @@ Kernel transpose_f64{"recurrent_backward", "recurrent_transpose_f64"};
 Kernel gather_f32{"recurrent_backward", "recurrent_gather_f32"};
 Kernel gather_f64{"recurrent_backward", "recurrent_gather_f64"};
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 uint32_t narrow(int64_t value) { return static_cast<uint32_t>(value); }
 
 // Elements of a row of scratch memory: whole 16-byte vectors.
@@ -68,9 +68,7 @@ int64_t scratch_row(const RecurrentArgs& a, int64_t columns) {
 }
 
 bool is_vectors(const RecurrentArgs& a, int64_t columns, std::initializer_list<const void*> rows) {
-  bool aligned = columns == scratch_row(a, columns);
-  for (const void* p : rows) aligned = aligned && reinterpret_cast<uintptr_t>(p) % 16 == 0;
-  return aligned;
+  return columns == scratch_row(a, columns) && are_aligned(rows);
 }
 
 // Workspace, measured (base is nullptr) or handed out in pieces of 256 bytes.

@@ -93,17 +93,17 @@ void run(const ReduceArgs& a, mk_reduce_op op, bool gives_centers, Kernel& kerne
     p.pieces = divider(static_cast<uint32_t>(c.pieces));
 
     const int64_t steps = c.pieces == 1 ? p.group : p.piece;
-    const int64_t shared_out = (steps + kThreadSteps - 1) / kThreadSteps;
+    const int64_t shared_out = divide_up(steps, kThreadSteps);
     if (p.across) {
       const int64_t width = p.lanes;
-      p.column_bits = bits_for((a.outputs + width - 1) / width, bits_for(kAcross / width, 16));
+      p.column_bits = bits_for(divide_up(a.outputs, width), bits_for(kAcross / width, 16));
       p.row_bits = bits_for(shared_out, kThreadBits - p.column_bits);
     } else {
       p.row_bits = bits_for(shared_out, kThreadBits);
     }
     p.column_bits = kThreadBits - p.row_bits;
     const int64_t each = (int64_t{1} << p.column_bits) * (p.across ? p.lanes : 1);
-    const int64_t blocks = (a.outputs + each - 1) / each;
+    const int64_t blocks = divide_up(a.outputs, each);
     p.blocks = divider(static_cast<uint32_t>(blocks));
     require(blocks * c.count <= kMostSteps, "reduce: x is too large for a CUDA kernel");
     const size_t item = is_extreme(a) || op == MK_VAR ? 16 : 8;
@@ -123,7 +123,7 @@ void run(const ReduceArgs& a, mk_reduce_op op, bool gives_centers, Kernel& kerne
   m.sign = p.sign;
   m.chunks = p.chunks;
   // Few results: as many threads as there are chunks for each.
-  m.column_bits = kThreadBits - bits_for((c.count + kThreadSteps - 1) / kThreadSteps, kThreadBits);
+  m.column_bits = kThreadBits - bits_for(divide_up(c.count, kThreadSteps), kThreadBits);
   const int64_t blocks = ((a.outputs - 1) >> m.column_bits) + 1;
   launch(merge, {static_cast<uint32_t>(blocks)}, kReduceThreads, kReduceThreads * size_t{16}, m);
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cuda/align.h"
 #include "cuda/fault.h"
 #include "cuda/launch.h"
 #include "kernels/softmax/softmax.h"
@@ -31,8 +32,6 @@ Way way_of(const SoftmaxShape& s, bool aligned) {
   if (s.inner > 1) return kLine;
   return s.axis <= kMostOfWarp ? kWarpRow : kBlockRow;
 }
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Of short runs no more than they have.
 int64_t tile_elements(const SoftmaxShape& s) {
@@ -119,8 +118,6 @@ Pass loss_backward{{{"cross_entropy", "cross_entropy_backward_short_row_f32x4"},
 Kernel loss_reduce[2] = {{"cross_entropy", "cross_entropy_reduce_f32"},
                          {"cross_entropy", "cross_entropy_reduce_f64"}};
 
-bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
-
 SoftmaxKernelArgs arguments(const SoftmaxShape& s, const void* x, const void* dy, void* y,
                             Way& way) {
   SoftmaxKernelArgs a{};
@@ -133,7 +130,7 @@ SoftmaxKernelArgs arguments(const SoftmaxShape& s, const void* x, const void* dy
   way = kTile;
   if (a.elements == 0) return a;
   const bool rows = s.inner == 1, floats = s.dtype == Dtype::f32;
-  const bool aligned = is_aligned(x) && is_aligned(dy) && is_aligned(y);
+  const bool aligned = are_aligned({x, dy, y});
   way = way_of(s, aligned);
   require(blocks_of(s, way) <= kMostSize && s.axis <= kMostSize,
           "CUDA kernels of softmax take up to 2^30 tiles of elements and classes, got ", s.outer,
