@@ -28,6 +28,17 @@ void expect_given(const char* function, const void* pointer, const char* name) {
   require(pointer != nullptr, function, ": ", name, " is NULL");
 }
 
+// The body of an entry point that needs a CUDA device and a pointer, which messages call `name`.
+template <class Body>
+mk_status on_device(const char* function, DLDevice device, const void* pointer, const char* name,
+                    Body&& body) {
+  return guarded([&] {
+    expect_given(function, pointer, name);
+    expect_cuda(function, device);
+    body();
+  });
+}
+
 template <class Struct>
 void expect_struct(const char* function, const Struct* given, const char* name) {
   require(given != nullptr && given->struct_size >= sizeof(Struct), function, ": ", name,
@@ -114,27 +125,18 @@ extern "C" mk_status mk_device_memory_trim(DLDevice device) {
 }
 
 extern "C" mk_status mk_stream_create(DLDevice device, void** stream) {
-  return guarded([&] {
-    expect_given("mk_stream_create", stream, "stream");
-    expect_cuda("mk_stream_create", device);
-    *stream = cuda::create_stream();
-  });
+  return on_device("mk_stream_create", device, stream, "stream",
+                   [&] { *stream = cuda::create_stream(); });
 }
 
 extern "C" mk_status mk_stream_destroy(DLDevice device, void* stream) {
-  return guarded([&] {
-    expect_given("mk_stream_destroy", stream, "stream");
-    expect_cuda("mk_stream_destroy", device);
-    cuda::destroy_stream(stream);
-  });
+  return on_device("mk_stream_destroy", device, stream, "stream",
+                   [&] { cuda::destroy_stream(stream); });
 }
 
 extern "C" mk_status mk_stream_get(DLDevice device, void** stream) {
-  return guarded([&] {
-    expect_given("mk_stream_get", stream, "stream");
-    expect_cuda("mk_stream_get", device);
-    *stream = cuda::current_stream();
-  });
+  return on_device("mk_stream_get", device, stream, "stream",
+                   [&] { *stream = cuda::current_stream(); });
 }
 
 extern "C" mk_status mk_stream_set(DLDevice device, void* stream) {
@@ -159,36 +161,24 @@ extern "C" mk_status mk_stream_wait(DLDevice device, void* stream, void* other) 
 }
 
 extern "C" mk_status mk_event_create(DLDevice device, void** event) {
-  return guarded([&] {
-    expect_given("mk_event_create", event, "event");
-    expect_cuda("mk_event_create", device);
-    *event = cuda::create_event();
-  });
+  return on_device("mk_event_create", device, event, "event",
+                   [&] { *event = cuda::create_event(); });
 }
 
 extern "C" mk_status mk_event_destroy(DLDevice device, void* event) {
-  return guarded([&] {
-    expect_given("mk_event_destroy", event, "event");
-    expect_cuda("mk_event_destroy", device);
-    cuda::destroy_event(event);
-  });
+  return on_device("mk_event_destroy", device, event, "event", [&] { cuda::destroy_event(event); });
 }
 
 extern "C" mk_status mk_event_record(DLDevice device, void* event) {
-  return guarded([&] {
-    expect_given("mk_event_record", event, "event");
-    expect_cuda("mk_event_record", device);
-    cuda::record_event(event);
-  });
+  return on_device("mk_event_record", device, event, "event", [&] { cuda::record_event(event); });
 }
 
 extern "C" mk_status mk_event_milliseconds(DLDevice device, void* begin, void* end,
                                            float* milliseconds) {
-  return guarded([&] {
-    expect_given("mk_event_milliseconds", begin, "begin");
-    expect_given("mk_event_milliseconds", end, "end");
-    expect_given("mk_event_milliseconds", milliseconds, "milliseconds");
-    expect_cuda("mk_event_milliseconds", device);
+  const char* function = "mk_event_milliseconds";
+  return on_device(function, device, milliseconds, "milliseconds", [&] {
+    expect_given(function, begin, "begin");
+    expect_given(function, end, "end");
     *milliseconds = cuda::milliseconds_between(begin, end);
   });
 }
@@ -201,25 +191,13 @@ extern "C" mk_status mk_graph_begin(DLDevice device) {
 }
 
 extern "C" mk_status mk_graph_end(DLDevice device, void** graph) {
-  return guarded([&] {
-    expect_given("mk_graph_end", graph, "graph");
-    expect_cuda("mk_graph_end", device);
-    *graph = cuda::end_graph();
-  });
+  return on_device("mk_graph_end", device, graph, "graph", [&] { *graph = cuda::end_graph(); });
 }
 
 extern "C" mk_status mk_graph_launch(DLDevice device, void* graph) {
-  return guarded([&] {
-    expect_given("mk_graph_launch", graph, "graph");
-    expect_cuda("mk_graph_launch", device);
-    cuda::launch_graph(graph);
-  });
+  return on_device("mk_graph_launch", device, graph, "graph", [&] { cuda::launch_graph(graph); });
 }
 
 extern "C" mk_status mk_graph_destroy(DLDevice device, void* graph) {
-  return guarded([&] {
-    expect_given("mk_graph_destroy", graph, "graph");
-    expect_cuda("mk_graph_destroy", device);
-    cuda::destroy_graph(graph);
-  });
+  return on_device("mk_graph_destroy", device, graph, "graph", [&] { cuda::destroy_graph(graph); });
 }
