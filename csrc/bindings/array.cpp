@@ -384,6 +384,9 @@ void bind_array(py::module_& module) {
       .def_property_readonly("is_outline", &Array::outline)
       .def_property_readonly("is_contiguous", &Array::is_contiguous)
       .def_property_readonly("is_channels_last", &Array::is_channels_last)
+      .def_property_readonly(
+          "keeps_channels_last",
+          [](const Array& array) { return array.is_channels_last() && !array.is_contiguous(); })
       .def("contiguous", &Array::contiguous)
       .def(
           "to",

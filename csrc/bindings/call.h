@@ -154,18 +154,23 @@ mk_status invoke(Function function, const Arguments&... arguments) {
   return std::apply(function, std::tuple_cat(c_arguments(arguments)...));
 }
 
-// Runs `body`, a call of the C API, without the interpreter lock and raises if it fails. Does
-// nothing while outlining, and can't be recorded.
+// Runs `body`, a call of the C API, without the interpreter lock and raises if it fails.
 template <class Body>
-void call_now(Body&& body) {
-  if (outlining()) return;
-  if (recording() != nullptr) throw std::logic_error("this call can't be recorded");
+void unlocked(Body&& body) {
   mk_status status;
   {
     py::gil_scoped_release released;
     status = body();
   }
   check(status);
+}
+
+// The same for a kernel: nothing is run while outlining, and it can't be recorded.
+template <class Body>
+void call_now(Body&& body) {
+  if (outlining()) return;
+  if (recording() != nullptr) throw std::logic_error("this call can't be recorded");
+  unlocked(body);
   write_back();
 }
 

@@ -38,17 +38,6 @@ DLDevice cuda_device(const py::object& object) {
   return device;
 }
 
-// Runs a call of the C API without the interpreter lock.
-template <class Body>
-void unlocked(Body&& body) {
-  mk_status status;
-  {
-    py::gil_scoped_release released;
-    status = body();
-  }
-  check(status);
-}
-
 }  // namespace
 
 std::string device_name(DLDevice device) {

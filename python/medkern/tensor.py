@@ -247,8 +247,7 @@ def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False, devi
     if _is_on_cuda(data):
         source = data.array if isinstance(data, Tensor) else _C.Array(data)
         _expect_dtype(source.dtype if dtype is None else np.dtype(dtype), requires_grad)
-        channels_last = source.is_channels_last and not source.is_contiguous
-        copied = _C.copy(source, dtype, channels_last, None)
+        copied = _C.copy(source, dtype, source.keeps_channels_last, None)
         return Tensor(copied if device is None else copied.to(device), requires_grad)
     target = _C.default_device() if device is None else device
     array = np.array if target == "cpu" else np.asarray  # to go elsewhere is to be copied

@@ -28,7 +28,7 @@ class Cast(Function):
     def forward(ctx: Node, x: Tensor, *, dtype: np.dtype) -> _C.Array:
         """Keeps the type of x."""
         ctx.dtype = x.dtype
-        return kernels.copy(x.array, dtype=dtype, channels_last=_keeps_channels_last(x.array))
+        return kernels.copy(x.array, dtype=dtype, channels_last=x.array.keeps_channels_last)
 
     @staticmethod
     def backward(ctx: Node, dy: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class PutItem(Function):
         """Fills a new array."""
         ctx.key = key
         same_rank = dy.ndim == len(shape)
-        channels_last = same_rank and _keeps_channels_last(dy.array)
+        channels_last = same_rank and dy.array.keeps_channels_last
         dx = kernels.full(shape, 0, dy.dtype, channels_last=channels_last, device=dy.device)
         _C.copy(dy.array, None, False, _part(dx, key))
         return dx
@@ -185,10 +185,6 @@ class PadBackward(Function):
     def backward(ctx: Node, ddx: Tensor) -> Tensor:
         """Padding again, with zeros for a constant."""
         return Pad.apply(ddx, padding=ctx.padding, mode=ctx.mode, value=0.0)
-
-
-def _keeps_channels_last(array: _C.Array) -> bool:
-    return array.is_channels_last and not array.is_contiguous
 
 
 def _row_major_strides(shape: Sequence[int]) -> list[int]:

@@ -219,7 +219,7 @@ class Program:
             and group.values == [x]
             and concat.inputs.count(x) == 1
             and x not in self._graph.outputs
-            and _is_channels_last(whole.outline)
+            and whole.outline.keeps_channels_last
             and all(
                 (step.function in WRITES_SLICES or x not in step.outputs)
                 and (step.function in READS_SLICES or x not in step.reads())
@@ -234,7 +234,7 @@ class Program:
         given = len(self._graph.inputs)
         for value in self._graph.outputs:
             slot = _Slot(given + len(self._fresh))
-            self._fresh.append((value.shape, value.outline.dtype, _is_channels_last(value.outline)))
+            self._fresh.append((value.shape, value.outline.dtype, value.outline.keeps_channels_last))
             group = self._groups.get(value)
             dense = value.outline.is_contiguous or value.outline.is_channels_last
             if group is not None and group.slot is None and group.plain and dense:
@@ -333,7 +333,3 @@ def _by_forward(step: Step, outputs: list[Value]) -> tuple[Callable[..., Any], l
 
 def _meet(some: Sequence[Value], others: Sequence[Value]) -> bool:
     return any(value in some for value in others)
-
-
-def _is_channels_last(outline: _C.Array) -> bool:
-    return outline.is_channels_last and not outline.is_contiguous

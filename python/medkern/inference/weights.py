@@ -50,7 +50,7 @@ class Weights:
 
         def copied() -> _C.Array:
             array = self.computed(graph, value)
-            return _C.copy(array, None, array.is_channels_last and not array.is_contiguous, None)
+            return _C.copy(array, None, array.keeps_channels_last, None)
 
         return self.prepared(("constant", value.key), copied)
 

@@ -300,4 +300,4 @@ def _as_float(array: _C.Array, dtype: np.dtype) -> _C.Array:
     """A float array in another float type; others as they are."""
     if array.dtype.kind != "f" or array.dtype == dtype:
         return array
-    return _C.copy(array, dtype, array.is_channels_last and not array.is_contiguous, None)
+    return _C.copy(array, dtype, array.keeps_channels_last, None)

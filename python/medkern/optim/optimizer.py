@@ -170,8 +170,7 @@ class Optimizer:
 
 def zeros_like(p: Tensor) -> _C.Array:
     """Zeros in the shape, type and memory format of a parameter, on its device."""
-    channels_last = p.array.is_channels_last and not p.array.is_contiguous
-    return kernels.full(p.shape, 0, p.dtype, channels_last=channels_last, device=p.device)
+    return kernels.full(p.shape, 0, p.dtype, channels_last=p.array.keeps_channels_last, device=p.device)
 
 
 def _follow(p: Tensor, state: dict[str, Any]) -> None:
