@@ -9,9 +9,10 @@
 extern "C" {
 #endif
 
-/* How CUDA devices multiply float32 numbers, in products, convolutions and recurrent layers: as
- * float32 (at first), or rounded to tf32 (11 bits) or bf16 (8 bits) and summed in float32. For the
- * process; the CPU always computes as float32. */
+/* How CUDA devices multiply float32 numbers, in products and convolutions, and in recurrent layers
+ * where all steps are multiplied at once (a step's own product is float32's): as float32 (at
+ * first), or rounded to tf32 (11 bits) or bf16 (8 bits) and summed in float32. For the process; the
+ * CPU always computes as float32. */
 typedef enum mk_precision {
   MK_PRECISION_FLOAT32 = 0,
   MK_PRECISION_TF32 = 1,

@@ -10,12 +10,12 @@ _PRECISIONS = {"highest": 0, "high": 1, "medium": 2}
 def set_float32_matmul_precision(precision: str) -> None:
     """Chooses how CUDA devices multiply float32 numbers, in the whole process.
 
-    It concerns matrix products and convolutions with their gradients; sums are of float32 always. The CPU
-    always computes as "highest".
+    It concerns matrix products, convolutions and what recurrent layers multiply for all steps at once, with
+    their gradients; sums are of float32 always. The CPU always computes as "highest".
 
     Args:
-        precision: "highest" (the default: float32), "high" (numbers are rounded to tf32, 11 bits, for about
-            three times the speed) or "medium" (to bf16, 8 bits).
+        precision: "highest" (the default: float32), "high" (numbers are rounded to tf32, 11 bits) or "medium"
+            (to bf16, 8 bits).
 
     Raises:
         ValueError: there is no such precision.
