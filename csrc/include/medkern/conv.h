@@ -38,9 +38,9 @@ typedef struct mk_conv_desc {
 /* y[n, o, p] = act(bias[o] + sum over c, t of x[n, c, p stride - padding + t dilation]
  *                                             * weight[o, c, t]),
  * where o and c are of the same group.
- *   x       [N, C, spatial]            float32 or float64, contiguous or channels-last
+ *   x       [N, C, spatial]            float32 or float64; on CUDA float16, bfloat16; dense
  *   weight  [O, C / groups, kernel]    dtype of x, contiguous
- *   bias    [O]                        dtype of x, contiguous; may be NULL
+ *   bias    [O]                        dtype of x, or float32 beside 16 bits; may be NULL
  *   activation                         an mk_activation
  *   y       [N, O, output]             dtype of x, contiguous or channels-last, or some channels of
  * a channels-last image; overwritten output = floor((size + padding - dilation (kernel - 1) - 1) /
@@ -65,8 +65,8 @@ MK_API mk_status mk_conv_backward_input(const mk_conv_desc* desc, const DLTensor
                                         size_t workspace_bytes);
 
 /* dweight[o, c, t] = sum over n, p of dy[n, o, p] x[n, c, p stride - padding + t dilation].
- *   dy [N, O, output], x [N, C, spatial], dweight [O, C / groups, kernel] contiguous, overwritten
- */
+ *   dy [N, O, output], x [N, C, spatial], dweight [O, C / groups, kernel] contiguous, overwritten;
+ *   of their dtype, or float32 beside 16 bits */
 MK_API mk_status mk_conv_backward_weight_workspace(const mk_conv_desc* desc, const DLTensor* dy,
                                                    const DLTensor* x, const DLTensor* dweight,
                                                    size_t* bytes);

@@ -48,10 +48,15 @@ Window conv_window(const char* op, const mk_conv_desc* desc, const TensorView& w
 void expect_conv_image(const char* op, const mk_conv_desc* desc, const TensorView& x,
                        const TensorView& first) {
   expect_image(op, x, desc->spatial_rank);
-  expect_float(op, first);
+  expect_float_or_half(op, first);
   expect_same_dtype(op, x, first);
   expect_same_device(op, x, first);
   expect_dense(op, x);
+}
+
+// Beside images of 16 bits, float32 will do as well.
+void expect_dtype_beside(const char* op, const TensorView& x, const TensorView& image) {
+  if (!is_half(image.dtype) || x.dtype != Dtype::f32) expect_same_dtype(op, x, image);
 }
 
 void expect_channels(const char* op, const mk_conv_desc* desc, const TensorView& x,
@@ -153,7 +158,6 @@ Window backward_window(const char* op, const mk_conv_desc* desc, const TensorVie
   const Window window = conv_window(op, desc, weight);
   expect_conv_image(op, desc, dy, dy);
   expect_conv_image(op, desc, x, dy);
-  expect_same_dtype(op, weight, dy);
   expect_same_device(op, weight, dy);
   expect_channels(op, desc, dy, weight, weight.shape[0], "output");
   expect_channels(op, desc, x, weight, checked_mul(op, weight.shape[1], desc->groups), "input");
@@ -167,12 +171,14 @@ Window backward_window(const char* op, const mk_conv_desc* desc, const TensorVie
 ConvArgs backward_input_args(const char* op, const mk_conv_desc* desc, const TensorView& dy,
                              const TensorView& weight, const TensorView& dx) {
   const Window window = backward_window(op, desc, dy, weight, dx);
+  expect_same_dtype(op, weight, dy);
   return conv_args(op, desc, window, true, dy, weight, image_of(dx));
 }
 
 ConvWeightArgs backward_weight_args(const char* op, const mk_conv_desc* desc, const TensorView& dy,
                                     const TensorView& x, const TensorView& dweight) {
   const Window window = backward_window(op, desc, dy, dweight, x);
+  expect_dtype_beside(op, dweight, dy);
   const ConvArgs forward = conv_args(op, desc, window, false, x, dweight, image_of(dy));
   expect_workspace_sizes(op, forward.source, forward.region, dweight, dy);
   ConvWeightArgs args{};
@@ -184,6 +190,7 @@ ConvWeightArgs backward_weight_args(const char* op, const mk_conv_desc* desc, co
   args.dy = forward.result;
   args.region = forward.region;
   args.dweight = dweight.data;
+  args.dweight_dtype = dweight.dtype;
   return args;
 }
 
@@ -206,7 +213,7 @@ void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const
   const ImageShape shape(desc, args.result.n, args.result.c, args.result.size);
   args.activation = activation_of(op, activation);
   if (bias != nullptr) {
-    expect_same_dtype(op, biasv, x);
+    expect_dtype_beside(op, biasv, x);
     expect_same_device(op, biasv, x);
     expect_shape(op, biasv, 1, &args.result.c);
     expect_contiguous(op, biasv);
@@ -222,6 +229,7 @@ void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const
   expect_workspace(op, workspace, workspace_bytes, kernels.workspace(args));
   args.result = image_of(y);
   args.bias = biasv.data;
+  args.bias_dtype = biasv.dtype;
   args.workspace = workspace;
   if (y.count > 0) kernels.run(args);
 }
@@ -239,7 +247,7 @@ constexpr uint64_t kPackedMark = 0x6d6b5f7061636b64;  // "mk_packd"
 // Arguments for packing: no images yet, only their channels.
 ConvArgs pack_args(const char* op, const mk_conv_desc* desc, bool transposed,
                    const TensorView& weight) {
-  expect_float(op, weight);
+  expect_float_or_half(op, weight);
   ConvArgs args{};
   args.dtype = weight.dtype;
   args.window = conv_window(op, desc, weight);

@@ -13,7 +13,6 @@
 //
 // Work 2 pixels columns k flops. Memory: source once for each tile of columns and tap, mostly from
 // L2; weights once for each tile of pixels; the result once.
-#include "cuda/plain_tile.h"
 #include "cuda/tile.h"
 #include "kernels/conv/conv.cuh"
 
@@ -30,139 +29,27 @@ using LeanSmall = Tile<64, 64, 32, 32, 1>;
 constexpr int kSmallBound = 192;
 
 template <class T, class Math>
-MK_INLINE void conv_tile(const ConvKernelArgs& p) {
+MK_INLINE void conv_floats(const ConvKernelArgs& p) {
   using A = Slice<T::kRows, true>;
   using B = Slice<T::kColumns, true>;
-  constexpr int kVectors = kDepth / 4, kStep = T::kThreads / kVectors;
-  constexpr int kPixels = T::kRows / kStep, kColumns = T::kColumns / kStep;  // of a thread
-  const ConvClass c = class_of_block(p);
-  const TilePlace at = tile_place(c.pixels, p.columns, T::kRows, T::kColumns);
-  if (at.row >= c.pixels || at.column >= p.columns) return;
-  const int group = blockIdx.y % p.groups, split = blockIdx.y / p.groups;
-  const int k_first = split * p.split_k;
-  const int k_end = c.k - k_first < p.split_k ? c.k : k_first + p.split_k;
-  const int row = threadIdx.x / kVectors, vector = threadIdx.x % kVectors * 4;
-  ConvTap* taps = reinterpret_cast<ConvTap*>(shared<float>() + kStages * T::kStageFloats);
-  find_taps<T::kThreads>(p, c, taps);
-
-  // Places in the source are below 2^31: the host sees to it.
-  const float* source = static_cast<const float*>(p.source.data) + group * p.channels;
-  const int column_floats = p.kernel[0] * p.kernel[1] * p.kernel[2] * p.channels;
-  const float* weights = static_cast<const float*>(p.weights) +
-                         (int64_t{group} * p.columns + at.column + row) * column_floats;
-  uint32_t from[kPixels];
-  uint32_t inside[kPixels];
-#pragma unroll
-  for (int i = 0; i < kPixels; ++i) {
-    const int pixel = at.row + row + i * kStep;
-    from[i] = 0;
-    inside[i] = 0;
-    if (pixel >= c.pixels) continue;
-    const ConvStart s = start_of(p, c, pixel);
-    from[i] = static_cast<uint32_t>(s.at);
-    inside[i] = taps_inside(s.d, c.d, p.source.size[0], 0) |
-                taps_inside(s.h, c.h, p.source.size[1], c.d.taps) |
-                taps_inside(s.w, c.w, p.source.size[2], c.d.taps + c.h.taps);
-  }
-  const int columns_left = p.columns - at.column - row;
-  const auto load = [&](float* a, float* b, int s) {
-    const int k = k_first + s * kDepth + vector;
-    const bool valid = k < k_end;
-    const int tap = valid ? p.channel_counts.quotient(k) : 0;
-    const int channel = k - tap * p.channels;
-    const ConvTap t = taps[tap];
-    const uint32_t needed = valid ? t.needed : kNever;
-    const uint32_t step = t.source + static_cast<uint32_t>(channel);
-    const float* w = weights + t.weight + channel;
-#pragma unroll
-    for (int i = 0; i < kPixels; ++i) {
-      cp_async16(a + A::at(row + i * kStep, vector), source + static_cast<int32_t>(from[i] + step),
-                 (inside[i] & needed) == needed);
-    }
-#pragma unroll
-    for (int i = 0; i < kColumns; ++i) {
-      cp_async16(b + B::at(row + i * kStep, vector), w + int64_t{i * kStep} * column_floats,
-                 valid && i * kStep < columns_left);
-    }
-  };
-
-  const int slices = (k_end - k_first + kDepth - 1) / kDepth;
-  sum_and_store<T, Math, A, B>(
-      slices, load, [&](int r, int column, float (&v)[8], uint32_t wanted) {
-        store_results(p, c, group, split, at.row + r, at.column + column, v, wanted);
-      });
-}
-
-template <class T>
-MK_INLINE void conv_plain(const ConvKernelArgs& p) {
-  const ConvClass c = class_of_block(p);
-  const TilePlace at = tile_place(c.pixels, p.columns, kPlainTile, kPlainTile);
-  if (at.row >= c.pixels || at.column >= p.columns) return;
-  const int group = blockIdx.y, first = group * p.columns;
-  const T* source = static_cast<const T*>(p.source.data) + group * p.channels * p.source.stride_c;
-  const int64_t column_floats = int64_t{p.kernel[0]} * p.kernel[1] * p.kernel[2] * p.channels;
-  const T* weights = static_cast<const T*>(p.weights) + (first + at.column) * column_floats;
-  T sum[4][4];
-  plain_sum<T>(
-      c.k, p.source.stride_c == 1, true,
-      [&](int row, int k) {
-        if (at.row + row >= c.pixels) return T(0);
-        const ConvStart s = start_of(p, c, at.row + row);
-        const ConvK tap = k_of(p, c, k, c.k);
-        const uint32_t d = s.d + tap.d * c.d.in_tap_step, h = s.h + tap.h * c.h.in_tap_step;
-        const uint32_t w = s.w + tap.w * c.w.in_tap_step;
-        const bool inside = d < static_cast<uint32_t>(p.source.size[0]) &&
-                            h < static_cast<uint32_t>(p.source.size[1]) &&
-                            w < static_cast<uint32_t>(p.source.size[2]);
-        return inside ? source[s.at + source_step(p, c, tap)] : T(0);
-      },
-      [&](int column, int k) {
-        if (at.column + column >= p.columns) return T(0);
-        return weights[column * column_floats + weight_step(p, c, k_of(p, c, k, c.k))];
-      },
-      sum);
-  plain_give(sum, [&](int row, int column, T value) {
-    const int pixel = at.row + row;
-    column += at.column;
-    if (pixel >= c.pixels || column >= p.columns) return;
-    T* to = static_cast<T*>(p.result.data) + result_at(p, c, pixel);
-    to[(first + column) * p.result.stride_c] =
-        finished(value, static_cast<const T*>(p.bias), first + column, p.relu);
+  conv_tile<T, float, A, B>(p, [](int slices, auto load, auto store) {
+    sum_and_store<T, Math, A, B>(slices, load, store);
   });
-}
-
-// One thread an element of the result, channels next to each other.
-MK_INLINE void conv_reduce(const ConvReduceArgs& p) {
-  const int64_t count = int64_t{p.pixels} * p.channels;
-  const float* partial = static_cast<const float*>(p.partial);
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
-       i += int64_t{gridDim.x} * blockDim.x) {
-    float sum = 0;
-#pragma unroll 4
-    for (int s = 0; s < p.splits; ++s) sum += partial[s * count + i];
-    uint32_t pixel = i / p.channels;
-    const int channel = i - int64_t{pixel} * p.channels;
-    const int64_t w = p.size[2].take(pixel), h = p.size[1].take(pixel), d = p.size[0].take(pixel);
-    static_cast<float*>(
-        p.result.data)[pixel * p.result.stride_n + d * p.result.stride[0] + h * p.result.stride[1] +
-                       w * p.result.stride[2] + channel * p.result.stride_c] =
-        finished(sum, static_cast<const float*>(p.bias), channel, p.relu);
-  }
 }
 
 }  // namespace medkern::cuda
 
 using namespace medkern::cuda;
 
-MK_KERNEL(conv_f32_large, ConvKernelArgs, 256) { conv_tile<Large, Exact>(args); }
-MK_KERNEL(conv_f32_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Exact>(args); }
-MK_KERNEL(conv_f32_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Exact>(args); }
-MK_KERNEL(conv_tf32_large, ConvKernelArgs, 256) { conv_tile<Large, Tf32>(args); }
-MK_KERNEL(conv_tf32_narrow, ConvKernelArgs, 128) { conv_tile<Narrow, Tf32>(args); }
-MK_KERNEL(conv_tf32_small, ConvKernelArgs, kSmallBound) { conv_tile<Small, Tf32>(args); }
-MK_KERNEL(conv_bf16_large, ConvKernelArgs, 256) { conv_tile<LeanLarge, Bf16>(args); }
-MK_KERNEL(conv_bf16_narrow, ConvKernelArgs, 128) { conv_tile<LeanNarrow, Bf16>(args); }
-MK_KERNEL(conv_bf16_small, ConvKernelArgs, kSmallBound) { conv_tile<LeanSmall, Bf16>(args); }
+MK_KERNEL(conv_f32_large, ConvKernelArgs, 256) { conv_floats<Large, Exact>(args); }
+MK_KERNEL(conv_f32_narrow, ConvKernelArgs, 128) { conv_floats<Narrow, Exact>(args); }
+MK_KERNEL(conv_f32_small, ConvKernelArgs, kSmallBound) { conv_floats<Small, Exact>(args); }
+MK_KERNEL(conv_tf32_large, ConvKernelArgs, 256) { conv_floats<Large, Tf32>(args); }
+MK_KERNEL(conv_tf32_narrow, ConvKernelArgs, 128) { conv_floats<Narrow, Tf32>(args); }
+MK_KERNEL(conv_tf32_small, ConvKernelArgs, kSmallBound) { conv_floats<Small, Tf32>(args); }
+MK_KERNEL(conv_bf16_large, ConvKernelArgs, 256) { conv_floats<LeanLarge, Bf16>(args); }
+MK_KERNEL(conv_bf16_narrow, ConvKernelArgs, 128) { conv_floats<LeanNarrow, Bf16>(args); }
+MK_KERNEL(conv_bf16_small, ConvKernelArgs, kSmallBound) { conv_floats<LeanSmall, Bf16>(args); }
 MK_KERNEL(conv_plain_f32, ConvKernelArgs, 256) { conv_plain<float>(args); }
 MK_KERNEL(conv_plain_f64, ConvKernelArgs, 256) { conv_plain<double>(args); }
-MK_KERNEL(conv_reduce_f32, ConvReduceArgs, 256) { conv_reduce(args); }
+MK_KERNEL(conv_reduce_f32, ConvReduceArgs, 256) { conv_reduce<float>(args); }

@@ -15,7 +15,6 @@ void conv_backward_weight(const ConvWeightArgs& args);
 
 namespace {
 
-constexpr int64_t kDepth = 32;
 constexpr int64_t kMostTaps = 31;     // of the three axes, together: a bit each
 constexpr int64_t kMostTable = 2048;  // taps in shared memory
 constexpr int64_t kTapBytes = 16;
@@ -53,6 +52,19 @@ Kernel few_kernels[3][2] = {
     {{"conv_few", "conv_few_tf32_narrow"}, {"conv_few", "conv_few_tf32_small"}},
     {{"conv_few", "conv_few_bf16_narrow"}, {"conv_few", "conv_few_bf16_small"}},
 };
+// [float16 or bfloat16][kind]
+Kernel half_kernels[2][3] = {{{"conv_half", "conv_half_f16_large"},
+                              {"conv_half", "conv_half_f16_narrow"},
+                              {"conv_half", "conv_half_f16_small"}},
+                             {{"conv_half", "conv_half_bf16_large"},
+                              {"conv_half", "conv_half_bf16_narrow"},
+                              {"conv_half", "conv_half_bf16_small"}}};
+Kernel half_plain[2] = {{"conv_half", "conv_half_f16_plain"},
+                        {"conv_half", "conv_half_bf16_plain"}};
+Kernel half_reduce[2] = {{"conv_half", "conv_half_f16_reduce"},
+                         {"conv_half", "conv_half_bf16_reduce"}};
+Kernel half_depthwise[2] = {{"conv_depthwise", "conv_depthwise_f16"},
+                            {"conv_depthwise", "conv_depthwise_bf16"}};
 Kernel depthwise_vectors{"conv_depthwise", "conv_depthwise_f32_vectors"};
 Kernel depthwise_f32{"conv_depthwise", "conv_depthwise_f32"};
 Kernel depthwise_f64{"conv_depthwise", "conv_depthwise_f64"};
@@ -97,15 +109,17 @@ Plan plan_of(const ConvArgs& a) {
     classes *= axis_classes(a, i);
     pixels *= a.result.size[i];
   }
-  const Image arranged = arranged_image(a.source, a.groups, nullptr);
-  p.arrange = !has_vectors(a.source, a.groups);
+  const int64_t vector = vector_of(a.dtype);
+  const bool half = is_half(a.dtype);
+  const Image arranged = arranged_image(a.source, a.groups, vector, nullptr);
+  p.arrange = !has_vectors(a.source, a.groups, vector);
   p.depthwise = p.channels == 1 && (!a.backward || p.columns == 1) && a.groups > 1;
   p.few = !p.depthwise && a.dtype == Dtype::f32 && p.channels <= kFewChannels && sum <= kMostTaps &&
           product * p.channels <= kMostTable && image_fits(a.source);
-  p.fast = !p.depthwise && !p.few && a.dtype == Dtype::f32 && sum <= kMostTaps &&
+  p.fast = !p.depthwise && !p.few && (half || a.dtype == Dtype::f32) && sum <= kMostTaps &&
            product <= kMostTable && image_fits(p.arrange ? arranged : a.source);
   p.arrange &= p.fast;
-  p.padded = p.fast ? padded_channels(p.channels) : p.channels;
+  p.padded = p.fast ? padded_channels(p.channels, vector) : p.channels;
   p.splits = 1;
   if (p.fast && classes == 1) {
     // By the size of one image: a sample has the same bits alone and in a batch.
@@ -118,7 +132,7 @@ Plan plan_of(const ConvArgs& a) {
   p.weights_at = scratch.take(a.groups * p.columns * p.taps * p.padded, a.dtype);
   p.source_at = scratch.take(p.arrange ? pixels_of(arranged) * arranged.c : 0, a.dtype);
   p.partial_at =
-      scratch.take(p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, a.dtype);
+      scratch.take(p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, Dtype::f32);
   p.bytes = scratch.bytes;
   return p;
 }
@@ -165,9 +179,10 @@ void launch_classes(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p
     classes *= p.classes[axis];
   }
   if (plan.depthwise) {
-    const bool vectors = a.dtype == Dtype::f32 && plan.columns == 1 && has_vectors(a.source, 1) &&
-                         has_vectors(a.result, 1);
+    const bool vectors = a.dtype == Dtype::f32 && plan.columns == 1 &&
+                         has_vectors(a.source, 1, 4) && has_vectors(a.result, 1, 4);
     Kernel& kernel = vectors                 ? depthwise_vectors
+                     : is_half(a.dtype)      ? half_depthwise[half_number(a.dtype)]
                      : a.dtype == Dtype::f32 ? depthwise_f32
                                              : depthwise_f64;
     const int64_t threads = divide_up(pixels, 2) * a.result.c / (vectors ? 4 : 1);
@@ -179,10 +194,12 @@ void launch_classes(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p
   const TileKind& kind = tiles ? choose(pixels, plan.columns, times * classes, plan.few) : kPlain;
   const auto number = &kind - kKinds;
   Kernel& kernel = plan.few                ? few_kernels[matmul_precision()][number - 1]
+                   : is_half(a.dtype)      ? (plan.fast ? half_kernels[half_number(a.dtype)][number]
+                                                        : half_plain[half_number(a.dtype)])
                    : plan.fast             ? tile_kernels[matmul_precision()][number]
                    : a.dtype == Dtype::f32 ? plain_f32
                                            : plain_f64;
-  if (plan.few) taps = divide_up(taps * plan.channels, kDepth) * kDepth;
+  if (plan.few) taps = divide_up(taps * plan.channels, slice_of(a.dtype)) * slice_of(a.dtype);
   const Grid grid{
       static_cast<uint32_t>(divide_up(pixels, kind.rows) * divide_up(plan.columns, kind.columns)),
       static_cast<uint32_t>(times), static_cast<uint32_t>(classes)};
@@ -220,13 +237,15 @@ void reduce(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p) {
   r.splits = static_cast<int32_t>(plan.splits);
   r.channels = static_cast<int32_t>(a.result.c);
   r.relu = p.relu;
+  r.half_bias = p.half_bias;
   int64_t pixels = p.images;
   for (int i = 0; i < 3; ++i) {
     r.size[i] = divider_of(a.result.size[i]);
     pixels *= a.result.size[i];
   }
   r.pixels = static_cast<int32_t>(pixels);
-  launch(reduce_f32, {blocks_for(pixels * a.result.c, 256)}, 256, 0, r);
+  Kernel& kernel = is_half(a.dtype) ? half_reduce[half_number(a.dtype)] : reduce_f32;
+  launch(kernel, {blocks_for(pixels * a.result.c, 256)}, 256, 0, r);
 }
 
 int form(const ConvArgs&) { return 0; }
@@ -255,8 +274,8 @@ void run(const ConvArgs& a) {
   }
   Image source = a.source;
   if (plan.arrange) {
-    arrange_image(source, a.groups, scratch + plan.source_at);
-    source = arranged_image(source, a.groups, scratch + plan.source_at);
+    arrange_image(a.dtype, source, a.groups, scratch + plan.source_at);
+    source = arranged_image(source, a.groups, vector_of(a.dtype), scratch + plan.source_at);
   }
 
   ConvKernelArgs p{};
@@ -270,9 +289,11 @@ void run(const ConvArgs& a) {
   p.columns = static_cast<int32_t>(plan.columns);
   for (int i = 0; i < 3; ++i) p.kernel[i] = static_cast<int32_t>(a.window.kernel[i]);
   const int64_t k = plan.taps * plan.padded;  // of the only class, if there are splits
+  const int64_t slice = slice_of(a.dtype);
   p.split_k =
-      plan.splits > 1 ? narrow(divide_up(divide_up(k, plan.splits), kDepth) * kDepth) : INT32_MAX;
+      plan.splits > 1 ? narrow(divide_up(divide_up(k, plan.splits), slice) * slice) : INT32_MAX;
   p.relu = a.activation == Activation::relu;
+  p.half_bias = is_half(a.bias_dtype);
   p.channel_counts = divider_of(plan.padded);
 
   // As many images at a time as lie within 2^31 elements of each other.

@@ -34,8 +34,9 @@ struct ConvKernelArgs {
   int32_t images, groups;
   int32_t channels, columns;  // of a group
   int32_t kernel[3];
-  int32_t split_k;  // k of a split, a multiple of 32
+  int32_t split_k;  // k of a split, a multiple of a slice's
   bool relu;
+  bool half_bias;  // of the images' 16-bit type, else float32
   Divider channel_counts;
   int32_t classes[3];
   ConvAxisClass axis[3][kMostClasses];
@@ -47,7 +48,7 @@ struct ConvReduceArgs {
   ConvImage result;
   const void* bias;
   int32_t pixels, splits, channels;
-  bool relu;
+  bool relu, half_bias;
   Divider size[3];
 };
 
@@ -56,7 +57,7 @@ struct ConvReduceArgs {
 struct ConvWeightKernelArgs {
   ConvImage x, dy;
   void* partial;
-  int32_t pixels, split_k;       // of dy; of a split, a multiple of 32
+  int32_t pixels, split_k;       // of dy; of a split, a multiple of a slice's
   int32_t rows, channels, taps;  // of a group: of dy, of x
   int32_t dy_group;              // channels from one group of dy to the next
   int32_t stride[3], pad[3], dilation[3];

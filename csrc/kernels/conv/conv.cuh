@@ -1,8 +1,12 @@
 // What the kernels of convolution share: the classes of positions, where their pixels and taps lie,
-// and the storing of results.
+// the storing of results, and what is the same for all types of elements.
 #pragma once
 
+#include "cuda/half.h"
+#include "cuda/loops.h"
+#include "cuda/plain_tile.h"
 #include "cuda/product.h"
+#include "cuda/tile.h"
 #include "kernels/conv/conv.cuda.h"
 
 namespace medkern::cuda {
@@ -118,34 +122,183 @@ MK_INLINE void find_all_k(const ConvKernelArgs& p, const ConvClass& c, int count
   __syncthreads();
 }
 
-// Stores v[i] where bit i of `wanted` is set: channels column .. column + 7 of a group at a pixel,
-// or its part of their sums.
-MK_INLINE void store_results(const ConvKernelArgs& p, const ConvClass& c, int group, int split,
-                             int pixel, int column, float (&v)[8], uint32_t wanted) {
-  const bool part = p.partial != nullptr;
-  const int all = p.groups * p.columns, first = group * p.columns + column;
-  const int left = p.columns - column;
-  if (pixel >= c.pixels || left <= 0) return;
-  if (left < 8) wanted &= (1u << left) - 1;
-  const int64_t step = part ? 1 : p.result.stride_c;
-  float* to =
-      part ? static_cast<float*>(p.partial) + (split * int64_t{c.pixels} + pixel) * all + first
-           : static_cast<float*>(p.result.data) + result_at(p, c, pixel) + first * step;
-  if (!part) {
-    const float* bias = static_cast<const float*>(p.bias);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if (wanted >> i & 1) v[i] = finished(v[i], bias, first + i, p.relu);
+// A sum with the bias, which may be of a 16-bit T itself, and the activation.
+template <class T>
+MK_INLINE Wide<T> with_bias(Wide<T> value, const void* bias, bool half_bias, int column,
+                            bool relu) {
+  if constexpr (is_half<T>) {
+    if (half_bias) {
+      if (bias != nullptr) value += static_cast<const T*>(bias)[column];
+      bias = nullptr;
     }
   }
+  return finished(value, static_cast<const Wide<T>*>(bias), column, relu);
+}
+
+template <class To>
+MK_INLINE void store_eight(To* to, int64_t step, const float (&v)[8], uint32_t wanted) {
+  constexpr int kLanes = 16 / sizeof(To);
   if (wanted == 255u && step == 1 && reinterpret_cast<size_t>(to) % 16 == 0) {
-    store16(to, {v[0], v[1], v[2], v[3]});
-    store16(to + 4, {v[4], v[5], v[6], v[7]});
+#pragma unroll
+    for (int i = 0; i < 8; i += kLanes) {
+      Pack<To, kLanes> pack;
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) pack.at[j] = To(v[i + j]);
+      store_pack<kLanes>(to + i, pack);
+    }
     return;
   }
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    if (wanted >> i & 1) to[i * step] = v[i];
+    if (wanted >> i & 1) to[i * step] = To(v[i]);
+  }
+}
+
+// Stores v[i] where bit i of `wanted` is set: channels column .. column + 7 of a group at a pixel,
+// or its part of their sums.
+template <class T>
+MK_INLINE void store_results(const ConvKernelArgs& p, const ConvClass& c, int group, int split,
+                             int pixel, int column, float (&v)[8], uint32_t wanted) {
+  const int all = p.groups * p.columns, first = group * p.columns + column;
+  const int left = p.columns - column;
+  if (pixel >= c.pixels || left <= 0) return;
+  if (left < 8) wanted &= (1u << left) - 1;
+  if (p.partial != nullptr) {
+    float* to = static_cast<float*>(p.partial) + (split * int64_t{c.pixels} + pixel) * all + first;
+    store_eight(to, 1, v, wanted);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (wanted >> i & 1) v[i] = with_bias<T>(v[i], p.bias, p.half_bias, first + i, p.relu);
+  }
+  const int64_t step = p.result.stride_c;
+  store_eight(static_cast<T*>(p.result.data) + result_at(p, c, pixel) + first * step, step, v,
+              wanted);
+}
+
+// A tile of the result. sum(slices, load, store) sums the slices and stores the results; elements
+// are of 4 or 2 bytes, slices of 128 bytes a row.
+template <class T, class Element, class A, class B, class Sum>
+MK_INLINE void conv_tile(const ConvKernelArgs& p, Sum sum) {
+  constexpr int kSliceK = 128 / sizeof(Element), kLanes = 16 / sizeof(Element);
+  constexpr int kVectors = kSliceK / kLanes, kStep = T::kThreads / kVectors;
+  constexpr int kPixels = T::kRows / kStep, kColumns = T::kColumns / kStep;  // of a thread
+  const ConvClass c = class_of_block(p);
+  const TilePlace at = tile_place(c.pixels, p.columns, T::kRows, T::kColumns);
+  if (at.row >= c.pixels || at.column >= p.columns) return;
+  const int group = blockIdx.y % p.groups, split = blockIdx.y / p.groups;
+  const int k_first = split * p.split_k;
+  const int k_end = c.k - k_first < p.split_k ? c.k : k_first + p.split_k;
+  const int row = threadIdx.x / kVectors, vector = threadIdx.x % kVectors * kLanes;
+  constexpr int kStageBytes = (T::kRows + T::kColumns) * 128;
+  ConvTap* taps = reinterpret_cast<ConvTap*>(shared<char>() + kStages * kStageBytes);
+  find_taps<T::kThreads>(p, c, taps);
+
+  // Places in the source are below 2^31: the host sees to it.
+  const Element* source = static_cast<const Element*>(p.source.data) + group * p.channels;
+  const int column_elements = p.kernel[0] * p.kernel[1] * p.kernel[2] * p.channels;
+  const Element* weights = static_cast<const Element*>(p.weights) +
+                           (int64_t{group} * p.columns + at.column + row) * column_elements;
+  uint32_t from[kPixels];
+  uint32_t inside[kPixels];
+#pragma unroll
+  for (int i = 0; i < kPixels; ++i) {
+    const int pixel = at.row + row + i * kStep;
+    from[i] = 0;
+    inside[i] = 0;
+    if (pixel >= c.pixels) continue;
+    const ConvStart s = start_of(p, c, pixel);
+    from[i] = static_cast<uint32_t>(s.at);
+    inside[i] = taps_inside(s.d, c.d, p.source.size[0], 0) |
+                taps_inside(s.h, c.h, p.source.size[1], c.d.taps) |
+                taps_inside(s.w, c.w, p.source.size[2], c.d.taps + c.h.taps);
+  }
+  const int columns_left = p.columns - at.column - row;
+  const auto load = [&](auto* a, auto* b, int s) {
+    const int k = k_first + s * kSliceK + vector;
+    const bool valid = k < k_end;
+    const int tap = valid ? p.channel_counts.quotient(k) : 0;
+    const int channel = k - tap * p.channels;
+    const ConvTap t = taps[tap];
+    const uint32_t needed = valid ? t.needed : kNever;
+    const uint32_t step = t.source + static_cast<uint32_t>(channel);
+    const Element* w = weights + t.weight + channel;
+#pragma unroll
+    for (int i = 0; i < kPixels; ++i) {
+      cp_async16(a + A::at(row + i * kStep, vector), source + static_cast<int32_t>(from[i] + step),
+                 (inside[i] & needed) == needed);
+    }
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) {
+      cp_async16(b + B::at(row + i * kStep, vector), w + int64_t{i * kStep} * column_elements,
+                 valid && i * kStep < columns_left);
+    }
+  };
+
+  const int slices = (k_end - k_first + kSliceK - 1) / kSliceK;
+  sum(slices, load, [&](int r, int column, float (&v)[8], uint32_t wanted) {
+    store_results<Element>(p, c, group, split, at.row + r, at.column + column, v, wanted);
+  });
+}
+
+// A tile without tensor cores.
+template <class T>
+MK_INLINE void conv_plain(const ConvKernelArgs& p) {
+  const ConvClass c = class_of_block(p);
+  const TilePlace at = tile_place(c.pixels, p.columns, kPlainTile, kPlainTile);
+  if (at.row >= c.pixels || at.column >= p.columns) return;
+  const int group = blockIdx.y, first = group * p.columns;
+  const T* source = static_cast<const T*>(p.source.data) + group * p.channels * p.source.stride_c;
+  const int64_t column_elements = int64_t{p.kernel[0]} * p.kernel[1] * p.kernel[2] * p.channels;
+  const T* weights = static_cast<const T*>(p.weights) + (first + at.column) * column_elements;
+  using W = Wide<T>;
+  W sum[4][4];
+  plain_sum<W>(
+      c.k, p.source.stride_c == 1, true,
+      [&](int row, int k) {
+        if (at.row + row >= c.pixels) return W(0);
+        const ConvStart s = start_of(p, c, at.row + row);
+        const ConvK tap = k_of(p, c, k, c.k);
+        const uint32_t d = s.d + tap.d * c.d.in_tap_step, h = s.h + tap.h * c.h.in_tap_step;
+        const uint32_t w = s.w + tap.w * c.w.in_tap_step;
+        const bool inside = d < static_cast<uint32_t>(p.source.size[0]) &&
+                            h < static_cast<uint32_t>(p.source.size[1]) &&
+                            w < static_cast<uint32_t>(p.source.size[2]);
+        return inside ? W(source[s.at + source_step(p, c, tap)]) : W(0);
+      },
+      [&](int column, int k) {
+        if (at.column + column >= p.columns) return W(0);
+        return W(weights[column * column_elements + weight_step(p, c, k_of(p, c, k, c.k))]);
+      },
+      sum);
+  plain_give(sum, [&](int row, int column, W value) {
+    const int pixel = at.row + row;
+    column += at.column;
+    if (pixel >= c.pixels || column >= p.columns) return;
+    T* to = static_cast<T*>(p.result.data) + result_at(p, c, pixel);
+    to[(first + column) * p.result.stride_c] =
+        T(with_bias<T>(value, p.bias, p.half_bias, first + column, p.relu));
+  });
+}
+
+// One thread an element of the result, channels next to each other.
+template <class T>
+MK_INLINE void conv_reduce(const ConvReduceArgs& p) {
+  const int64_t count = int64_t{p.pixels} * p.channels;
+  const float* partial = static_cast<const float*>(p.partial);
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    float sum = 0;
+#pragma unroll 4
+    for (int s = 0; s < p.splits; ++s) sum += partial[s * count + i];
+    uint32_t pixel = i / p.channels;
+    const int channel = i - int64_t{pixel} * p.channels;
+    const int64_t w = p.size[2].take(pixel), h = p.size[1].take(pixel), d = p.size[0].take(pixel);
+    static_cast<T*>(
+        p.result.data)[pixel * p.result.stride_n + d * p.result.stride[0] + h * p.result.stride[1] +
+                       w * p.result.stride[2] + channel * p.result.stride_c] =
+        T(with_bias<T>(sum, p.bias, p.half_bias, channel, p.relu));
   }
 }
 

@@ -48,6 +48,7 @@ struct ConvArgs {
   const void* bias;      // [result channels] or nullptr
   Activation activation;
   void* workspace;
+  Dtype bias_dtype;  // that of the images, or float32 where they are of 16 bits
 };
 
 struct ConvWeightArgs {
@@ -59,6 +60,7 @@ struct ConvWeightArgs {
   Region region;  // of x
   void* dweight;  // [output channels][input channels / groups][kernel], contiguous
   void* workspace;
+  Dtype dweight_dtype;  // that of the images, or float32 where they are of 16 bits
 };
 
 // The number of classes along an axis whose result has `size` positions, and class `i` of them.

@@ -1,6 +1,8 @@
 // Weights and images in the order the kernels of convolution read them: channels next to each
 // other, those of each group padded with zeros to whole vectors.
 //
+// Elements are moved as integers of their size; zeros are all bits 0.
+//
 // Weights: one thread for all taps of a channel and row; it reads them in one piece, and
 // neighboring threads write neighboring channels. Images: tiles of 32 pixels x 32 channels go
 // through shared memory where pixels are next to each other in the image. Memory-bound: each
@@ -27,9 +29,10 @@ MK_INLINE void arrange_weights(const ArrangeWeightsArgs& p) {
 }
 
 // blockIdx: 32 pixels, 32 channels of the arranged image.
+template <class T>
 MK_INLINE void arrange_image(const ArrangeImageArgs& p) {
   constexpr int kSide = 32;
-  float* tile = shared<float>();  // [channel][pixel], rows of 33
+  T* tile = shared<T>();  // [channel][pixel], rows of 33
   const int lane = threadIdx.x % kSide, line = threadIdx.x / kSide;
   const int lines = blockDim.x / kSide, all = p.groups * p.padded;
   const int64_t first_pixel = int64_t{blockIdx.x} * kSide;
@@ -38,14 +41,14 @@ MK_INLINE void arrange_image(const ArrangeImageArgs& p) {
   for (int i = line; i < kSide; i += lines) {
     const int64_t number = first_pixel + (pixels_first ? lane : i);
     const int channel = first_channel + (pixels_first ? i : lane);
-    float value = 0;
+    T value = 0;
     if (number < p.pixels && channel < all) {
       const int group = p.padded_counts.quotient(channel), inner = channel - group * p.padded;
       uint32_t pixel = number;
       const int64_t w = p.size[2].take(pixel), h = p.size[1].take(pixel);
       const int64_t d = p.size[0].take(pixel);
       if (inner < p.channels) {
-        value = static_cast<const float*>(
+        value = static_cast<const T*>(
             p.image.data)[pixel * p.image.stride_n + d * p.image.stride[0] + h * p.image.stride[1] +
                           w * p.image.stride[2] + (group * p.channels + inner) * p.image.stride_c];
       }
@@ -56,8 +59,7 @@ MK_INLINE void arrange_image(const ArrangeImageArgs& p) {
   for (int i = line; i < kSide; i += lines) {
     const int channel = first_channel + lane;
     if (first_pixel + i < p.pixels && channel < all) {
-      static_cast<float*>(p.arranged)[(first_pixel + i) * all + channel] =
-          tile[lane * (kSide + 1) + i];
+      static_cast<T*>(p.arranged)[(first_pixel + i) * all + channel] = tile[lane * (kSide + 1) + i];
     }
   }
 }
@@ -66,6 +68,8 @@ MK_INLINE void arrange_image(const ArrangeImageArgs& p) {
 
 using namespace medkern::cuda;
 
-MK_KERNEL(conv_arrange_weights_f32, ArrangeWeightsArgs, 256) { arrange_weights<float>(args); }
-MK_KERNEL(conv_arrange_weights_f64, ArrangeWeightsArgs, 256) { arrange_weights<double>(args); }
-MK_KERNEL(conv_arrange_image_f32, ArrangeImageArgs, 256) { arrange_image(args); }
+MK_KERNEL(conv_arrange_weights_2, ArrangeWeightsArgs, 256) { arrange_weights<uint16_t>(args); }
+MK_KERNEL(conv_arrange_weights_4, ArrangeWeightsArgs, 256) { arrange_weights<uint32_t>(args); }
+MK_KERNEL(conv_arrange_weights_8, ArrangeWeightsArgs, 256) { arrange_weights<uint64_t>(args); }
+MK_KERNEL(conv_arrange_image_2, ArrangeImageArgs, 256) { arrange_image<uint16_t>(args); }
+MK_KERNEL(conv_arrange_image_4, ArrangeImageArgs, 256) { arrange_image<uint32_t>(args); }

@@ -7,9 +7,12 @@
 namespace medkern::cuda {
 namespace {
 
-Kernel weights_f32{"conv_arrange", "conv_arrange_weights_f32"};
-Kernel weights_f64{"conv_arrange", "conv_arrange_weights_f64"};
-Kernel image_f32{"conv_arrange", "conv_arrange_image_f32"};
+// By the bytes of an element.
+Kernel weights_2{"conv_arrange", "conv_arrange_weights_2"};
+Kernel weights_4{"conv_arrange", "conv_arrange_weights_4"};
+Kernel weights_8{"conv_arrange", "conv_arrange_weights_8"};
+Kernel image_2{"conv_arrange", "conv_arrange_image_2"};
+Kernel image_4{"conv_arrange", "conv_arrange_image_4"};
 
 constexpr int64_t kSide = 32;  // of a tile of pixels and channels
 
@@ -23,10 +26,10 @@ int64_t taps_of(const Window& window) {
   return window.kernel[0] * window.kernel[1] * window.kernel[2];
 }
 
-bool has_vectors(const Image& image, int64_t groups) {
-  bool vectors = image.c / groups % 4 == 0 && image.stride_c == 1 && image.stride_n % 4 == 0 &&
-                 is_aligned(image.data);
-  for (int i = 0; i < 3; ++i) vectors &= image.stride[i] % 4 == 0;
+bool has_vectors(const Image& image, int64_t groups, int64_t vector) {
+  bool vectors = image.c / groups % vector == 0 && image.stride_c == 1 &&
+                 image.stride_n % vector == 0 && is_aligned(image.data);
+  for (int i = 0; i < 3; ++i) vectors &= image.stride[i] % vector == 0;
   return vectors;
 }
 
@@ -45,10 +48,10 @@ bool fits_32_bits(const Image& image) {
   return last <= INT32_MAX;
 }
 
-Image arranged_image(const Image& image, int64_t groups, void* arranged) {
+Image arranged_image(const Image& image, int64_t groups, int64_t vector, void* arranged) {
   Image to = image;
   to.data = arranged;
-  to.c = padded_channels(image.c / groups) * groups;
+  to.c = padded_channels(image.c / groups, vector) * groups;
   to.stride_c = 1;
   int64_t step = to.c;
   for (int i = 2; i >= 0; --i) {
@@ -68,19 +71,19 @@ ConvImage device_image(const Image& image) {
   return to;
 }
 
-void arrange_image(const Image& image, int64_t groups, void* arranged) {
+void arrange_image(Dtype dtype, const Image& image, int64_t groups, void* arranged) {
   ArrangeImageArgs p{};
   p.image = device_image(image);
   p.arranged = arranged;
   p.pixels = static_cast<int32_t>(pixels_of(image));
   p.groups = static_cast<int32_t>(groups);
   p.channels = static_cast<int32_t>(image.c / groups);
-  p.padded = static_cast<int32_t>(padded_channels(p.channels));
+  p.padded = static_cast<int32_t>(padded_channels(p.channels, vector_of(dtype)));
   for (int i = 0; i < 3; ++i) p.size[i] = divider_of(image.size[i]);
   p.padded_counts = divider_of(p.padded);
   const Grid grid{static_cast<uint32_t>(divide_up(p.pixels, kSide)),
                   static_cast<uint32_t>(divide_up(groups * p.padded, kSide))};
-  launch(image_f32, grid, 256, kSide * (kSide + 1) * sizeof(float), p);
+  launch(is_half(dtype) ? image_2 : image_4, grid, 256, kSide * (kSide + 1) * size_of(dtype), p);
 }
 
 void arrange_weights(Dtype dtype, const void* weight, bool transposed, int64_t groups, int64_t rows,
@@ -96,8 +99,10 @@ void arrange_weights(Dtype dtype, const void* weight, bool transposed, int64_t g
   p.channels = static_cast<int32_t>(channels);
   p.padded = static_cast<int32_t>(padded);
   p.taps = static_cast<int32_t>(taps);
-  launch(dtype == Dtype::f32 ? weights_f32 : weights_f64, {blocks_for(groups * rows * padded, 256)},
-         256, 0, p);
+  launch(is_half(dtype)        ? weights_2
+         : dtype == Dtype::f32 ? weights_4
+                               : weights_8,
+         {blocks_for(groups * rows * padded, 256)}, 256, 0, p);
 }
 
 void expect_conv_sizes(const char* op, const Image& image) {

@@ -11,8 +11,7 @@
 // are added in order by conv_weight_reduce.
 //
 // Memory-bound: source and result once from memory, source once for each tap from the caches.
-#include "cuda/product.h"
-#include "kernels/conv/conv.cuda.h"
+#include "kernels/conv/conv.cuh"
 
 namespace medkern::cuda {
 
@@ -23,9 +22,9 @@ MK_INLINE int64_t place_of(const ConvImage& image, int64_t d, int64_t h, int64_t
 template <class T>
 struct Scalar {
   static constexpr int kWidth = 1;
-  T v[1];
-  MK_INLINE static Scalar load(const T* p) { return {{*p}}; }
-  MK_INLINE void store(T* p) const { *p = v[0]; }
+  Wide<T> v[1];
+  MK_INLINE static Scalar load(const T* p) { return {{Wide<T>(*p)}}; }
+  MK_INLINE void store(T* p) const { *p = T(v[0]); }
 };
 struct Four {
   static constexpr int kWidth = 4;
@@ -50,7 +49,6 @@ MK_INLINE void depthwise(const ConvKernelArgs& p) {
   const uint32_t across = results / V::kWidth, pairs = (pixels + kPixels - 1) / kPixels;
   const T* source = static_cast<const T*>(p.source.data);
   const T* weights = static_cast<const T*>(p.weights);
-  const T* bias = static_cast<const T*>(p.bias);
   const bool along_channels = p.result.stride_c == 1;
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < int64_t{pairs} * across;
        i += int64_t{gridDim.x} * blockDim.x) {
@@ -108,7 +106,7 @@ MK_INLINE void depthwise(const ConvKernelArgs& p) {
       if (first + q >= pixels) break;
 #pragma unroll
       for (int j = 0; j < V::kWidth; ++j) {
-        sum[q].v[j] = finished(sum[q].v[j], bias, c + j, p.relu);
+        sum[q].v[j] = with_bias<T>(sum[q].v[j], p.bias, p.half_bias, c + j, p.relu);
       }
       sum[q].store(static_cast<T*>(p.result.data) + to[q]);
     }
@@ -119,14 +117,15 @@ MK_INLINE void depthwise(const ConvKernelArgs& p) {
 template <class T>
 MK_INLINE void depthwise_weight(const ConvWeightKernelArgs& p) {
   constexpr int kLines = 8;
-  T* sums = shared<T>();
+  using W = Wide<T>;
+  W* sums = shared<W>();
   const int lane = threadIdx.x % kWarp, line = threadIdx.x / kWarp;
   const int channels = p.dy_group, c = blockIdx.x * kWarp + lane;
   uint32_t tap = blockIdx.y;
   const int tw = p.kernel[2].take(tap), th = p.kernel[1].take(tap), td = tap;
   const int first = blockIdx.z * p.split_k;
   const int end = p.pixels - first < p.split_k ? p.pixels : first + p.split_k;
-  T sum = 0;
+  W sum = 0;
   if (c < channels) {
     const T* x = static_cast<const T*>(p.x.data) + c / p.rows * p.x.stride_c;
     const T* dy = static_cast<const T*>(p.dy.data) + c * p.dy.stride_c;
@@ -142,15 +141,15 @@ MK_INLINE void depthwise_weight(const ConvWeightKernelArgs& p) {
           xw >= p.x.size[2]) {
         continue;
       }
-      sum = fma(dy[pixel * p.dy.stride_n + place_of(p.dy, d, h, w)],
-                x[pixel * p.x.stride_n + place_of(p.x, xd, xh, xw)], sum);
+      sum = fma(W(dy[pixel * p.dy.stride_n + place_of(p.dy, d, h, w)]),
+                W(x[pixel * p.x.stride_n + place_of(p.x, xd, xh, xw)]), sum);
     }
   }
   sums[threadIdx.x] = sum;
   __syncthreads();
   if (line != 0 || c >= channels) return;
   for (int i = 1; i < kLines; ++i) sum += sums[i * kWarp + lane];
-  static_cast<T*>(p.partial)[(int64_t{blockIdx.z} * channels + c) * p.taps + blockIdx.y] = sum;
+  static_cast<W*>(p.partial)[(int64_t{blockIdx.z} * channels + c) * p.taps + blockIdx.y] = sum;
 }
 
 }  // namespace medkern::cuda
@@ -162,3 +161,9 @@ MK_KERNEL(conv_depthwise_f32, ConvKernelArgs, 256) { depthwise<float, Scalar<flo
 MK_KERNEL(conv_depthwise_f64, ConvKernelArgs, 256, 1) { depthwise<double, Scalar<double>>(args); }
 MK_KERNEL(conv_depthwise_weight_f32, ConvWeightKernelArgs, 256) { depthwise_weight<float>(args); }
 MK_KERNEL(conv_depthwise_weight_f64, ConvWeightKernelArgs, 256) { depthwise_weight<double>(args); }
+MK_KERNEL(conv_depthwise_f16, ConvKernelArgs, 256) { depthwise<float16, Scalar<float16>>(args); }
+MK_KERNEL(conv_depthwise_bf16, ConvKernelArgs, 256) { depthwise<bfloat16, Scalar<bfloat16>>(args); }
+MK_KERNEL(conv_depthwise_weight_f16, ConvWeightKernelArgs, 256) { depthwise_weight<float16>(args); }
+MK_KERNEL(conv_depthwise_weight_bf16, ConvWeightKernelArgs, 256) {
+  depthwise_weight<bfloat16>(args);
+}

@@ -60,7 +60,7 @@ MK_INLINE void conv_few(const ConvKernelArgs& p) {
   };
   sum_and_store<T, Math, A, B>(
       slices, load, [&](int r, int column, float (&v)[8], uint32_t wanted) {
-        store_results(p, c, group, 0, at.row + r, at.column + column, v, wanted);
+        store_results<float>(p, c, group, 0, at.row + r, at.column + column, v, wanted);
       });
 }
 

@@ -11,12 +11,11 @@ void conv_backward_weight(const ConvWeightArgs& args);
 
 namespace {
 
-constexpr int64_t kDepth = 32;
 constexpr int64_t kProcessors = 132;  // as in conv.cuda.cpp
 constexpr int64_t kShortestSplit = 256;
 constexpr int64_t kMostParts = int64_t{1} << 26;  // elements of all parts
 constexpr int64_t kWarp = 32, kDepthwiseBlocks = 8 * kProcessors;
-constexpr size_t kStartBytes = 8 * 32 * 16;  // where windows begin, in shared memory
+constexpr size_t kStartBytes = 8 * 16;  // where windows begin, in shared memory, for each k
 
 struct TileKind {
   int64_t side;
@@ -24,8 +23,8 @@ struct TileKind {
   size_t shared_bytes;
   int64_t blocks;  // to aim at, on one multiprocessor
 };
-constexpr TileKind kLarge{128, 256, 3 * 2 * 128 * 32 * 4 + kStartBytes, 2};
-constexpr TileKind kSmall{64, 128, 3 * 2 * 64 * 32 * 4 + kStartBytes, 6};
+constexpr TileKind kLarge{128, 256, 3 * 2 * 128 * 32 * 4, 2};
+constexpr TileKind kSmall{64, 128, 3 * 2 * 64 * 32 * 4, 6};
 constexpr TileKind kPlain{64, 256, 2 * 16 * 66 * 8, 4};
 
 // [precision][large or small]
@@ -34,6 +33,17 @@ Kernel tile_kernels[3][2] = {
     {{"conv_weight", "conv_weight_tf32_large"}, {"conv_weight", "conv_weight_tf32_small"}},
     {{"conv_weight", "conv_weight_bf16_large"}, {"conv_weight", "conv_weight_bf16_small"}},
 };
+// [float16 or bfloat16]
+Kernel half_kernels[2][2] = {
+    {{"conv_half", "conv_half_f16_weight_large"}, {"conv_half", "conv_half_f16_weight_small"}},
+    {{"conv_half", "conv_half_bf16_weight_large"}, {"conv_half", "conv_half_bf16_weight_small"}},
+};
+Kernel half_plain[2] = {{"conv_half", "conv_half_f16_weight_plain"},
+                        {"conv_half", "conv_half_bf16_weight_plain"}};
+Kernel half_depthwise[2] = {{"conv_depthwise", "conv_depthwise_weight_f16"},
+                            {"conv_depthwise", "conv_depthwise_weight_bf16"}};
+Kernel half_reduce[2] = {{"conv_half", "conv_half_f16_weight_reduce"},
+                         {"conv_half", "conv_half_bf16_weight_reduce"}};
 Kernel plain_f32{"conv_weight", "conv_weight_plain_f32"};
 Kernel plain_f64{"conv_weight", "conv_weight_plain_f64"};
 Kernel depthwise_f32{"conv_depthwise", "conv_depthwise_weight_f32"};
@@ -56,16 +66,18 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.channels = a.x.c / a.groups;
   p.taps = taps_of(a.window);
   p.pixels = pixels_of(a.dy);
-  const Image x = arranged_image(a.x, a.groups, nullptr);
-  const Image dy = arranged_image(a.dy, a.groups, nullptr);
-  p.arrange_x = !has_vectors(a.x, a.groups);
-  p.arrange_dy = !has_vectors(a.dy, a.groups) || !is_linear(a.dy);
+  const int64_t vector = vector_of(a.dtype), slice = slice_of(a.dtype);
+  const Dtype sums = a.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32;
+  const Image x = arranged_image(a.x, a.groups, vector, nullptr);
+  const Image dy = arranged_image(a.dy, a.groups, vector, nullptr);
+  p.arrange_x = !has_vectors(a.x, a.groups, vector);
+  p.arrange_dy = !has_vectors(a.dy, a.groups, vector) || !is_linear(a.dy);
   p.depthwise = p.channels == 1 && a.groups > 1 && p.taps <= UINT16_MAX;
-  p.fast = !p.depthwise && a.dtype == Dtype::f32 && fits_32_bits(p.arrange_x ? x : a.x) &&
+  p.fast = !p.depthwise && a.dtype != Dtype::f64 && fits_32_bits(p.arrange_x ? x : a.x) &&
            fits_32_bits(p.arrange_dy ? dy : a.dy);
   p.arrange_x &= p.fast;
   p.arrange_dy &= p.fast;
-  p.padded = p.fast ? padded_channels(p.channels) : p.channels;
+  p.padded = p.fast ? padded_channels(p.channels, vector) : p.channels;
   const int64_t columns = p.taps * p.padded;
   const bool large = p.rows > 64 && columns > 64;
   p.kind = !p.fast ? &kPlain : large ? &kLarge : &kSmall;
@@ -76,13 +88,13 @@ Plan plan_of(const ConvWeightArgs& a) {
     splits = kDepthwiseBlocks / std::max<int64_t>(divide_up(a.dy.c, kWarp) * p.taps, 1);
   }
   splits = std::min({splits, p.pixels / kShortestSplit, kMostParts / parts});
-  p.split_k = divide_up(divide_up(p.pixels, std::max<int64_t>(splits, 1)), kDepth) * kDepth;
-  p.split_k = std::max(p.split_k, kDepth);
+  p.split_k = divide_up(divide_up(p.pixels, std::max<int64_t>(splits, 1)), slice) * slice;
+  p.split_k = std::max(p.split_k, slice);
   p.splits = std::max<int64_t>(divide_up(p.pixels, p.split_k), 1);
   Scratch scratch;
   p.x_at = scratch.take(p.arrange_x ? pixels_of(x) * x.c : 0, a.dtype);
   p.dy_at = scratch.take(p.arrange_dy ? pixels_of(dy) * dy.c : 0, a.dtype);
-  p.partial_at = scratch.take(p.splits * parts, a.dtype);
+  p.partial_at = scratch.take(p.splits * parts, sums);
   p.bytes = scratch.bytes;
   return p;
 }
@@ -100,12 +112,12 @@ void conv_backward_weight(const ConvWeightArgs& a) {
   char* scratch = static_cast<char*>(a.workspace);
   Image x = a.x, dy = a.dy;
   if (plan.arrange_x) {
-    arrange_image(x, a.groups, scratch + plan.x_at);
-    x = arranged_image(x, a.groups, scratch + plan.x_at);
+    arrange_image(a.dtype, x, a.groups, scratch + plan.x_at);
+    x = arranged_image(x, a.groups, vector_of(a.dtype), scratch + plan.x_at);
   }
   if (plan.arrange_dy) {
-    arrange_image(dy, a.groups, scratch + plan.dy_at);
-    dy = arranged_image(dy, a.groups, scratch + plan.dy_at);
+    arrange_image(a.dtype, dy, a.groups, scratch + plan.dy_at);
+    dy = arranged_image(dy, a.groups, vector_of(a.dtype), scratch + plan.dy_at);
   }
 
   ConvWeightKernelArgs p{};
@@ -127,19 +139,25 @@ void conv_backward_weight(const ConvWeightArgs& a) {
     p.kernel[i] = divider_of(a.window.kernel[i]);
   }
   p.channel_counts = divider_of(plan.padded);
-  const bool f32 = a.dtype == Dtype::f32;
-  Kernel& kernel = plan.fast ? tile_kernels[matmul_precision()][plan.kind == &kSmall]
-                   : f32     ? plain_f32
-                             : plain_f64;
+  const bool half = is_half(a.dtype), f64 = a.dtype == Dtype::f64, small = plan.kind == &kSmall;
+  const int type = half_number(a.dtype);
+  Kernel& kernel = half        ? (plan.fast ? half_kernels[type][small] : half_plain[type])
+                   : plan.fast ? tile_kernels[matmul_precision()][small]
+                   : f64       ? plain_f64
+                               : plain_f32;
   if (plan.depthwise) {
     p.dy_group = static_cast<int32_t>(a.dy.c);
     const Grid grid{static_cast<uint32_t>(divide_up(a.dy.c, kWarp)),
                     static_cast<uint32_t>(plan.taps), static_cast<uint32_t>(plan.splits)};
-    launch(f32 ? depthwise_f32 : depthwise_f64, grid, 256, 256 * size_of(a.dtype), p);
+    launch(half  ? half_depthwise[type]
+           : f64 ? depthwise_f64
+                 : depthwise_f32,
+           grid, 256, 256 * (f64 ? sizeof(double) : sizeof(float)), p);
   } else {
     const Grid grid{static_cast<uint32_t>(plan.tiles), static_cast<uint32_t>(plan.splits),
                     static_cast<uint32_t>(a.groups)};
-    launch(kernel, grid, plan.kind->threads, plan.kind->shared_bytes, p);
+    const size_t starts = plan.fast ? slice_of(a.dtype) * kStartBytes : 0;
+    launch(kernel, grid, plan.kind->threads, plan.kind->shared_bytes + starts, p);
   }
   const ConvWeightReduceArgs r{p.partial,
                                a.dweight,
@@ -148,8 +166,8 @@ void conv_backward_weight(const ConvWeightArgs& a) {
                                static_cast<int32_t>(plan.channels),
                                p.channels,
                                p.taps};
-  launch(f32 ? reduce_f32 : reduce_f64, {blocks_for(a.dy.c * plan.taps * plan.padded, 256)}, 256, 0,
-         r);
+  Kernel& reduce = is_half(a.dweight_dtype) ? half_reduce[type] : f64 ? reduce_f64 : reduce_f32;
+  launch(reduce, {blocks_for(a.dy.c * plan.taps * plan.padded, 256)}, 256, 0, r);
 }
 
 }  // namespace medkern::cuda

@@ -116,9 +116,10 @@ def conv2d(
                         x[n, c, s i - pad + d p, s j - pad + d q] weight[o, c, p, q])
 
     Args:
-        x: (N, C, H, W), float32 or float64.
+        x: (N, C, H, W), float32 or float64; on a CUDA device also float16 or bfloat16, whose products
+            are summed in float32 and rounded once.
         weight: (O, C / groups, kernel height, kernel width).
-        bias: (O,), or None.
+        bias: (O,), or None; may be float32 beside 16-bit arrays.
         stride: step between windows, an int or (height, width).
         padding: zeros around x: an int, (height, width), ((before, after), (before, after)), "same" or
             "valid". Negative values crop.
@@ -135,7 +136,7 @@ def conv2d(
 
     Raises:
         ValueError: a shape, size or `out` doesn't fit.
-        TypeError: an array is not float32 or float64, or the types differ.
+        TypeError: x is of another type, or the types differ.
 
     Example:
         >>> x = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
@@ -202,7 +203,8 @@ def conv_transpose2d(
     y[n, o, s i - pad + d p, s j - pad + d q] += x[n, c, i, j] weight[c, o, p, q]
 
     Args:
-        x: (N, C, H, W), float32 or float64.
+        x: (N, C, H, W), float32 or float64; on a CUDA device also float16 or bfloat16, whose products
+            are summed in float32 and rounded once.
         weight: (C, O / groups, kernel height, kernel width).
         bias: (O,), or None.
         stride: step between windows in the result.
@@ -220,7 +222,7 @@ def conv_transpose2d(
 
     Raises:
         ValueError: a shape, size or `out` doesn't fit.
-        TypeError: an array is not float32 or float64, or the types differ.
+        TypeError: x is of another type, or the types differ.
 
     Example:
         >>> x = np.array([[[[1.0, 2.0]]]])
@@ -316,7 +318,7 @@ def conv_backward_weight(
         dilation: see there.
         groups: see there.
         algorithm: see `conv2d`.
-        out: contiguous array for the result.
+        out: contiguous array for the result; beside 16-bit arrays it may be float32, which keeps more of the sums.
 
     Returns:
         dweight, of shape `weight_shape`. (That of the bias is `bias_backward(dy)`.)
@@ -380,7 +382,7 @@ def conv_plan(
 
     Raises:
         ValueError: a size or setting doesn't fit.
-        TypeError: the weight is not float32 or float64.
+        TypeError: the weight is of a type that convolutions do not take.
 
     Example:
         >>> plan = medkern.kernels.conv_plan(np.ones((1, 1, 2, 2), np.float32), activation="relu")
