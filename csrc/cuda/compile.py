@@ -3,7 +3,7 @@
     python compile.py csrc/kernels/pool/pool.cu --include csrc --output build/pool.cu.cpp
 
 writes the machine code for each architecture beside the output, and as output a C++ file that holds them as
-bytes, for `cuda/code.h`. With `--list` and all sources it writes the list of them. `compile_source` gives the
+bytes, for `cuda/code.h`. A file named `<name>.<architecture>.cu` is compiled for that architecture alone. With `--list` and all sources it writes the list of them. `compile_source` gives the
 resources each kernel takes as well.
 """
 
@@ -95,6 +95,17 @@ class Nvrtc:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
 
 
+def architectures_of(source: Path) -> tuple[str, ...]:
+    """What a file is compiled for."""
+    own = source.suffixes[-2][1:] if len(source.suffixes) > 1 else ""
+    return (own,) if own in ARCHITECTURES else ARCHITECTURES
+
+
+def family_of(source: Path) -> str:
+    """The name that a file's code has in the library."""
+    return source.name.partition(".")[0]
+
+
 def read_resources(log: str, architecture: str) -> list[Resources]:
     """The kernels' resources in a log of `--ptxas-options=-v`."""
     found = []
@@ -159,11 +170,11 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
     if given.list:
-        given.output.write_text(list_all(sorted(path.stem for path in given.sources)))
+        given.output.write_text(list_all(sorted(family_of(path) for path in given.sources)))
         return 0
     source = given.sources[0]
     files = {}
-    for architecture in ARCHITECTURES:
+    for architecture in architectures_of(source):
         try:
             code, _, _ = compile_source(source, given.include, architecture)
         except CompileError as error:
@@ -171,7 +182,7 @@ def main() -> int:
             return 1
         files[architecture] = given.output.with_suffix(f".{architecture}")
         files[architecture].write_bytes(code)
-    given.output.write_text(embed(source.stem, files))
+    given.output.write_text(embed(family_of(source), files))
     return 0
 
 

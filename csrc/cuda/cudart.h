@@ -98,6 +98,8 @@ struct Runtime {
   Status (*cudaKernelSetAttributeForDevice)(KernelHandle, int attribute, int value, int device);
   Status (*cudaOccupancyMaxActiveBlocksPerMultiprocessor)(int*, const void* kernel, int threads,
                                                           size_t shared_bytes);
+  Status (*cudaGetDriverEntryPoint)(const char* name, void** function, unsigned long long flags,
+                                    int* found);
   Status (*cudaLaunchKernelExC)(const LaunchConfig*, const void* kernel, void** args);
 };
 

@@ -38,6 +38,11 @@ int current_device() {
 
 int multiprocessors() { return attribute(current_device(), kMultiprocessors); }
 
+int compute_capability() {
+  const int device = current_device();
+  return 10 * attribute(device, kComputeMajor) + attribute(device, kComputeMinor);
+}
+
 size_t most_shared_bytes() {
   return static_cast<size_t>(attribute(current_device(), kMostSharedBytes));
 }

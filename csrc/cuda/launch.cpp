@@ -36,7 +36,7 @@ const MachineCode& code_for(const DeviceCode& code, int major, int minor) {
     fail(MK_DEVICE_ERROR, "CUDA: compute capability ", major, ".", minor, ", medkern needs 8.0");
   }
   for (const MachineCode& one : code.code) {
-    if (std::strcmp(one.architecture, wanted) == 0) return one;
+    if (one.architecture != nullptr && std::strcmp(one.architecture, wanted) == 0) return one;
   }
   fail(MK_INTERNAL, "CUDA: no code for ", wanted);
 }
@@ -57,14 +57,6 @@ Library library_of(const char* family) {
   return library;
 }
 
-void allow_shared(Kernel& kernel, size_t bytes) {
-  if (bytes <= kSharedWithoutAsking) return;
-  auto* handle = const_cast<KernelHandle>(kernel.handle());
-  expect_success(runtime().cudaKernelSetAttributeForDevice(
-                     handle, kMaxDynamicSharedBytes, static_cast<int>(bytes), current_device()),
-                 kernel.name());
-}
-
 }  // namespace
 
 const void* Kernel::handle() {
@@ -77,21 +69,32 @@ const void* Kernel::handle() {
   return handle;
 }
 
+void Kernel::allow_shared() {
+  const int device = current_device();
+  const uint64_t bit = device < 64 ? uint64_t{1} << device : 0;
+  if ((allowed_.load(std::memory_order_relaxed) & bit) != 0) return;
+  expect_success(runtime().cudaKernelSetAttributeForDevice(
+                     const_cast<KernelHandle>(handle()), kMaxDynamicSharedBytes,
+                     static_cast<int>(most_shared_bytes()), device),
+                 name_);
+  allowed_.fetch_or(bit, std::memory_order_relaxed);
+}
+
 void detail::launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_bytes,
-                    bool cooperative, void* args) {
+                    bool cooperative, const void* args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  allow_shared(kernel, shared_bytes);
+  if (shared_bytes > kSharedWithoutAsking) kernel.allow_shared();
   LaunchAttribute attribute{};
   attribute.id = kLaunchCooperative;
   attribute.cooperative = 1;
   const LaunchConfig config{{grid.x, grid.y, grid.z}, {threads, 1, 1}, shared_bytes,
                             current_stream(),         &attribute,      cooperative ? 1u : 0u};
-  void* pointers[] = {args};
+  void* pointers[] = {const_cast<void*>(args)};
   expect_success(runtime().cudaLaunchKernelExC(&config, kernel.handle(), pointers), kernel.name());
 }
 
 int resident_blocks(Kernel& kernel, uint32_t threads, size_t shared_bytes) {
-  allow_shared(kernel, shared_bytes);
+  if (shared_bytes > kSharedWithoutAsking) kernel.allow_shared();
   int blocks = 0;
   expect_success(runtime().cudaOccupancyMaxActiveBlocksPerMultiprocessor(
                      &blocks, kernel.handle(), static_cast<int>(threads), shared_bytes),

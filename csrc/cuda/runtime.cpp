@@ -88,6 +88,7 @@ Runtime functions_of(void* library) {
   MK_FIND(cudaLibraryGetKernel);
   MK_FIND(cudaKernelSetAttributeForDevice);
   MK_FIND(cudaOccupancyMaxActiveBlocksPerMultiprocessor);
+  MK_FIND(cudaGetDriverEntryPoint);
   MK_FIND(cudaLaunchKernelExC);
 #undef MK_FIND
   return r;

@@ -122,14 +122,14 @@ class Device:
 
     def start(
         self, name, a=None, b=None, out=None, *, count=0, number=0, grid=1, block=32, shared=0, stream=None,
-        cooperative=False, ask=True,
+        cooperative=False, ask=True, args=None,
     ) -> None:  # fmt: skip
-        """Queues a kernel; `ask`: for as much shared memory as it is to have."""
+        """Queues a kernel; `ask`: for as much shared memory as it is to have; `args`: other than TestArgs."""
         kernel = self.kernel(name)
         if ask:
             self.call("cudaKernelSetAttributeForDevice", kernel, _DYNAMIC_SHARED, shared, 0)
         a, b, out = (x.address if isinstance(x, Buffer) else x for x in (a, b, out))
-        args = _Args(a, b, out, count, number)
+        args = args or _Args(a, b, out, count, number)
         pointers = (c_void_p * 1)(ctypes.cast(ctypes.pointer(args), c_void_p))
         sizes = [
             _Dim3(*s, *[1] * (3 - len(s))) for s in [(n,) if isinstance(n, int) else n for n in (grid, block)]
@@ -161,8 +161,8 @@ def _find_runtime() -> str:
     pytest.skip("needs a GPU")
 
 
-def open_gpu(source: Path) -> Device:
-    """The GPU with the kernels of a `.cu` file; skips the test where there is none."""
+def open_gpu(source: Path, only: str = "") -> Device:
+    """The GPU with the kernels of a `.cu` file; skips the test where there is none, or no `only` one."""
     runtime = _find_runtime()
     csrc = Path(__file__).resolve().parents[2] / "csrc"
     spec = importlib.util.spec_from_file_location("medkern_compile", csrc / "cuda" / "compile.py")
@@ -174,6 +174,8 @@ def open_gpu(source: Path) -> Device:
     architecture = {9: "sm_90a" if minor.value == 0 else "compute_80", 8: "sm_80"}.get(
         major.value, "compute_80"
     )
+    if only not in ("", architecture):
+        pytest.skip(f"needs a GPU that takes {only}")
     try:
         code, _, _ = compiler.compile_source(source, csrc, architecture)
     except compiler.CompileError as error:
