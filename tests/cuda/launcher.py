@@ -171,11 +171,9 @@ def open_gpu(source: Path) -> Device:
     major, minor = c_int(), c_int()
     for value, number in ((major, 75), (minor, 76)):
         ctypes.CDLL(runtime).cudaDeviceGetAttribute(byref(value), number, 0)
-    architecture = {9: "sm_90a" if minor.value == 0 else "compute_80", 8: "sm_80"}.get(
-        major.value, "compute_80"
-    )
+    native = {9: "sm_90a" if minor.value == 0 else None, 8: "sm_80"}.get(major.value)
     try:
-        code, _, _ = compiler.compile_source(source, csrc, architecture)
+        compiled = compiler.compile_source(source, csrc, native or compiler.ARCHITECTURES[0])
     except compiler.CompileError as error:
         pytest.skip(str(error))
-    return Device(runtime, code)
+    return Device(runtime, compiled.machine_code if native else compiled.ptx)
