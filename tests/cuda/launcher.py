@@ -171,13 +171,11 @@ def open_gpu(source: Path, only: str = "") -> Device:
     major, minor = c_int(), c_int()
     for value, number in ((major, 75), (minor, 76)):
         ctypes.CDLL(runtime).cudaDeviceGetAttribute(byref(value), number, 0)
-    architecture = {9: "sm_90a" if minor.value == 0 else "compute_80", 8: "sm_80"}.get(
-        major.value, "compute_80"
-    )
-    if only not in ("", architecture):
+    native = {9: "sm_90a" if minor.value == 0 else None, 8: "sm_80"}.get(major.value)
+    if only not in ("", native):
         pytest.skip(f"needs a GPU that takes {only}")
     try:
-        code, _, _ = compiler.compile_source(source, csrc, architecture)
+        compiled = compiler.compile_source(source, csrc, native or compiler.ARCHITECTURES[0])
     except compiler.CompileError as error:
         pytest.skip(str(error))
-    return Device(runtime, code)
+    return Device(runtime, compiled.machine_code if native else compiled.ptx)
