@@ -50,8 +50,8 @@ Library library_of(const char* family) {
     describe(properties);
     const MachineCode& code =
         code_for(code_of(family), properties.compute_major, properties.compute_minor);
-    expect_success(runtime().cudaLibraryLoadData(&library, code.begin, nullptr, nullptr, 0, nullptr,
-                                                 nullptr, 0),
+    expect_success(runtime()->cudaLibraryLoadData(&library, code.begin, nullptr, nullptr, 0,
+                                                  nullptr, nullptr, 0),
                    "loading kernels");
   }
   return library;
@@ -60,7 +60,7 @@ Library library_of(const char* family) {
 void allow_shared(Kernel& kernel, size_t bytes) {
   if (bytes <= kSharedWithoutAsking) return;
   auto* handle = const_cast<KernelHandle>(kernel.handle());
-  expect_success(runtime().cudaKernelSetAttributeForDevice(
+  expect_success(runtime()->cudaKernelSetAttributeForDevice(
                      handle, kMaxDynamicSharedBytes, static_cast<int>(bytes), current_device()),
                  kernel.name());
 }
@@ -72,7 +72,7 @@ const void* Kernel::handle() {
   if (found != nullptr) return found;
   std::lock_guard<std::mutex> lock(mutex);
   KernelHandle handle = nullptr;
-  expect_success(runtime().cudaLibraryGetKernel(&handle, library_of(family_), name_), name_);
+  expect_success(runtime()->cudaLibraryGetKernel(&handle, library_of(family_), name_), name_);
   handle_.store(handle, std::memory_order_release);
   return handle;
 }
@@ -87,13 +87,13 @@ void detail::launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_b
   const LaunchConfig config{{grid.x, grid.y, grid.z}, {threads, 1, 1}, shared_bytes,
                             current_stream(),         &attribute,      cooperative ? 1u : 0u};
   void* pointers[] = {args};
-  expect_success(runtime().cudaLaunchKernelExC(&config, kernel.handle(), pointers), kernel.name());
+  expect_success(runtime()->cudaLaunchKernelExC(&config, kernel.handle(), pointers), kernel.name());
 }
 
 int resident_blocks(Kernel& kernel, uint32_t threads, size_t shared_bytes) {
   allow_shared(kernel, shared_bytes);
   int blocks = 0;
-  expect_success(runtime().cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+  expect_success(runtime()->cudaOccupancyMaxActiveBlocksPerMultiprocessor(
                      &blocks, kernel.handle(), static_cast<int>(threads), shared_bytes),
                  kernel.name());
   return blocks * multiprocessors();
@@ -108,7 +108,7 @@ uint32_t blocks_for(int64_t count, uint32_t threads, int64_t each) {
 
 void fill_zero(void* memory, size_t bytes) {
   if (bytes == 0) return;
-  expect_success(runtime().cudaMemsetAsync(memory, 0, bytes, current_stream()), "zeros");
+  expect_success(runtime()->cudaMemsetAsync(memory, 0, bytes, current_stream()), "zeros");
 }
 
 }  // namespace medkern::cuda
