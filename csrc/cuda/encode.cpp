@@ -17,7 +17,7 @@ constexpr int kTypes[] = {6, 9, 11};  // of TensorType
 Encode find_encode() {
   void* found = nullptr;
   int missing = 0;
-  expect_success(runtime().cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &found, 0, &missing),
+  expect_success(runtime()->cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &found, 0, &missing),
                  "tensor maps");
   if (found == nullptr || missing != 0) {
     fail(MK_DEVICE_ERROR, "CUDA: the driver has no cuTensorMapEncodeTiled; CUDA 12 brings it");

@@ -50,8 +50,8 @@ Library library_of(const char* family) {
     describe(properties);
     const MachineCode& code =
         code_for(code_of(family), properties.compute_major, properties.compute_minor);
-    expect_success(runtime().cudaLibraryLoadData(&library, code.begin, nullptr, nullptr, 0, nullptr,
-                                                 nullptr, 0),
+    expect_success(runtime()->cudaLibraryLoadData(&library, code.begin, nullptr, nullptr, 0,
+                                                  nullptr, nullptr, 0),
                    "loading kernels");
   }
   return library;
@@ -64,7 +64,7 @@ const void* Kernel::handle() {
   if (found != nullptr) return found;
   std::lock_guard<std::mutex> lock(mutex);
   KernelHandle handle = nullptr;
-  expect_success(runtime().cudaLibraryGetKernel(&handle, library_of(family_), name_), name_);
+  expect_success(runtime()->cudaLibraryGetKernel(&handle, library_of(family_), name_), name_);
   handle_.store(handle, std::memory_order_release);
   return handle;
 }
@@ -73,7 +73,7 @@ void Kernel::allow_shared() {
   const int device = current_device();
   const uint64_t bit = device < 64 ? uint64_t{1} << device : 0;
   if ((allowed_.load(std::memory_order_relaxed) & bit) != 0) return;
-  expect_success(runtime().cudaKernelSetAttributeForDevice(
+  expect_success(runtime()->cudaKernelSetAttributeForDevice(
                      const_cast<KernelHandle>(handle()), kMaxDynamicSharedBytes,
                      static_cast<int>(most_shared_bytes()), device),
                  name_);
@@ -90,13 +90,13 @@ void detail::launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_b
   const LaunchConfig config{{grid.x, grid.y, grid.z}, {threads, 1, 1}, shared_bytes,
                             current_stream(),         &attribute,      cooperative ? 1u : 0u};
   void* pointers[] = {const_cast<void*>(args)};
-  expect_success(runtime().cudaLaunchKernelExC(&config, kernel.handle(), pointers), kernel.name());
+  expect_success(runtime()->cudaLaunchKernelExC(&config, kernel.handle(), pointers), kernel.name());
 }
 
 int resident_blocks(Kernel& kernel, uint32_t threads, size_t shared_bytes) {
   if (shared_bytes > kSharedWithoutAsking) kernel.allow_shared();
   int blocks = 0;
-  expect_success(runtime().cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+  expect_success(runtime()->cudaOccupancyMaxActiveBlocksPerMultiprocessor(
                      &blocks, kernel.handle(), static_cast<int>(threads), shared_bytes),
                  kernel.name());
   return blocks * multiprocessors();
@@ -111,7 +111,7 @@ uint32_t blocks_for(int64_t count, uint32_t threads, int64_t each) {
 
 void fill_zero(void* memory, size_t bytes) {
   if (bytes == 0) return;
-  expect_success(runtime().cudaMemsetAsync(memory, 0, bytes, current_stream()), "zeros");
+  expect_success(runtime()->cudaMemsetAsync(memory, 0, bytes, current_stream()), "zeros");
 }
 
 }  // namespace medkern::cuda

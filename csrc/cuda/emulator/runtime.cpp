@@ -142,6 +142,9 @@ MK_EXPORT void medkern_emulator_set_capability(int major, int minor) {
   minor_now = minor;
 }
 
+// For tests: how often the host has waited for the device so far.
+MK_EXPORT uint64_t medkern_emulator_waits() { return waits; }
+
 // ---------------------------------------------------------------- devices
 
 MK_EXPORT Status cudaGetDeviceCount(int* count) {
@@ -184,10 +187,10 @@ MK_EXPORT Status cudaMallocAsync(void** memory, size_t bytes, Stream stream) {
   const Lock lock(mutex);
   *memory = nullptr;
   if (bytes == 0) return kSuccess;
-  *memory = allocate_memory(bytes, false);
+  *memory = allocate_memory(bytes, false, device_now);
   if (*memory == nullptr) {
     drain_all();  // what is to be freed
-    *memory = allocate_memory(bytes, false);
+    *memory = allocate_memory(bytes, false, device_now);
   }
   if (*memory == nullptr) return result(kOutOfMemory);
   const auto& capture = queue_of(stream).capture;
@@ -218,7 +221,7 @@ MK_EXPORT Status cudaFree(void* memory) {
 }
 MK_EXPORT Status cudaHostAlloc(void** memory, size_t bytes, unsigned) {
   const Lock lock(mutex);
-  *memory = bytes > 0 ? allocate_memory(bytes, true) : nullptr;
+  *memory = bytes > 0 ? allocate_memory(bytes, true, device_now) : nullptr;
   return *memory == nullptr && bytes > 0 ? result(kOutOfMemory) : kSuccess;
 }
 MK_EXPORT Status cudaMallocHost(void** memory, size_t bytes) {
@@ -245,6 +248,7 @@ MK_EXPORT Status cudaPointerGetAttributes(void* attributes, const void* address)
   bool device = false;
   if (is_allocated(address, 1, device)) {
     found.kind = device ? 2 : 1;
+    found.device = find_allocation(address)->device;
     found.of_device = const_cast<void*>(address);
     found.of_host = device ? nullptr : found.of_device;
   }
@@ -273,6 +277,7 @@ MK_EXPORT Status cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, 
     enqueue(queue, [=](std::string& why) { return copy_now(to, from, bytes, why); });
   }
   if (to_known || queue.capture != nullptr) return kSuccess;
+  ++waits;
   drain(queue);
   return take_work_error();
 }
