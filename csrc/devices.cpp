@@ -47,6 +47,13 @@ void expect_struct(const char* function, const Struct* given, const char* name) 
 
 }  // namespace
 
+extern "C" mk_status mk_cuda_search_packages(const char* folder) {
+  return guarded([&] {
+    expect_given("mk_cuda_search_packages", folder, "folder");
+    cuda::search_packages(folder);
+  });
+}
+
 extern "C" mk_status mk_cuda_device_count(int32_t* count) {
   return guarded([&] {
     expect_given("mk_cuda_device_count", count, "count");

@@ -21,6 +21,28 @@ if os.environ.get("MEDKERN_CUDA") == "emulated" and "MEDKERN_CUDA_EMULATOR" not 
 _CUDA = [pytest.param("cuda", marks=pytest.mark.cuda)] if medkern.cuda.is_available() else []
 
 
+def pytest_addoption(parser):
+    parser.addoption("--few", type=int, metavar="N", help="run at most N of each test's parameters")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """With --few, keeps as many of each test, from its first parameters to its last."""
+    few = config.getoption("--few")
+    if few is None:
+        return
+    tests = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = []
+    for found in tests.values():
+        step = max(1.0, (len(found) - 1) / max(1, few - 1))
+        kept += [found[round(i * step)] for i in range(min(few, len(found)))]
+    dropped = {id(item) for item in items} - {id(item) for item in kept}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
+    items[:] = kept
+
+
 @pytest.fixture(params=[*_C.isa_names(), *_CUDA])
 def isa(request):
     """Each instruction set this machine can run, one after the other, and then a CUDA device.

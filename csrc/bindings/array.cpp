@@ -329,17 +329,6 @@ int64_t Array::count() const {
   return count;
 }
 
-py::dtype Array::numpy_dtype() const {
-  const DLDataType type = dtype();
-  if (type.code == kDLFloat && type.bits == 32) return py::dtype::of<float>();
-  if (type.code == kDLFloat && type.bits == 64) return py::dtype::of<double>();
-  const char* kind = type.code == kDLFloat  ? "f"
-                     : type.code == kDLInt  ? "i"
-                     : type.code == kDLUInt ? "u"
-                                            : "b";
-  return py::dtype(kind + std::to_string(type.bits / 8));
-}
-
 void Array::expect_values() const {
   if (outline()) throw_no_values();
 }
@@ -365,10 +354,11 @@ void bind_array(py::module_& module) {
         if (!is_cpu(array.device())) {
           throw py::buffer_error("an array on a CUDA device has no buffer; .numpy() copies it");
         }
+        if (is_bfloat16(array.dtype())) throw py::buffer_error("bfloat16 has no buffer format");
         const int64_t item = array.dtype().bits / 8;
         Shape byte_strides = array.strides();
         for (int64_t& stride : byte_strides) stride *= item;
-        const std::string format(1, array.numpy_dtype().char_());
+        const std::string format(1, numpy_dtype(array.dtype()).char_());
         return py::buffer_info(array.data(), item, format, array.rank(), array.shape(),
                                byte_strides, array.readonly());
       })
@@ -378,7 +368,8 @@ void bind_array(py::module_& module) {
           "strides", [](const Array& array) { return py::tuple(py::cast(array.strides())); })
       .def_property_readonly("ndim", &Array::rank)
       .def_property_readonly("size", &Array::count)
-      .def_property_readonly("dtype", &Array::numpy_dtype)
+      .def_property_readonly("dtype",
+                             [](const Array& array) { return dtype_object(array.dtype()); })
       .def_property_readonly("device",
                              [](const Array& array) { return device_name(array.device()); })
       .def_property_readonly("is_outline", &Array::outline)

@@ -138,7 +138,6 @@ class Array {
   bool outline() const { return block_->outline; }
   // Fails for an outline.
   void expect_values() const;
-  py::dtype numpy_dtype() const;
 
   // For the C API, which is about to be called on the current stream; valid while a copy of this
   // Array lives, and the same for all of them.

@@ -54,6 +54,8 @@ bool is_known(DLDataType type) {
       return type.bits == 8 || type.bits == 16 || type.bits == 32 || type.bits == 64;
     case kDLBool:
       return type.bits == 8;
+    case kDLBfloat:
+      return type.bits == 16;
     default:
       return false;
   }
@@ -328,7 +330,7 @@ py::array numpy_array(const py::object& object) {
   if (!is_cpu(array.device())) return numpy_array(py::cast(array.to(kCpu)));
   Shape strides = array.strides();
   for (int64_t& stride : strides) stride *= array.dtype().bits / 8;
-  py::array result(array.numpy_dtype(), array.shape(), strides, array.data(), object);
+  py::array result(numpy_dtype(array.dtype()), array.shape(), strides, array.data(), object);
   if (array.readonly()) result.attr("setflags")(py::arg("write") = false);
   return result;
 }
@@ -344,7 +346,7 @@ py::dict cuda_interface(const Array& array) {
   py::dict described;
   described["version"] = 3;
   described["shape"] = py::tuple(py::cast(array.shape()));
-  described["typestr"] = array.numpy_dtype().attr("str");
+  described["typestr"] = numpy_dtype(array.dtype()).attr("str");
   described["data"] = py::make_tuple(
       array.count() == 0 ? 0 : reinterpret_cast<uintptr_t>(array.data()), array.readonly());
   described["strides"] =

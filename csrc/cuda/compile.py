@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import importlib.util
 import os
 import re
 import sys
@@ -69,22 +68,29 @@ class CompileError(RuntimeError):
 
 
 def find_library() -> Path:
-    """libnvrtc.so.12 of the package nvidia-cuda-nvrtc-cu12, or of the directory MEDKERN_NVRTC names."""
-    folders = [Path(os.environ["MEDKERN_NVRTC"])] if os.environ.get("MEDKERN_NVRTC") else []
-    spec = importlib.util.find_spec("nvidia.cuda_nvrtc") if importlib.util.find_spec("nvidia") else None
-    if spec is not None:
-        folders += [Path(p) / "lib" for p in spec.submodule_search_locations or ()]
-    for folder in folders:
-        if (folder / "libnvrtc.so.12").is_file():
-            return folder / "libnvrtc.so.12"
-    raise CompileError("libnvrtc.so.12 not found: install nvidia-cuda-nvrtc-cu12")
+    """NVRTC 12 of the package nvidia-cuda-nvrtc-cu12 or 13 of nvidia-cuda-nvrtc.
+
+    In the directory MEDKERN_NVRTC names, or wherever Python looks for packages.
+    """
+    named = os.environ.get("MEDKERN_NVRTC")
+    for version, folder in ((12, "nvidia/cuda_nvrtc/lib"), (13, "nvidia/cu13/lib")):
+        folders = [Path(named)] if named else [Path(entry) / folder for entry in sys.path]
+        for path in folders:
+            if (path / f"libnvrtc.so.{version}").is_file():
+                return path / f"libnvrtc.so.{version}"
+    raise CompileError(
+        f"libnvrtc.so.12 not found{f' in {named}' if named else ''}: install nvidia-cuda-nvrtc-cu12"
+    )
 
 
 class Nvrtc:
     """The few calls of NVRTC that compiling takes."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(str(find_library()))
+        path = find_library()
+        for builtins in path.parent.glob("libnvrtc-builtins.so.*"):  # which not every NVRTC finds on its own
+            ctypes.CDLL(str(builtins))
+        self._library = ctypes.CDLL(str(path))
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
 
     def _call(self, name: str, *arguments: object) -> None:

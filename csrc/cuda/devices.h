@@ -13,6 +13,8 @@ struct KernelTable;
 
 namespace medkern::cuda {
 
+// A folder more in which packages of the CUDA runtime may lie.
+void search_packages(const char* folder);
 // Fails with MK_DEVICE_ERROR and the reason where there is no CUDA.
 int device_count();
 // Makes the device the calling thread's current one; fails unless there is such a device.

@@ -5,11 +5,12 @@
 
 namespace medkern::cuda {
 
-// Opens libcudart.so.12 on the first call; fails with MK_DEVICE_ERROR and the reason if there is
-// none, or no device.
+// Opens libcudart.so.12, or else libcudart.so.13, on the first call; fails with MK_DEVICE_ERROR and
+// the reason if there is none, or no device.
 //
 // It is looked for among what the process has loaded, in the package nvidia-cuda-runtime-cu12
-// beside medkern, and where the system looks. MEDKERN_CUDA=off keeps it closed;
+// (nvidia-cuda-runtime) beside medkern and in the folders of mk_cuda_search_packages, and where the
+// system looks. MEDKERN_CUDA=off keeps it closed;
 // MEDKERN_CUDA=emulated opens the emulator of the tests, at the path MEDKERN_CUDA_EMULATOR.
 const Runtime& runtime();
 

@@ -146,10 +146,9 @@ class Device:
 
 def _find_runtime() -> str:
     """A name or path of libcudart that can be opened; skips the test without one or without a GPU."""
-    names = ["libcudart.so.12"]
-    if importlib.util.find_spec("nvidia"):
-        spec = importlib.util.find_spec("nvidia.cuda_runtime")
-        names += [f"{p}/lib/{names[0]}" for p in (spec.submodule_search_locations if spec else [])]
+    names = []
+    for name, folder in (("libcudart.so.12", "cuda_runtime"), ("libcudart.so.13", "cu13")):
+        names += [name, *(f"{entry}/nvidia/{folder}/lib/{name}" for entry in sys.path)]
     for name in names:
         try:
             runtime = ctypes.CDLL(name)

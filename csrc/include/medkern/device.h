@@ -15,6 +15,11 @@
 extern "C" {
 #endif
 
+/* Names a folder of Python packages, in which the CUDA runtime is looked for beside the usual
+ * places (nvidia/cuda_runtime/lib there, or nvidia/cu13/lib). Has no effect once CUDA has been
+ * opened. */
+MK_API mk_status mk_cuda_search_packages(const char* folder);
+
 /* The number of CUDA devices. */
 MK_API mk_status mk_cuda_device_count(int32_t* count);
 
