@@ -16,9 +16,9 @@ import medkern
 from medkern import _C
 
 from . import accuracy, harness, machine, memory, plot, process, report, scaling
-from .case import Case
-from .cases import FAMILIES, KINDS
-from .libraries import OWN, PEERS
+from .case import PRECISIONS, Case
+from .cases import BY_DEVICE, FAMILIES
+from .libraries import OWN, peers_on
 from .peak import Peak
 
 _NOTES = (
@@ -32,6 +32,19 @@ _NOTES = (
     "with constant weights and contiguous inputs and outputs, bound once, openvino-cl with channels-last",
     "inputs and outputs.",
 )
+_CUDA_NOTES = (
+    "Every case is checked against float64 before it is timed. Libraries run in processes of their own and",
+    "take turns in rounds, their arrays on the device. A sample is many calls and one wait for the device,",
+    "so small ones show what it takes to queue them. ms is the median of one call, spread the distance of",
+    "the quartiles over the median, x a peer's median over medkern's, best the smallest x. The share of the",
+    "peak is that of the best large product of the same precision, or of the best copy, of any library.",
+    "",
+    "medkern reads and gives channels-last arrays, as its layers do; torch is PyTorch with contiguous",
+    "tensors, torch-cl with channels-last ones (weights too); cuDNN tries its algorithms first. Precision is",
+    "that of products: float32 exactly, tf32 with operands rounded to 11 bits, by both libraries. In bf16",
+    "medkern's arrays are float32 and operands of products rounded to 8 bits; PyTorch's arrays and weights",
+    "are bfloat16, and training steps are under autocast.",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "families",
         nargs="*",
         metavar="FAMILY",
-        help=f"which cases: all, {', '.join(KINDS)}, or a family: {', '.join(FAMILIES)}; all without "
-        "--accuracy, --memory and --scaling, none with one of them",
+        help=f"which cases: all, {', '.join(BY_DEVICE['cpu'])}, or a family: {', '.join(FAMILIES)}; all "
+        "without --accuracy, --memory and --scaling, none with one of them",
+    )
+    parser.add_argument("--device", choices=[*BY_DEVICE], default="cpu", help="where the cases run (cpu)")
+    parser.add_argument(
+        "--precision",
+        default="float32,tf32",
+        metavar="LIST",
+        help=f"of products on a CUDA device, separated by commas: {', '.join(PRECISIONS)} (float32,tf32)",
     )
     parser.add_argument(
         "--case",
@@ -54,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="all",
         metavar="LIST",
-        help=f"compare with these libraries, separated by commas (all): {', '.join(PEERS)}",
+        help=f"compare with these libraries, separated by commas (all): {', '.join(peers_on('cpu'))}; on a "
+        f"CUDA device {', '.join(peers_on('cuda'))}",
     )
     parser.add_argument("--threads", type=int, help="number of threads")
     parser.add_argument("--accuracy", action="store_true", help="publish the error of each kernel")
@@ -66,24 +87,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="name the cases and leave")
 
 
-def chosen(families: Sequence[str], patterns: Sequence[str] | None) -> list[Case]:
+def chosen(
+    families: Sequence[str],
+    patterns: Sequence[str] | None,
+    device: str = "cpu",
+    precisions: Sequence[str] = PRECISIONS,
+) -> list[Case]:
     """The cases of these families or kinds whose names match one of the patterns.
 
     Raises:
-        ValueError: a family is unknown, or there is no such case.
+        ValueError: a family or a precision is unknown, or there is no such case.
     """
+    kinds = BY_DEVICE[device]
+    own = dict.fromkeys(case.family for cases in kinds.values() for case in cases)
     for name in families:
-        if name not in KINDS and name not in FAMILIES and name != "all":
-            raise ValueError(f"unknown family {name!r}; there are all, {', '.join([*KINDS, *FAMILIES])}")
+        if name not in kinds and name not in own and name != "all":
+            raise ValueError(f"unknown family {name!r}; there are all, {', '.join([*kinds, *own])}")
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise ValueError(f"unknown precision {name!r}; there are {', '.join(PRECISIONS)}")
     found = [
         case
-        for kind, cases in KINDS.items()
+        for kind, cases in kinds.items()
         for case in cases
         if not families or {"all", kind, case.family} & set(families)
-        if matches(case.name, patterns)
+        if case.precision in precisions and matches(case.name, patterns)
     ]
     if not found:
-        raise ValueError(f"no case is named {' or '.join(patterns or [])}")
+        kind = (
+            f"is named {' or '.join(patterns)}"
+            if patterns
+            else f"has the precision {' or '.join(precisions)}"
+        )
+        raise ValueError(f"no case {kind}")
     return found
 
 
@@ -92,25 +128,39 @@ def matches(name: str, patterns: Sequence[str] | None) -> bool:
     return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def peers_of(text: str | None) -> list[str]:
+def peers_of(text: str | None, device: str = "cpu") -> list[str]:
     """The libraries that --peers names.
 
     Raises:
         ValueError: one is unknown.
     """
-    names = [] if text is None else list(PEERS) if text == "all" else text.split(",")
+    known = peers_on(device)
+    names = [] if text is None else list(known) if text == "all" else text.split(",")
     for name in names:
-        if name not in PEERS:
-            raise ValueError(f"unknown peer {name!r}; there are {', '.join(PEERS)}")
+        if name not in known:
+            raise ValueError(f"unknown peer {name!r}; there are {', '.join(known)}")
     return names
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; 1 if a result was wrong or a process failed, 2 if an argument was wrong."""
+    """Runs the command.
+
+    Returns:
+        0; 1 if a result was wrong, a process failed, there is no such device, or the command was interrupted;
+        2 if an argument was wrong.
+    """
     other = arguments.accuracy or arguments.memory or arguments.scaling
+    device = arguments.device
     try:
-        wanted = [] if other and not arguments.families else chosen(arguments.families, arguments.case)
-        peers = peers_of(arguments.peers)
+        if other and device != "cpu":
+            raise ValueError("--accuracy, --memory and --scaling are measured on the CPU")
+        precisions = PRECISIONS if device == "cpu" else arguments.precision.split(",")
+        wanted = (
+            []
+            if other and not arguments.families
+            else chosen(arguments.families, arguments.case, device, precisions)
+        )
+        peers = peers_of(arguments.peers, device)
         if arguments.threads is not None:
             medkern.set_num_threads(arguments.threads)
     except ValueError as error:
@@ -118,9 +168,15 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if arguments.list:
         for case in wanted:
-            print(f"{case.family:<24} {case.name}")
+            print(f"{case.family:<24} {case.title}")
         return 0
-    run = Run(medkern.get_num_threads(), [OWN, *peers])
+    if device != "cpu":
+        try:
+            medkern.cuda.device_count()
+        except medkern.DeviceError as error:
+            print(f"bench: there is no CUDA device to measure. {error}", file=sys.stderr)
+            return 1
+    run = Run(medkern.get_num_threads(), [OWN, *peers], device)
     try:
         if wanted or arguments.scaling:
             run.cases(wanted, arguments)
@@ -129,15 +185,18 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.accuracy:
             run.accuracy()
     except (harness.WrongResultError, process.WorkerError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+        run.failed["stopped"] = str(error)
+    except KeyboardInterrupt:
+        run.failed["interrupted"] = f"after {len(run.results)} of {len(wanted)} cases"
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(run.as_json(), indent=1) + "\n")
     if arguments.markdown is not None:
         arguments.markdown.write_text(run.as_markdown() + "\n")
     if arguments.plot is not None:
         plot.draw(arguments.plot, run.results, run.curves)
-    return 0
+    for name, message in run.failed.items():
+        print(f"bench: {name}: {message}", file=sys.stderr)
+    return 1 if run.failed else 0
 
 
 class Run:
@@ -145,27 +204,35 @@ class Run:
 
     Attributes:
         results: of the cases.
+        failed: case -> what kept medkern from being timed.
         curves: of scaling.
     """
 
-    def __init__(self, threads: int, names: Sequence[str]) -> None:
+    def __init__(self, threads: int, names: Sequence[str], device: str) -> None:
         self.results: list[harness.Result] = []
+        self.failed: dict[str, str] = {}
         self.curves: list[scaling.Curve] = []
         self._rows: list[memory.Row] = []
         self._errors: list[accuracy.Error] = []
-        self._threads, self._names = threads, list(names)
+        self._threads, self._names, self._device = threads, list(names), device
+        self._gpu: dict[str, Any] | None = None
         self._libraries: dict[str, str] = {}
         self._peak: Peak | None = None
 
     def cases(self, wanted: Sequence[Case], arguments: argparse.Namespace) -> None:
         """Runs cases, and time per voxel, in one set of processes."""
-        processes = process.start(self._names, self._threads)
+        processes = process.start(self._names, self._threads, self._device)
         try:
             self._libraries = {p.name: p.version for p in processes}
-            self._peak = best = harness.peak_of(processes[0])
+            if self._device == "cpu":
+                self._peak = best = harness.peak_of(processes[0])
+                where = f"{_C.isa_active()}, {self._threads} threads"
+            else:
+                self._peak = best = harness.peak_of_device(processes)
+                self._gpu = machine.gpu()  # clocks are those of a device at work
+                where = ", ".join(str(value) for value in self._gpu.values())
             print(
-                f"medkern {self._libraries[OWN]}, {_C.isa_active()}, {self._threads} threads; peak "
-                f"{best.gflops:.0f} GFLOP/s float32, copy {best.gbytes:.1f} GB/s"
+                f"medkern {self._libraries[OWN]}, {where}; peak {report.peak_line(asdict(best))}", flush=True
             )
             if wanted:
                 self._time(wanted, processes, best)
@@ -176,15 +243,27 @@ class Run:
             process.close(processes)
 
     def _time(self, wanted: Sequence[Case], processes: Sequence[process.Process], best: Peak) -> None:
+        expected = harness.Expected(wanted)
+
         def timed() -> Iterator[harness.Result]:
             for case in wanted:
-                self.results.append(harness.run(case, processes, best))
-                yield self.results[-1]
+                try:
+                    self.results.append(harness.run(case, processes, best, expected))
+                except (harness.WrongResultError, process.WorkerError) as error:
+                    self.failed[case.title] = str(error)
+                    print(f"    not timed: {error}", flush=True)
+                else:
+                    yield self.results[-1]
+                for each in processes:
+                    if each.is_lost:
+                        each.restart()
 
-        for line in report.lines(timed(), self._names[1:]):
-            print(line, flush=True)
-        if self._names[1:]:
-            print("\n".join(["", *report.summary_lines(self.results)]))
+        try:
+            for line in report.lines(timed(), self._names[1:]):
+                print(line, flush=True)
+        finally:
+            if self._names[1:]:
+                print("\n".join(["", *report.summary_lines(self.results)]))
 
     def memory(self, cases: Sequence[Case]) -> None:
         """Runs networks in processes of their own."""
@@ -206,6 +285,7 @@ class Run:
         """Everything, fit for JSON."""
         return {
             **self._about(),
+            "failed": self.failed,
             "families": report.summary(self.results),
             "slower": [r.name for r in report.slower(self.results)],
             "results": report.as_json(self.results),
@@ -216,7 +296,10 @@ class Run:
 
     def as_markdown(self) -> str:
         """Everything as a page of tables."""
-        page = [*report.heading(self._about()), *_NOTES, "", *report.markdown(self.results)]
+        notes = _NOTES if self._device == "cpu" else _CUDA_NOTES
+        page = [*report.heading(self._about()), *notes, "", *report.markdown(self.results)]
+        if self.failed:
+            page += ["## Not timed", "", *(f"- {name}: {text}" for name, text in self.failed.items()), ""]
         if self._rows:
             page += memory.markdown(self._rows, self._names)
         if self.curves:
@@ -233,6 +316,7 @@ class Run:
             "threads": self._threads,
             "libraries": self._libraries,
             "peak": None if self._peak is None else asdict(self._peak),
+            **({} if self._gpu is None else {"gpu": self._gpu}),
         }
 
 

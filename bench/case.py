@@ -12,6 +12,9 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+# How products of float32 numbers are made: exactly, of operands rounded to 11 bits (TF32) or to 8 (BF16).
+PRECISIONS = ("float32", "tf32", "bf16")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -23,6 +26,7 @@ class Case:
         operation: module of `operations` that knows how to draw, check and run it.
         sizes: what `operation.Sizes` takes, fit for JSON.
         peers: names of the libraries it is compared with; None means all that have the operation.
+        precision: one of PRECISIONS; on the CPU always float32.
     """
 
     name: str
@@ -30,6 +34,12 @@ class Case:
     operation: str
     sizes: dict[str, Any]
     peers: tuple[str, ...] | None = None
+    precision: str = "float32"
+
+    @property
+    def title(self) -> str:
+        """The name, and the precision if it is lower."""
+        return self.name if self.precision == "float32" else f"{self.name}_{self.precision}"
 
 
 def operation_of(name: str) -> ModuleType:
@@ -48,6 +58,10 @@ def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndar
     return x if scale == 1.0 else x * np.float32(scale)
 
 
-def channels_last(x: np.ndarray) -> np.ndarray:
-    """The same array with channels varying fastest in memory."""
+def channels_last(x: Any) -> Any:
+    """The same array, of NumPy or of medkern, with channels varying fastest in memory."""
+    if not isinstance(x, np.ndarray):
+        from medkern import _C
+
+        return _C.copy(x, None, True, None)
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)

@@ -7,6 +7,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,11 @@ _PAUSE_SECONDS = 0.01  # about what a library takes to come to rest after its tu
 DISTURBED = 0.05  # a share of the processors that other programs take, from which on it is said
 _PEAK_ATTEMPTS = 5
 _WARM_CALL = 0.05  # a longer call shows nothing of the pause before it
+
+# The relative error of rounding an operand. That of a sum of products of random numbers is about one of it,
+# the largest of many a few.
+_ROUNDING = {"float32": 0.0, "tf32": 2.0**-11, "bf16": 2.0**-8}
+_ROUNDINGS = 4
 
 
 class WrongResultError(Exception):
@@ -71,6 +77,7 @@ class Result:
         timings: by library.
         failures: by library: what kept a peer from being timed.
         disturbed: the share of the processors that other programs took meanwhile.
+        precision: of products.
     """
 
     name: str
@@ -83,6 +90,7 @@ class Result:
     timings: dict[str, Timing]
     failures: dict[str, str] = field(default_factory=dict)
     disturbed: float = 0.0
+    precision: str = "float32"
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -119,7 +127,25 @@ def error_of(
     return worst
 
 
-def run(case: Case, processes: Sequence[Process], peak: Peak) -> Result:
+class Expected:
+    """What cases should give, computed once for those that differ in precision only."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._left = Counter(case.name for case in cases)
+        self._kept: dict[str, list[np.ndarray]] = {}
+
+    def of(self, case: Case, operation: Any, sizes: Any) -> list[np.ndarray]:
+        """The arrays of one case."""
+        found = self._kept.pop(case.name, None)
+        if found is None:
+            found = operation.expected(sizes, draw(case.name, operation, sizes))
+        self._left[case.name] -= 1
+        if self._left[case.name] > 0:
+            self._kept[case.name] = found
+        return found
+
+
+def run(case: Case, processes: Sequence[Process], peak: Peak, expected: Expected | None = None) -> Result:
     """Checks and times one case in the processes given, medkern's first.
 
     Raises:
@@ -130,7 +156,7 @@ def run(case: Case, processes: Sequence[Process], peak: Peak) -> Result:
     sizes = operation.Sizes(**case.sizes)
     wanted = [p for p in processes if p.name == OWN or case.peers is None or p.name in case.peers]
     failures: dict[str, str] = {}
-    ready, errors = _ready(case, operation, sizes, wanted, failures)
+    ready, errors = _ready(case, operation, sizes, wanted, expected or Expected([case]), failures)
     samples, disturbed = _rounds(ready)
     for process in ready:
         process.send("drop")
@@ -142,20 +168,52 @@ def run(case: Case, processes: Sequence[Process], peak: Peak) -> Result:
         timings[name] = Timing(median, (high - low) / median, len(seconds), errors[name])
     flops, size = operation.work(sizes)
     # The unit in which the case, at the machine's best, would take longer is the one that limits it.
-    by_arithmetic = flops / peak.gflops > size / peak.gbytes
-    amount, best = (flops, peak.gflops) if by_arithmetic else (size, peak.gbytes)
+    arithmetic = peak.arithmetic(case.precision)
+    by_arithmetic = flops / arithmetic > size / peak.gbytes
+    amount, best = (flops, arithmetic) if by_arithmetic else (size, peak.gbytes)
     rate = amount / timings[OWN].seconds / 1e9
     unit = "GFLOP/s" if by_arithmetic else "GB/s"
-    return Result(case.name, case.family, flops, size, rate, unit, rate / best, timings, failures, disturbed)
+    return Result(
+        case.title,
+        case.family,
+        flops,
+        size,
+        rate,
+        unit,
+        rate / best,
+        timings,
+        failures,
+        disturbed,
+        case.precision,
+    )
+
+
+def tolerance_of(operation: Any, precision: str) -> float:
+    """The largest relative error that a case's precision allows."""
+    roundings = getattr(operation, "ROUNDINGS", _ROUNDINGS)
+    allowed: float = operation.TOLERANCE + roundings * _ROUNDING[precision]
+    return allowed
 
 
 def _ready(
-    case: Case, operation: Any, sizes: Any, processes: Sequence[Process], failures: dict[str, str]
+    case: Case,
+    operation: Any,
+    sizes: Any,
+    processes: Sequence[Process],
+    known: Expected,
+    failures: dict[str, str],
 ) -> tuple[list[Process], dict[str, float]]:
     """The processes that can compute the case, and the error of each; a peer that can't is left out."""
     for process in processes:
-        process.send("prepare", name=case.name, operation=case.operation, sizes=case.sizes)
-    expected = operation.expected(sizes, draw(case.name, operation, sizes))
+        process.send(
+            "prepare",
+            name=case.name,
+            operation=case.operation,
+            sizes=case.sizes,
+            precision=case.precision,
+        )
+    expected = known.of(case, operation, sizes)
+    tolerance = tolerance_of(operation, case.precision)
     ready, errors = [], {}
     with tempfile.TemporaryDirectory() as folder:
         # Every answer has to be read, whatever happened before it.
@@ -163,17 +221,17 @@ def _ready(
         for process, can in zip(processes, able, strict=True):
             if not can:
                 if process.name == OWN:
-                    raise WorkerError(f"{case.name}: {failures.get(OWN, 'medkern has no such operation')}")
+                    raise WorkerError(f"{case.title}: {failures.get(OWN, 'medkern has no such operation')}")
                 continue
             try:
                 files = process.ask("result", files=str(Path(folder) / "result"))["files"]
                 found = [np.load(file) for file in files]
                 measure = {"measure": operation.measure} if hasattr(operation, "measure") else {}
-                errors[process.name] = error_of(found, expected, operation.TOLERANCE, **measure)
+                errors[process.name] = error_of(found, expected, tolerance, **measure)
                 ready.append(process)
             except (WorkerError, WrongResultError) as error:
                 if process.name == OWN:
-                    raise type(error)(f"{case.name}: {error}") from None
+                    raise type(error)(f"{case.title}: {error}") from None
                 failures[process.name] = str(error)
     return ready, errors
 
@@ -239,6 +297,15 @@ def peak_of(process: Process) -> Peak:
         found = Peak(max(found.gflops, now.gflops), max(found.gbytes, now.gbytes))
         if others.share() < DISTURBED:
             break
+    return found
+
+
+def peak_of_device(processes: Sequence[Process]) -> Peak:
+    """A CUDA device's peak, the best that medkern and PyTorch come to."""
+    found = Peak(0.0, 0.0)
+    for process in processes:
+        if process.name in (OWN, "torch"):
+            found = found.or_better(Peak(**process.ask("peak")))
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,47 @@ def busy_seconds() -> float | None:
     ticks = [int(field) for field in fields]
     user, nice, system, _, _, irq, softirq, steal = ticks[:8]
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+_ASKED = {
+    "driver": "driver_version",
+    "SM clock MHz": "clocks.sm",
+    "of at most": "clocks.max.sm",
+    "memory clock MHz": "clocks.mem",
+    "power limit W": "power.limit",
+    "temperature C": "temperature.gpu",
+}
+
+
+def gpu() -> dict[str, Any]:
+    """The CUDA device that medkern uses, and what nvidia-smi says of it now, where it is installed."""
+    from medkern import cuda
+
+    properties = cuda.get_device_properties()
+    major, minor = properties["compute_capability"]
+    found = {
+        "name": properties["name"],
+        "compute capability": f"{major}.{minor}",
+        "multiprocessors": properties["multiprocessors"],
+        "memory GiB": round(properties["memory_bytes"] / 2**30, 1),
+    }
+    program = None if properties["emulated"] else shutil.which("nvidia-smi")
+    if program is not None:
+        query = [
+            program,
+            "-i",
+            "0",
+            "--format=csv,noheader,nounits",
+            f"--query-gpu={','.join(_ASKED.values())}",
+        ]
+        try:
+            done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return found
+        values = [value.strip() for value in done.stdout.split("\n", 1)[0].split(",")]
+        if done.returncode == 0 and len(values) == len(_ASKED):
+            found.update(zip(_ASKED, values, strict=True))
+    return found
 
 
 def description() -> dict[str, Any]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-
-import medkern
-from medkern import kernels
 
 _SECONDS = 0.2
 _PAIRS = 4
@@ -20,12 +17,27 @@ class Peak:
     """The best figures seen with the threads in use.
 
     Attributes:
-        gflops: float32 multiply-adds in registers, 1e9 operations a second.
+        gflops: float32 multiply-adds in registers, 1e9 operations a second; on a CUDA device those of a large
+            product if they are more.
         gbytes: bytes read plus bytes written by a copy that is larger than the caches, 1e9 a second.
+        products: by precision, 1e9 operations a second of a large product on a CUDA device.
     """
 
     gflops: float
     gbytes: float
+    products: dict[str, float] = field(default_factory=dict)
+
+    def arithmetic(self, precision: str) -> float:
+        """The most operations a second in this precision."""
+        return self.gflops if precision == "float32" else self.products[precision]
+
+    def or_better(self, other: Peak) -> Peak:
+        """The better of both figures each."""
+        products = {
+            name: max(rates.get(name, 0.0) for rates in (self.products, other.products))
+            for name in {**self.products, **other.products}
+        }
+        return Peak(max(self.gflops, other.gflops), max(self.gbytes, other.gbytes), products)
 
 
 def _best(call: Callable[[], object]) -> float:
@@ -42,6 +54,9 @@ def _best(call: Callable[[], object]) -> float:
 
 def measure() -> Peak:
     """Measures both figures with the number of threads and the instruction set in use."""
+    import medkern
+    from medkern import kernels
+
     x = np.zeros(192 * 8 * medkern.get_num_threads(), np.float32)
     rounds = 20_000
     flops = 2 * rounds * x.size
@@ -53,6 +68,8 @@ def measure() -> Peak:
 
 
 def _copy_gbytes() -> float:
+    from medkern import kernels
+
     source = np.ones(1 << 24, np.float32)  # 64 MiB, and as much again for the copy
     target = np.empty_like(source)
     return 2 * source.nbytes / _best(lambda: kernels.copy(source, out=target)) / 1e9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +17,17 @@ from .libraries import OWN
 # folder are imported as a package of their own.
 _LAUNCH = """
 import importlib.util, sys
-folder, library, threads = sys.argv[1:]
+folder, library, threads, device = sys.argv[1:]
 spec = importlib.util.spec_from_file_location(
     "bench", folder + "/__init__.py", submodule_search_locations=[folder]
 )
 sys.modules["bench"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["bench"])
 from bench.worker import main
-main(library, int(threads))
+main(library, int(threads), device)
 """
+
+CUDA_SECONDS = 120.0  # what an answer may take on a CUDA device, where a kernel may never end
 
 _THREAD_VARIABLES = ("MEDKERN_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -50,17 +53,24 @@ class Process:
         name: of the library.
         version: what the library says its version is, once `start` was received.
         cpu: processor seconds it had used by its last answer.
+        is_lost: whether it has ended, doesn't answer, or has an error of CUDA, after which nothing works.
     """
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, device: str = "cpu") -> None:
         self.name = name
         self.version = ""
+        self._threads, self._device = threads, device
+        self._launch()
+
+    def _launch(self) -> None:
         self.cpu = 0.0
+        self.is_lost = False
+        threads, name = self._threads, self.name
         environment = dict(os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)))
         if name != OWN:
             environment.update(_ISA_VARIABLES.get(os.environ.get("MEDKERN_ISA", ""), {}))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCH, str(Path(__file__).parent), name, str(threads)],
+            [sys.executable, "-c", _LAUNCH, str(Path(__file__).parent), name, str(threads), self._device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None,
@@ -75,17 +85,24 @@ class Process:
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
+            self.is_lost = True
             raise WorkerError(f"{self.name}: its process has ended") from None
 
     def receive(self) -> dict[str, Any]:
         """The answer to what was asked for last."""
         assert self._process.stdout is not None
+        limit = CUDA_SECONDS if self._device == "cuda" else None
+        if not select.select([self._process.stdout], [], [], limit)[0]:
+            self.is_lost = True
+            raise WorkerError(f"{self.name}: no answer for {limit:.0f} s")
         line = self._process.stdout.readline()
         if not line:
+            self.is_lost = True
             raise WorkerError(f"{self.name}: its process has ended")
         answer: dict[str, Any] = json.loads(line)
         self.cpu = answer.pop("cpu")
         if "error" in answer:
+            self.is_lost = self._device == "cuda" and "CUDA" in answer["error"]
             raise WorkerError(f"{self.name}: {answer['error']}")
         return answer
 
@@ -93,6 +110,13 @@ class Process:
         """`send` and `receive`."""
         self.send(do, **arguments)
         return self.receive()
+
+    def restart(self) -> None:
+        """A new process in place of a lost one."""
+        self._process.kill()
+        self.close()
+        self._launch()
+        self.version = self.ask("start")["version"]
 
     def close(self) -> None:
         """Ends the process."""
@@ -108,13 +132,13 @@ class Process:
             self._process.stdout.close()
 
 
-def start(names: list[str], threads: int) -> list[Process]:
+def start(names: list[str], threads: int, device: str = "cpu") -> list[Process]:
     """Processes of libraries, started side by side.
 
     Raises:
         WorkerError: a library can't be imported; says which.
     """
-    processes = [Process(name, threads) for name in names]
+    processes = [Process(name, threads, device) for name in names]
     try:
         for process in processes:
             process.send("start")

@@ -1,11 +1,12 @@
 """A library's own process: answers requests, a line of JSON each, until its input ends.
 
     {"do": "start"}                                       -> {"version": ..., "memory": bytes in memory}
-    {"do": "prepare", "name": ..., "operation": ..., "sizes": {...}}   -> {"able": true | false}
+    {"do": "prepare", "name": ..., "operation": ..., "sizes": {...}, "precision": ...}
+                                                          -> {"able": true | false}
     {"do": "result", "files": path without ending}        -> {"files": [...]}, the results as .npy
     {"do": "warm", "seconds": ...}                        -> {"once": seconds of the fastest call}
     {"do": "sample", "warm": ..., "samples": ..., "repeats": ...}  -> {"seconds": [of one call, ...]}
-    {"do": "peak"}                                        -> what `peak.measure` gives (medkern only)
+    {"do": "peak"}                                        -> a `peak.Peak` (medkern, and all on CUDA)
     {"do": "export", "name": ..., "operation": ..., "sizes": {...}, "file": ...}
                                                           -> {"able": whether a model was written there}
     {"do": "load", "name": ..., "operation": ..., "sizes": {...}, "file": ...}  -> {"able": true}
@@ -13,6 +14,8 @@
     {"do": "drop"}                                        -> {}
 
 An answer {"error": ...} says what went wrong instead; "cpu" in each is the processor time used so far.
+A CUDA device has done all it was asked for when a clock is read, so that what is timed is the longer of what
+the calls take there and what Python and the library take to queue them.
 Between requests the process is asleep in a read, and it answers only after its threads have stopped spinning,
 so that the next library has the machine to itself.
 """
@@ -22,7 +25,9 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -36,7 +41,7 @@ import numpy as np
 
 from . import resident
 from .case import Arrays, draw, operation_of
-from .libraries import LIBRARIES
+from .libraries import BY_DEVICE
 
 _TASKS = Path("/proc/self/task")
 _SETTLE_STEP = 0.001
@@ -44,6 +49,7 @@ _SETTLE_LOOKS = 3
 _SETTLE_LIMIT = 0.5
 _FEWEST_WARM_CALLS = 2
 _SLOW_CALL = 0.5  # seconds; such a call needs no more warming up
+_QUEUED_SECONDS = 0.002  # what calls that are queued together take, to tell what one of many takes
 
 
 def settle() -> None:
@@ -70,28 +76,45 @@ def _running() -> bool:
     return False
 
 
-def warm_up(call: Callable[[], Any], seconds: float) -> float:
-    """Calls for so many seconds; the shortest call."""
+def _nothing() -> None:
+    """What a library without queues has to wait for."""
+
+
+def warm_up(call: Callable[[], Any], seconds: float, synchronize: Callable[[], None] = _nothing) -> float:
+    """Calls for so many seconds; the shortest call, one of many where they are queued."""
     once, count = float("inf"), 0
     end = time.perf_counter() + seconds
     while True:
         start = time.perf_counter()
         call()
+        synchronize()
         now = time.perf_counter()
         once, count = min(once, now - start), count + 1
         if now > end and (count >= _FEWEST_WARM_CALLS or once > _SLOW_CALL):
-            return once
+            break
+    if synchronize is not _nothing:
+        repeats = math.ceil(_QUEUED_SECONDS / once)
+        once = min(once, *sample(call, 0, 1, repeats, synchronize))
+    return once
 
 
-def sample(call: Callable[[], Any], warm: int, samples: int, repeats: int) -> list[float]:
+def sample(
+    call: Callable[[], Any],
+    warm: int,
+    samples: int,
+    repeats: int,
+    synchronize: Callable[[], None] = _nothing,
+) -> list[float]:
     """Seconds per call: `samples` figures, each of `repeats` calls, after `warm` calls that are not timed."""
     for _ in range(warm):
         call()
+    synchronize()
     seconds = []
     for _ in range(samples):
         start = time.perf_counter()
         for _ in range(repeats):
             call()
+        synchronize()
         seconds.append((time.perf_counter() - start) / repeats)
     return seconds
 
@@ -99,8 +122,8 @@ def sample(call: Callable[[], Any], warm: int, samples: int, repeats: int) -> li
 class Worker:
     """One library and the case it is ready for."""
 
-    def __init__(self, library: str, threads: int) -> None:
-        module, self._variant = LIBRARIES[library]
+    def __init__(self, library: str, threads: int, device: str = "cpu") -> None:
+        module, self._variant = BY_DEVICE[device][library]
         self._module: ModuleType = importlib.import_module(f".libraries.{module}", __package__)
         self._threads = threads
         self._call: Callable[[], Any] | None = None
@@ -117,8 +140,12 @@ class Worker:
         version = self._module.start(self._threads, self._variant)
         return {"version": version, "memory": resident.now()}
 
-    def _prepare(self, name: str, operation: str, sizes: dict[str, Any]) -> dict[str, Any]:
+    def _prepare(
+        self, name: str, operation: str, sizes: dict[str, Any], precision: str = "float32"
+    ) -> dict[str, Any]:
         arrays = self._drawn(name, operation, sizes)
+        if hasattr(self._module, "set_precision"):
+            self._module.set_precision(precision)
         self._call = self._module.prepare(self._operation, self._sizes, arrays)
         return {"able": self._call is not None}
 
@@ -148,6 +175,10 @@ class Worker:
             sample(self._timed(), calls, 0, 0)
         return {"peak": resident.peak()}
 
+    @property
+    def _synchronize(self) -> Callable[[], None]:
+        return getattr(self._module, "synchronize", _nothing)
+
     def _timed(self) -> Callable[[], Any]:
         if self._call is None:
             raise ValueError("no case is ready")
@@ -163,20 +194,18 @@ class Worker:
 
     def _warm(self, seconds: float) -> dict[str, Any]:
         with self._module.context(self._sizes):
-            return {"once": warm_up(self._timed(), seconds)}
+            return {"once": warm_up(self._timed(), seconds, self._synchronize)}
 
     def _sample(self, warm: int, samples: int, repeats: int) -> dict[str, Any]:
         gc.disable()
         try:
             with self._module.context(self._sizes):
-                return {"seconds": sample(self._timed(), warm, samples, repeats)}
+                return {"seconds": sample(self._timed(), warm, samples, repeats, self._synchronize)}
         finally:
             gc.enable()
 
     def _peak(self) -> dict[str, Any]:
-        from . import peak
-
-        return asdict(peak.measure())
+        return asdict(self._module.peak())
 
     def _drop(self) -> dict[str, Any]:
         self._call = self._sizes = None
@@ -184,11 +213,12 @@ class Worker:
         return {}
 
 
-def main(library: str, threads: int) -> None:
+def main(library: str, threads: int, device: str) -> None:
     """Answers until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides when it is over
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not get among the answers
-    worker = Worker(library, threads)
+    worker = Worker(library, threads, device)
     for line in sys.stdin:
         try:
             answer = worker.answer(json.loads(line))

@@ -1,7 +1,7 @@
 """Fixtures shared by all tests.
 
-With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels run there as well; a test
-marked `cpu` doesn't.
+With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels and of what is made of
+tensors run there as well; a test marked `cpu` doesn't.
 """
 
 import os
@@ -18,7 +18,33 @@ if os.environ.get("MEDKERN_CUDA") == "emulated" and "MEDKERN_CUDA_EMULATOR" not 
     emulator = runpy.run_path(str(Path(__file__).parent / "cuda" / "emulator.py"))
     os.environ["MEDKERN_CUDA_EMULATOR"] = str(emulator["build"]())
 
+# Tests that say nothing of devices run with each as the default: those in these folders and files.
+_ON_EVERY_DEVICE = {"functional", "inference", "io", "losses", "models", "nn", "optim"}
+_ON_EVERY_DEVICE |= {"test_metrics.py", "test_trainer.py"}
+
 _CUDA = [pytest.param("cuda", marks=pytest.mark.cuda)] if medkern.cuda.is_available() else []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--few", type=int, metavar="N", help="run at most N of each test's parameters")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """With --few, keeps as many of each test, from its first parameters to its last."""
+    few = config.getoption("--few")
+    if few is None:
+        return
+    tests = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = []
+    for found in tests.values():
+        step = max(1.0, (len(found) - 1) / max(1, few - 1))
+        kept += [found[round(i * step)] for i in range(min(few, len(found)))]
+    dropped = {id(item) for item in items} - {id(item) for item in kept}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
+    items[:] = kept
 
 
 @pytest.fixture(params=[*_C.isa_names(), *_CUDA])
@@ -38,6 +64,20 @@ def isa(request):
     _C.isa_select(request.param)
     yield request.param
     _C.isa_select(before)
+
+
+def pytest_generate_tests(metafunc):
+    path = metafunc.definition.path
+    is_about_cpu = metafunc.definition.get_closest_marker("cpu") is not None
+    if _CUDA and not is_about_cpu and {path.name, path.parent.name} & _ON_EVERY_DEVICE:
+        metafunc.parametrize("default_device", ["cpu", *_CUDA], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def default_device(request):
+    """Where tensors are made: the CPU, or what `pytest_generate_tests` says."""
+    with medkern.device(getattr(request, "param", "cpu")):
+        yield medkern.get_default_device()
 
 
 @pytest.fixture

@@ -5,26 +5,9 @@ A family is a row of the table of goals. To add a case, add a line to its family
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..case import Case
-from . import conv, gemm, network, recurrent, stream
-
-
-@dataclass(frozen=True)
-class Family:
-    """A row of the table of goals.
-
-    Attributes:
-        title: what it is.
-        goal: the geometric mean, over its cases, of the best peer's median time over ours.
-        bandwidth: a share of the machine's copy bandwidth that will do instead.
-    """
-
-    title: str
-    goal: float
-    bandwidth: float | None = None
-
+from . import conv, cuda, gemm, network, recurrent, stream
+from .family import Family
 
 FAMILIES = {
     "conv3x3": Family("3x3 stride 1 forward, weights prepared", 2.0),
@@ -56,9 +39,10 @@ FAMILIES = {
     "unet_step": Family("U-Net training step", 1.7),
     "small_predict": Family("ResNet-18, small CNN and text classifiers, inference", 1.3),
     "small_step": Family("the same and DCGAN, training step", 1.3),
+    **cuda.FAMILIES,
 }
 
-# Kind of case, also the file it is in -> its cases.
+# Kind of case, also the file it is in -> its cases on the CPU.
 KINDS: dict[str, list[Case]] = {
     "conv": conv.CASES,
     "stream": stream.CASES,
@@ -67,4 +51,5 @@ KINDS: dict[str, list[Case]] = {
     "network": network.CASES,
 }
 
-CASES = [case for cases in KINDS.values() for case in cases]
+BY_DEVICE = {"cpu": KINDS, "cuda": cuda.KINDS}
+CASES = [case for kinds in BY_DEVICE.values() for cases in kinds.values() for case in cases]

@@ -83,6 +83,9 @@ _TRANSPOSED = {
 }
 
 
+LAYERS = {**_3X3, **_FIRST, **_OTHER, **_3D, **_TRANSPOSED}
+
+
 def _plain_family(family: str, sizes: dict[str, Any]) -> str:
     wide = family == "conv3x3" and max(sizes["x"][1], sizes["filters"]) > _WIDE
     return f"{family}_wide_plain" if wide else f"{family}_plain"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..case import Arrays
+from ..peak import Peak, measure
 
 
 def start(threads: int, variant: str) -> str:
@@ -23,6 +24,11 @@ def start(threads: int, variant: str) -> str:
 def prepare(operation: ModuleType, s: Any, a: Arrays) -> Callable[[], Any] | None:
     """The function that is timed."""
     return operation.by_medkern(s, a)
+
+
+def peak() -> Peak:
+    """Of the processors."""
+    return measure()
 
 
 def context(s: Any) -> contextlib.AbstractContextManager[Any]:

@@ -17,7 +17,8 @@ from ..nets.backprop import Tape
 from ..nets.net import Net
 from . import inference, training
 
-TOLERANCE, measure = training.TOLERANCE, training.measure
+TOLERANCE, ROUNDINGS, measure = training.TOLERANCE, training.ROUNDINGS, training.measure
+IS_TRAINED = True
 _LR, _BETAS = 2e-4, (0.5, 0.999)
 _NOISE, _SIZE = 100, 64
 
@@ -126,11 +127,12 @@ def by_torch(s: Sizes, a: dict[str, Any]) -> Callable[[], Any]:
     from ..libraries.pytorch import format_of
     from ..nets import modules
 
-    arrays = {name: value.numpy() for name, value in a.items()}
+    device = a["x"].device
+    arrays = {name: value.cpu().numpy() for name, value in a.items()}
     g = modules.by_torch(_generator(s), _part(arrays, "g")).train()
     d = modules.by_torch(zoo.discriminator(s.filters), _part(arrays, "d")).train()
-    g, d = (model.to(memory_format=format_of(4)) for model in (g, d))
-    ones, zeros = torch.ones(s.batch, 1), torch.zeros(s.batch, 1)
+    g, d = (model.to(device, memory_format=format_of(4)) for model in (g, d))
+    ones, zeros = torch.ones(s.batch, 1, device=device), torch.zeros(s.batch, 1, device=device)
 
     def adam(parameters: Any) -> Any:
         return torch.optim.Adam(parameters, lr=_LR, betas=_BETAS, fused=True)

@@ -16,6 +16,7 @@ from ..nets.net import Net
 from ..nets.zoo import NETS
 
 TOLERANCE = 1e-4
+ROUNDINGS = 40  # some twenty layers, each with a few
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,9 @@ def by_torch(s: Sizes, a: dict[str, Any]) -> Callable[[], Any]:
     from ..libraries.pytorch import format_of
     from ..nets import modules
 
-    arrays = {name: value.numpy() for name, value in a.items()}
-    model = modules.by_torch(s.made, arrays).eval()
-    x = a["x"]
+    x, weight = a["x"], next(value for name, value in a.items() if name != "x")
+    arrays = {name: value.float().cpu().numpy() for name, value in a.items()}
+    model = modules.by_torch(s.made, arrays).eval().to(weight.device, weight.dtype)
     if x.ndim >= 4:
         model = model.to(memory_format=format_of(x.ndim))
     return lambda: model(x)

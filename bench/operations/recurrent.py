@@ -12,6 +12,7 @@ from .. import oracle
 from ..case import Arrays, normal
 
 TOLERANCE = 1e-5
+ROUNDINGS = 20  # a step's go into the next one
 _GATES = {"lstm": 4, "gru": 3}
 # PyTorch's order of gates as ONNX wants it: i f g o -> i o f g, and r z n -> z r n.
 _ONNX_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
@@ -120,6 +121,7 @@ def by_torch(s: Sizes, a: dict[str, Any]) -> Callable[[], Any]:
 
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[s.cell]
     layer = kind(s.inputs, s.hidden, batch_first=True, bidirectional=s.bidirectional)
+    layer = layer.to(a["x"].device, a["x"].dtype)
     with torch.no_grad():
         for parameter, value in zip(layer.parameters(), _flat(_weights(s, a)), strict=True):
             parameter.copy_(value)

@@ -22,6 +22,8 @@ from . import inference
 # Euclidean norm. They are about 1e-5 where nothing falls and some hundredths where a few values do: ResNet-18
 # with a batch of 1 has 7 x 7 positions in its last layers, where one of them moves a bias's gradient by 1 %.
 TOLERANCE = 5e-2
+ROUNDINGS = 200  # then more values fall on the other side
+IS_TRAINED = True
 _LR = 1e-4
 
 
@@ -136,8 +138,9 @@ def by_torch(s: Sizes, a: dict[str, Any]) -> Callable[[], Any]:
     from ..libraries.pytorch import format_of
     from ..nets import modules
 
-    model = modules.by_torch(s.made, {name: value.numpy() for name, value in a.items()}).train()
     x, target = a["x"], a["target"]
+    arrays = {name: value.cpu().numpy() for name, value in a.items()}
+    model = modules.by_torch(s.made, arrays).train().to(x.device)
     if x.ndim >= 4:
         model = model.to(memory_format=format_of(x.ndim))
     loss_function = {
@@ -160,7 +163,7 @@ def by_torch(s: Sizes, a: dict[str, Any]) -> Callable[[], Any]:
 
 def _dice(y: Any, target: Any) -> Any:
     """The loss that PyTorch has no function for."""
-    p = y.sigmoid()
+    p = y.float().sigmoid()
     space = tuple(range(2, y.ndim))
     overlap = 2 * (p * target).sum(space) + 1
     return (1 - overlap / (p.sum(space) + target.sum(space) + 1)).mean()

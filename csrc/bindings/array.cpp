@@ -287,6 +287,10 @@ Array Array::with_layout(const Shape& shape, const Shape& strides, int64_t offse
                                 shape, strides, readonly());
   array.block_->outline = outline();
   array.block_->memory = block_->memory;
+  if (block_->is_slot || block_->slot != nullptr) {
+    array.block_->slot = block_->is_slot ? block_ : block_->slot;
+    array.block_->from_slot = block_->from_slot + offset * (dtype().bits / 8);
+  }
   return array;
 }
 
@@ -338,6 +342,9 @@ DLTensor* Array::dl() const {
   if (block_->memory != nullptr) {
     block_->memory->use();
     block_->touched = true;
+  }
+  if (block_->slot != nullptr) {
+    block_->tensor.data = static_cast<char*>(block_->slot->tensor.data) + block_->from_slot;
   }
   return &block_->tensor;
 }

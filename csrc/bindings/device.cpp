@@ -125,6 +125,10 @@ void bind_device(py::module_& module) {
         return before;
       },
       arg("device"));
+  module.def(
+      "cuda_search_packages",
+      [](const std::string& folder) { check(mk_cuda_search_packages(folder.c_str())); },
+      arg("folder"));
   module.def("cuda_device_count", [] {
     int32_t count = 0;
     check(mk_cuda_device_count(&count));

@@ -287,7 +287,6 @@ Array array_from_dlpack(const py::object& object, const char* name) {
 
 Array array_from_cuda_interface(const py::object& object, const char* name) {
   const auto described = object.attr("__cuda_array_interface__").cast<py::dict>();
-  const DLDevice device = is_cpu(default_device()) ? DLDevice{kDLCUDA, 0} : default_device();
   const auto field = [&](const char* key) -> py::object {
     return described.contains(key) ? py::object(described[key]) : py::none();
   };
@@ -311,10 +310,16 @@ Array array_from_cuda_interface(const py::object& object, const char* name) {
   if (strides.size() != shape.size()) {
     throw py::value_error(std::string(name) + " must have a stride for each dimension");
   }
+  const auto [address, readonly] = field("data").cast<std::pair<uintptr_t, bool>>();
+  // An empty array has no address.
+  DLDevice device = is_cpu(default_device()) ? DLDevice{kDLCUDA, 0} : default_device();
+  if (address != 0) check(mk_device_of(reinterpret_cast<const void*>(address), &device));
+  if (is_cpu(device)) {
+    throw py::value_error(std::string(name) + ": no CUDA device has the memory at its address");
+  }
   if (const py::object stream = field("stream"); !stream.is_none()) {
     check(mk_stream_wait(device, current_stream(device), stream_of(stream.cast<uintptr_t>())));
   }
-  const auto [address, readonly] = field("data").cast<std::pair<uintptr_t, bool>>();
   const std::shared_ptr<void> owner(object.inc_ref().ptr(), [](void* held) {
     py::gil_scoped_acquire locked;
     Py_DECREF(static_cast<PyObject*>(held));

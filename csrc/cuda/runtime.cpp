@@ -6,13 +6,26 @@
 #include <cstring>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "core/status.h"
+#include "cuda/devices.h"
 
 namespace medkern::cuda {
 namespace {
 
-constexpr const char* kName = "libcudart.so.12";
+// What is called is the same in both versions; packages put them into different folders.
+struct Version {
+  const char* library;
+  const char* folder;
+};
+constexpr Version kVersions[] = {{"libcudart.so.12", "nvidia/cuda_runtime/lib/"},
+                                 {"libcudart.so.13", "nvidia/cu13/lib/"}};
+
+std::mutex packages_mutex;
+std::vector<std::string> package_folders;  // where packages lie, each with a slash
+
+thread_local int t_device = 0;  // that the thread works on
 
 // The folder this library lies in, with a slash; "" if it isn't known.
 std::string own_folder() {
@@ -34,11 +47,17 @@ void* open_library(bool is_emulated) {
     if (library == nullptr) fail(MK_DEVICE_ERROR, "the emulator can't be opened: ", dlerror());
     return library;
   }
-  if (void* library = dlopen(kName, RTLD_NOW | RTLD_NOLOAD)) return library;
-  const std::string packaged = own_folder() + "../nvidia/cuda_runtime/lib/" + kName;
-  if (void* library = dlopen(packaged.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
-  if (void* library = dlopen(kName, RTLD_NOW | RTLD_LOCAL)) return library;
-  fail(MK_DEVICE_ERROR, "CUDA: ", kName,
+  const std::lock_guard<std::mutex> lock(packages_mutex);
+  package_folders.insert(package_folders.begin(), own_folder() + "../");
+  for (const Version& version : kVersions) {
+    if (void* library = dlopen(version.library, RTLD_NOW | RTLD_NOLOAD)) return library;
+    for (const std::string& folder : package_folders) {
+      const std::string path = folder + version.folder + version.library;
+      if (void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
+    }
+    if (void* library = dlopen(version.library, RTLD_NOW | RTLD_LOCAL)) return library;
+  }
+  fail(MK_DEVICE_ERROR, "CUDA: ", kVersions[0].library,
        " is not to be found; the package nvidia-cuda-runtime-cu12 has it");
 }
 
@@ -55,7 +74,12 @@ Runtime functions_of(void* library) {
   MK_FIND(cudaSetDevice);
   MK_FIND(cudaGetDevice);
   MK_FIND(cudaDeviceGetAttribute);
-  MK_FIND(cudaGetDeviceProperties_v2);
+  // Version 13 has it under the plain name, which in version 12 is an older one's.
+  r.cudaGetDeviceProperties_v2 = reinterpret_cast<decltype(r.cudaGetDeviceProperties_v2)>(
+      dlsym(library, "cudaGetDeviceProperties_v2"));
+  if (r.cudaGetDeviceProperties_v2 == nullptr) {
+    find(library, r.cudaGetDeviceProperties_v2, "cudaGetDeviceProperties");
+  }
   MK_FIND(cudaMemGetInfo);
   MK_FIND(cudaDeviceSynchronize);
   MK_FIND(cudaGetErrorString);
@@ -67,6 +91,7 @@ Runtime functions_of(void* library) {
   MK_FIND(cudaMallocAsync);
   MK_FIND(cudaFreeAsync);
   MK_FIND(cudaHostAlloc);
+  MK_FIND(cudaPointerGetAttributes);
   MK_FIND(cudaMemcpyAsync);
   MK_FIND(cudaMemsetAsync);
   MK_FIND(cudaStreamCreateWithFlags);
@@ -88,6 +113,7 @@ Runtime functions_of(void* library) {
   MK_FIND(cudaLibraryGetKernel);
   MK_FIND(cudaKernelSetAttributeForDevice);
   MK_FIND(cudaOccupancyMaxActiveBlocksPerMultiprocessor);
+  MK_FIND(cudaGetDriverEntryPoint);
   MK_FIND(cudaLaunchKernelExC);
 #undef MK_FIND
   return r;
@@ -139,23 +165,48 @@ const Opened& opened() {
 
 }  // namespace
 
-const Runtime& runtime() {
+Entered::Entered(const Runtime& functions) : functions_(functions) {
+  int now = 0;
+  if (functions_.cudaGetDevice(&now) != kSuccess || now == t_device) return;
+  if (functions_.cudaSetDevice(t_device) == kSuccess) callers_ = now;
+}
+
+Entered::~Entered() {
+  if (callers_ >= 0) functions_.cudaSetDevice(callers_);
+}
+
+Entered runtime() {
   const Opened& cuda = opened();
   if (!cuda.reason.empty()) fail(MK_DEVICE_ERROR, cuda.reason);
-  return cuda.functions;
+  return Entered(cuda.functions);
+}
+
+void search_packages(const char* folder) {
+  const std::lock_guard<std::mutex> lock(packages_mutex);
+  package_folders.push_back(std::string(folder) + "/");
 }
 
 bool emulated() { return opened().reason.empty() && opened().is_emulated; }
 
 int device_count() {
-  runtime();
+  if (!opened().reason.empty()) fail(MK_DEVICE_ERROR, opened().reason);
   return opened().devices;
 }
 
+void use_device(int device) {
+  if (device < 0 || device >= device_count()) {
+    fail(MK_DEVICE_ERROR, "CUDA: there is no device ", device, "; this machine has ",
+         device_count());
+  }
+  t_device = device;
+}
+
+int current_device() { return t_device; }
+
 void expect_success(Status status, const char* what) {
   if (status == kSuccess) return;
-  const char* reason = runtime().cudaGetErrorString(status);
-  runtime().cudaGetLastError();  // errors that can be got over shall not be reported twice
+  const char* reason = runtime()->cudaGetErrorString(status);
+  runtime()->cudaGetLastError();  // errors that can be got over shall not be reported twice
   fail(status == kOutOfMemory ? MK_OUT_OF_MEMORY : MK_DEVICE_ERROR, "CUDA: ", what, ": ", reason);
 }
 

@@ -6,10 +6,17 @@ with an argument `device` takes "cuda:1" and the like; None means the default CU
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from medkern import _C
 from medkern._C import DeviceError
+
+# Packages may lie elsewhere than medkern: the CUDA runtime's is looked for wherever Python finds any.
+for _folder in sys.path:
+    if os.path.isdir(os.path.join(_folder, "nvidia")):
+        _C.cuda_search_packages(os.path.abspath(_folder))
 
 _idle: dict[str, list[int]] = {}  # by device: streams that no `Stream` has any more
 

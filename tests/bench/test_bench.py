@@ -44,6 +44,8 @@ class FakeProcess:
 class Oracle:
     """A library that is always right, but for `wrong`."""
 
+    peak = staticmethod(peak.measure)
+
     def __init__(self, wrong=0.0, able=True):
         self.wrong, self.able = wrong, able
 
@@ -156,6 +158,18 @@ def test_families_are_held_against_their_goals():
     assert not report.summary([result(torch=1.9)])[0]["met"]
 
 
+@pytest.mark.parametrize(("ratio", "share", "met"), [(1.3, 0.9, True), (1.3, 0.8, False), (1.1, 0.9, False)])
+def test_some_families_have_both_goals(ratio, share, met):
+    (row,) = report.summary([result(family="stream_float32", share=share, torch=ratio)])
+    assert row["met"] == met and row["share"] == pytest.approx(share)
+
+
+def test_a_family_may_have_no_goal():
+    found = [result(family="gemm_float32", torch=0.1)]
+    assert report.summary(found)[0]["met"] is None
+    assert any("| gemm_float32: " in line and line.endswith("|  |  |") for line in report.markdown(found))
+
+
 def test_slow_cases_are_named():
     results = [result("fast", torch=2.0), result("even", torch=0.92), result("slow", torch=0.5)]
     assert [r.name for r in report.slower(results)] == ["slow"]
@@ -234,7 +248,7 @@ def test_what_others_take_is_noticed(fast, monkeypatch):
 
 
 def test_the_command_runs_a_process_and_writes_its_files(fast, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "KINDS", {"conv": [SMALL]})
+    monkeypatch.setattr(command, "BY_DEVICE", {"cpu": {"conv": [SMALL]}})
     files = tmp_path / "results.json", tmp_path / "results.md"
     arguments = ["conv", "--threads", "2", "--json", str(files[0]), "--markdown", str(files[1])]
     assert command.main([*arguments, "--peers", "numpy"]) == 0
@@ -253,16 +267,72 @@ def test_a_process_says_what_went_wrong_and_goes_on():
             running.ask("sample", warm=0, samples=1, repeats=1)
         assert running.ask("prepare", name="a", operation="gemm", sizes={"m": 2, "n": 3, "k": 4})["able"]
         assert len(running.ask("sample", warm=1, samples=2, repeats=3)["seconds"]) == 2
+        assert not running.is_lost
         running._process.kill()
         running._process.wait()
         with pytest.raises(process.WorkerError, match="numpy: its process has ended"):
             running.ask("drop")
+        assert running.is_lost
+        running.restart()
+        assert running.ask("drop") == {} and not running.is_lost
     finally:
         process.close([running])
 
 
+@pytest.mark.parametrize("error", [harness.WrongResultError("wrong"), KeyboardInterrupt()])
+def test_what_was_measured_is_kept(fast, tmp_path, capsys, monkeypatch, error):
+    several = [case.Case(name, "conv3x3", "conv", SMALL.sizes) for name in ("first", "second", "third")]
+    monkeypatch.setattr(command, "BY_DEVICE", {"cpu": {"conv": several}})
+    monkeypatch.setattr(harness, "peak_of", lambda process: BEST)
+    run, file = harness.run, tmp_path / "r.json"
+
+    def failing(case, *more):
+        if case.name == "second":
+            raise error
+        return run(case, *more)
+
+    monkeypatch.setattr(harness, "run", failing)
+    assert command.main(["--threads", "1", "--json", str(file)]) == 1
+    made = json.loads(file.read_text())
+    names = [row["name"] for row in made["results"]]
+    if isinstance(error, KeyboardInterrupt):
+        assert made["failed"] == {"interrupted": "after 1 of 3 cases"} and names == ["first"]
+    else:
+        assert made["failed"] == {"second": "wrong"} and names == ["first", "third"]
+        assert "bench: second: wrong" in capsys.readouterr().err
+
+
+def test_what_cases_of_several_precisions_give_is_computed_once():
+    computed = []
+
+    class Operation:
+        Sizes = dict
+
+        def draw(self, sizes, rng):
+            return {}
+
+        def expected(self, sizes, arrays):
+            computed.append(sizes)
+            return [np.zeros(1)]
+
+    several = [case.Case("a", "f", "o", {}, None, p) for p in case.PRECISIONS] + [
+        case.Case("b", "f", "o", {})
+    ]
+    known = harness.Expected(several)
+    for each in several:
+        known.of(each, Operation(), {})
+    assert len(computed) == 2 and not known._kept
+
+
 def test_bad_arguments(capsys):
     for arguments, message in [
+        (["--device", "cuda", "--scaling"], "are measured on the CPU"),
+        (
+            ["--device", "cuda", "--precision", "float8"],
+            "unknown precision 'float8'; there are float32, tf32",
+        ),
+        (["--device", "cuda", "--precision", "bf16", "cell_float32"], "no case has the precision bf16"),
+        (["--device", "cuda", "--peers", "ort"], "unknown peer 'ort'; there are torch, torch-cl"),
         (["nothing"], "unknown family 'nothing'; there are"),
         (["--threads", "0"], "count must be from 1"),
         (["--case", "nothing"], "no case is named nothing"),
@@ -283,9 +353,13 @@ def test_cases_are_chosen_by_kind_family_and_name(capsys):
     assert capsys.readouterr().out.split() == ["gemm", "square128"]
 
 
-def test_cases_have_names_of_their_own_and_known_families():
-    names = [c.name for c in cases.CASES]
-    assert len(set(names)) == len(names)
+@pytest.mark.parametrize("device", cases.BY_DEVICE)
+def test_cases_have_names_of_their_own(device):
+    titles = [c.title for kind in cases.BY_DEVICE[device].values() for c in kind]
+    assert len(set(titles)) == len(titles)
+
+
+def test_cases_have_known_families():
     assert {c.family for c in cases.CASES} == set(cases.FAMILIES)
     for c in cases.CASES:
         assert json.loads(json.dumps(c.sizes)) is not None

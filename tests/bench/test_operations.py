@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from medkern.bench import accuracy, case, harness, oracle
+from medkern.bench.libraries import own, own_cuda, pytorch_cuda
 from medkern.bench.nets import zoo
 from medkern.bench.nets.backprop import Tape
 from medkern.bench.operations import inference
 
+import medkern
 from reference import recurrent as recurrent_reference
 
 X2, X3 = (2, 3, 8, 6), (1, 2, 4, 6, 4)
@@ -72,20 +74,48 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize(("name", "sizes"), SMALL, ids=[f"{n}{i}" for i, (n, _) in enumerate(SMALL)])
-def test_medkern_computes_what_the_oracle_says(name, sizes):
+no_device = pytest.mark.skipif(not medkern.cuda.is_available(), reason="no CUDA device and no emulator")
+small = pytest.mark.parametrize(("name", "sizes"), SMALL, ids=[f"{n}{i}" for i, (n, _) in enumerate(SMALL)])
+
+
+def computed(library, name, sizes, precision="float32"):
+    """Checks a library's result; gives the operation, the sizes and the arrays."""
     operation = case.operation_of(name)
     s = operation.Sizes(**sizes)
     arrays = case.draw("a case", operation, s)
     expected = operation.expected(s, arrays)
-    found = operation.by_medkern(s, {key: value.copy() for key, value in arrays.items()})()
-    found = [np.asarray(x) for x in (found if isinstance(found, (list, tuple)) else [found])]
+    call = library.prepare(operation, s, {key: value.copy() for key, value in arrays.items()})
+    with library.context(s):
+        found = library.arrays(call(), operation, s)
     measure = {"measure": operation.measure} if hasattr(operation, "measure") else {}
-    harness.error_of(found, expected, operation.TOLERANCE, **measure)
+    harness.error_of(found, expected, harness.tolerance_of(operation, precision), **measure)
+    return operation, s, arrays
+
+
+@small
+@pytest.mark.parametrize("library", [own, pytest.param(own_cuda, marks=[pytest.mark.cuda, no_device])])
+def test_medkern_computes_what_the_oracle_says(name, sizes, library):
+    operation, s, arrays = computed(library, name, sizes)
     flops, size = operation.work(s)
     assert flops >= 0 and size > 0
     again = case.draw("a case", operation, s)
     assert all(np.array_equal(arrays[key], again[key]) for key in arrays)
+
+
+@small
+@pytest.mark.parametrize("precision", case.PRECISIONS)
+def test_pytorch_computes_what_the_oracle_says(name, sizes, precision, monkeypatch):
+    # What runs on a GPU elsewhere, on the CPU, which knows no TF32.
+    pytest.importorskip("torch")
+    monkeypatch.setattr(pytorch_cuda, "DEVICE", "cpu")
+    monkeypatch.setattr(pytorch_cuda.pytorch, "_channels_last", False)
+    if precision == "bf16" and name not in ("conv", "conv_gradients", "gemm", "inference"):
+        pytest.skip("has no case in bf16, or too small a one to be near float64")
+    pytorch_cuda.set_precision(precision)
+    try:
+        computed(pytorch_cuda, name, sizes, precision)
+    finally:
+        pytorch_cuda.set_precision("float32")
 
 
 def test_other_cases_draw_other_arrays():

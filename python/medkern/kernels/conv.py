@@ -318,7 +318,7 @@ def conv_backward_weight(
         dilation: see there.
         groups: see there.
         algorithm: see `conv2d`.
-        out: contiguous array for the result; beside 16-bit arrays it may be float32, which keeps more of the sums.
+        out: contiguous array for the result; may be float32 beside 16-bit arrays, to keep more of the sums.
 
     Returns:
         dweight, of shape `weight_shape`. (That of the bias is `bias_backward(dy)`.)
