@@ -37,7 +37,7 @@ class Fuzz:
     Attributes:
         live: handles by the name that arguments of their kind have.
         gone: those that were destroyed.
-        memory: (device, pointer) of blocks of BYTES.
+        memory: (device, pointer) of blocks of BYTES that are alive.
     """
 
     def __init__(self, seed):
@@ -45,6 +45,7 @@ class Fuzz:
         self.live = {"stream": [], "event": [], "graph": []}
         self.gone = {"stream": [], "event": [], "graph": []}
         self.memory = []
+        self.copied = set()  # those on the host that a graph may copy again
 
     def device(self):
         return self.chance.choice(NOWHERE if self.chance.random() < 0.15 else PLACES)
@@ -85,6 +86,8 @@ class Fuzz:
                     values["from_device"], values["from"] = self.place()
                 elif function == "mk_device_free":
                     values["device"], values["memory"] = self.place()
+                    if (values["device"], values["memory"]) in self.copied:
+                        values["memory"] = None
             elif kind == "size_t":
                 values[name] = self.chance.choice(
                     [n for n in SIZES if n <= BYTES] if "to" in values else SIZES
@@ -95,6 +98,9 @@ class Fuzz:
                 values[name] = self.handle(function, name)
             else:
                 values[name] = self.result()
+        if "to" in values:
+            ends = (values["to_device"], values["to"]), (values["from_device"], values["from"])
+            self.copied |= {end for end in ends if end[0][0] == CPU}
         return [values[name] for _, name in parameters]
 
     def note(self, function, parameters, given):
