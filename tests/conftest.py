@@ -4,6 +4,7 @@ With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of ker
 tensors run there as well; a test marked `cpu` doesn't.
 """
 
+import ctypes
 import os
 import runpy
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import medkern
-from medkern import _C
+from medkern import _C, testing
 
 if os.environ.get("MEDKERN_CUDA") == "emulated" and "MEDKERN_CUDA_EMULATOR" not in os.environ:
     emulator = runpy.run_path(str(Path(__file__).parent / "cuda" / "emulator.py"))
@@ -76,8 +77,30 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(autouse=True)
 def default_device(request):
     """Where tensors are made: the CPU, or what `pytest_generate_tests` says."""
-    with medkern.device(getattr(request, "param", "cpu")):
+    device = getattr(request, "param", "cpu")
+    if device == "cuda" and "MEDKERN_CUDA_EMULATOR" in os.environ:
+        request.getfixturevalue("sooner")
+    with medkern.device(device):
         yield medkern.get_default_device()
+
+
+@pytest.fixture
+def sooner(monkeypatch):
+    """For an emulated device, which is slow, on which the kernels' own tests are thorough.
+
+    Each kernel runs once, in a random order of threads, and gradients are compared with finite differences at
+    some places.
+    """
+    set_schedule = ctypes.CDLL(os.environ["MEDKERN_CUDA_EMULATOR"]).medkern_emulator_set_schedule
+
+    def some(shape):
+        places = list(np.ndindex(shape))
+        return places[:: max(1, len(places) // 6)]
+
+    monkeypatch.setattr(testing, "_places", some)
+    set_schedule(2, 1)
+    yield
+    set_schedule(3, 1)
 
 
 @pytest.fixture

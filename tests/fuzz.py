@@ -1,6 +1,6 @@
 """Calls every function of a namespace with hostile arguments; test_bad_input.py runs it as a program.
 
-    python fuzz.py NAMESPACE CASES LOG
+    python fuzz.py NAMESPACE CASES LOG DEVICE
 
 Each case is written to LOG before it is called, so that a crash can be told. Arguments are drawn by chance; a
 case that got a new answer (a new kind of message, or a success) is kept and others are made from it by
@@ -184,16 +184,17 @@ def as_tensor(value):
         return value
 
 
-def main(namespace, cases, log):
-    # A size that is large but not absurd must not fill the machine's memory.
-    resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+def main(namespace, cases, log, device):
+    # A size that is large but not absurd must not fill the machine's memory. CUDA reserves many addresses.
+    limit = resource.RLIMIT_AS if device == "cpu" else resource.RLIMIT_DATA
+    resource.setrlimit(limit, (3 << 30, 3 << 30))
     os.environ.setdefault("MEDKERN_NUM_THREADS", "2")
     module = importlib.import_module(namespace)
     on_tensors = namespace == "medkern.functional"
     wrap = as_tensor if on_tensors else lambda value: value
     allowed = ALLOWED_WITH_TENSORS if on_tensors else ALLOWED
     succeeded, faults = [], []
-    with open(log, "wb", buffering=0) as file:
+    with medkern.device(device), open(log, "wb", buffering=0) as file:
         for name in module.__all__:
             function = getattr(module, name)
             if not inspect.isfunction(function):
@@ -220,4 +221,4 @@ def main(namespace, cases, log):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4])

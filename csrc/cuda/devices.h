@@ -29,6 +29,8 @@ void describe(mk_device_properties& properties);
 
 void* allocate(size_t bytes);
 void release(int device, void* memory) noexcept;
+// Before a stream goes, whose work is done: what was allocated on it is freed on the default one.
+void outlive_stream(void* stream);
 // Returns when the memory may be changed or read, if it is the host's.
 void copy(void* to, const void* from, size_t bytes, bool to_host, bool from_host);
 void synchronize();

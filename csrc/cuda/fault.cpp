@@ -56,7 +56,7 @@ void expect_no_fault() {
   *word = 0;
   std::lock_guard<std::mutex> lock(mutex);
   const Fault fault = faults()[number - 1];
-  fail(MK_INVALID_ARGUMENT, fault.op, ": ", fault.argument, " must be in ", fault.low, " .. ",
+  fail(MK_INVALID_ARGUMENT, fault.op, ": ", fault.argument, " must be from ", fault.low, " to ",
        fault.high, ", found by a kernel that ran before");
 }
 

@@ -27,10 +27,15 @@ struct Heap {
 
 std::mutex mutex;
 
+// By device; with the lock held.
+std::map<int, Heap>& heaps() {
+  static auto* all = new std::map<int, Heap>;
+  return *all;
+}
+
 // Of a device; with the lock held.
 Heap& heap_of(int device) {
-  static auto* heaps = new std::map<int, Heap>;
-  Heap& heap = (*heaps)[device];
+  Heap& heap = heaps()[device];
   if (heap.pool == nullptr) {
     expect_success(runtime()->cudaDeviceGetDefaultMemPool(&heap.pool, device), "memory pool");
     uint64_t keep = UINT64_MAX;
@@ -100,6 +105,15 @@ void release(int device, void* memory) noexcept {
     use_device(before);
   } catch (...) {
     // The device is gone or broken; its memory is lost with it.
+  }
+}
+
+void outlive_stream(void* stream) {
+  std::lock_guard<std::mutex> lock(mutex);
+  for (auto& [device, heap] : heaps()) {
+    for (auto& [memory, block] : heap.blocks) {
+      if (block.stream == stream) block.stream = nullptr;
+    }
   }
 }
 

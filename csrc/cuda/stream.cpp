@@ -65,7 +65,10 @@ void destroy_stream(void* stream) {
   made_streams.expect(stream);
   synchronize_stream(stream);
   made_streams.remove(stream);
-  if (current_stream() == stream) set_stream(nullptr);
+  outlive_stream(stream);
+  for (Stream& current : streams()) {
+    if (current == stream) current = nullptr;
+  }
   expect_success(runtime()->cudaStreamDestroy(stream), "stream");
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ def _compare(
         )
         position = next(i for i, x in enumerate(arguments) if x is leaf)
         array = values[position]
-        for index in np.ndindex(array.shape):
+        for index in _places(array.shape):
             original = array[index]
             array[index] = original + step
             above = weighted_sum()
@@ -98,6 +98,11 @@ def _compare(
                 f"input {number} at {index}: gradient {gradient[index]}, finite difference {numeric}"
             )
     return weights
+
+
+def _places(shape: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
+    """The elements whose differences are taken."""
+    return np.ndindex(shape)
 
 
 def _float_results(function: Callable[..., Any], arguments: Sequence[Any]) -> list[Tensor]:

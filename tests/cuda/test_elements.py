@@ -77,7 +77,7 @@ def test_indices_out_of_range_are_reported_by_synchronization(index):
     weight, ones = _C.Array(np.ones((7, 5), np.float32), "cuda"), np.ones((3, 5), np.float32)
     indices = _C.Array(np.array([0, index, 3]), "cuda")
     y = kernels.embedding(indices, weight)
-    with pytest.raises(ValueError, match=r"embedding: indices must be in 0 \.\. 6"):
+    with pytest.raises(ValueError, match=r"embedding: indices must be from 0 to 6"):
         medkern.cuda.synchronize()
     np.testing.assert_array_equal(y.numpy()[:, 0], [1, 0, 1])
     dweight = kernels.embedding_backward(_C.Array(ones, "cuda"), indices, (7, 5))

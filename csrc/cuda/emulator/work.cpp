@@ -89,8 +89,9 @@ Graph::~Graph() {
   for (void* begin : memory) free_memory(begin, false, report);
 }
 
+// 1 and 2 are handles of the default stream as well, the second of a thread's own in CUDA.
 Queue& queue_of(Stream stream) {
-  return stream == nullptr ? default_queue() : *static_cast<Queue*>(stream);
+  return reinterpret_cast<uintptr_t>(stream) <= 2 ? default_queue() : *static_cast<Queue*>(stream);
 }
 
 void enqueue(Queue& queue, Task task) {
