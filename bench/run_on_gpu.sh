@@ -104,6 +104,7 @@ build() {
   done
 }
 
+export PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=10  # where there is no network, that is soon known
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
 start=$SECONDS
 prepare > "$logs/prepare.log" 2>&1 || say prepare FAILED "see $logs/prepare.log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -72,9 +73,13 @@ def peak() -> Peak:
         source, target = array(count), array(count)
         return lambda: kernels.copy(source, out=target)
 
-    def product(n: int) -> Callable[[], Any]:
+    @functools.cache
+    def matrices(n: int) -> list[Any]:
         rng = np.random.default_rng(0)
-        a, b = (_C.Array(rng.standard_normal((n, n), np.float32), "cuda") for _ in range(2))
+        return [_C.Array(rng.standard_normal((n, n), np.float32), "cuda") for _ in range(2)]
+
+    def product(n: int) -> Callable[[], Any]:
+        a, b = matrices(n)
         c = array(n, n)
         return lambda: kernels.gemm(a, b, out=c)
 
