@@ -9,7 +9,7 @@ using namespace medkern;
 
 namespace {
 
-// Whether it is a CUDA device, which then is the thread's current one; false for the CPU.
+// Whether it is a CUDA device, on which the rest of the call is then; false for the CPU.
 bool on_cuda(DLDevice device) {
   if (device.device_type == kDLCPU) return false;
   if (device.device_type != kDLCUDA) {
@@ -94,10 +94,18 @@ extern "C" mk_status mk_device_copy(DLDevice to_device, void* to, DLDevice from_
     expect_given("mk_device_copy", from, "from");
     const bool cuda_to = on_cuda(to_device), cuda_from = on_cuda(from_device);
     if (cuda_to || cuda_from) {
-      cuda::copy(to, from, bytes, !cuda_to || !cuda_from);
+      cuda::copy(to, from, bytes, !cuda_to, !cuda_from);
     } else {
       std::memmove(to, from, bytes);
     }
+  });
+}
+
+extern "C" mk_status mk_device_of(const void* memory, DLDevice* device) {
+  return guarded([&] {
+    expect_given("mk_device_of", memory, "memory");
+    expect_given("mk_device_of", device, "device");
+    *device = cuda::device_of(memory);
   });
 }
 

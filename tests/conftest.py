@@ -1,7 +1,7 @@
 """Fixtures shared by all tests.
 
-With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels run there as well; a test
-marked `cpu` doesn't.
+With a CUDA device, or with the emulator (`MEDKERN_CUDA=emulated`), tests of kernels and of what is made of
+tensors run there as well; a test marked `cpu` doesn't.
 """
 
 import os
@@ -17,6 +17,10 @@ from medkern import _C
 if os.environ.get("MEDKERN_CUDA") == "emulated" and "MEDKERN_CUDA_EMULATOR" not in os.environ:
     emulator = runpy.run_path(str(Path(__file__).parent / "cuda" / "emulator.py"))
     os.environ["MEDKERN_CUDA_EMULATOR"] = str(emulator["build"]())
+
+# Tests that say nothing of devices run with each as the default: those in these folders and files.
+_ON_EVERY_DEVICE = {"functional", "inference", "io", "losses", "models", "nn", "optim"}
+_ON_EVERY_DEVICE |= {"test_metrics.py", "test_trainer.py"}
 
 _CUDA = [pytest.param("cuda", marks=pytest.mark.cuda)] if medkern.cuda.is_available() else []
 
@@ -60,6 +64,20 @@ def isa(request):
     _C.isa_select(request.param)
     yield request.param
     _C.isa_select(before)
+
+
+def pytest_generate_tests(metafunc):
+    path = metafunc.definition.path
+    is_about_cpu = metafunc.definition.get_closest_marker("cpu") is not None
+    if _CUDA and not is_about_cpu and {path.name, path.parent.name} & _ON_EVERY_DEVICE:
+        metafunc.parametrize("default_device", ["cpu", *_CUDA], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def default_device(request):
+    """Where tensors are made: the CPU, or what `pytest_generate_tests` says."""
+    with medkern.device(getattr(request, "param", "cpu")):
+        yield medkern.get_default_device()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ SHAPES = [
     *[(2, 2, 1, 3, 3), (1,) * 6, (1,) * 9],
 ]
 DTYPES = ["float32"] * 8 + ["float64", "float64", "int64", "int64", "int32", "uint8", "bool", "float16"]
-DTYPES += ["complex64", ">f4", "uint32", "O", "M8[s]"]
+DTYPES += ["bfloat16", "complex64", ">f4", "uint32", "O", "M8[s]"]
 LAYOUTS = ["dense"] * 6 + ["channels_last", "strided", "backward", "readonly", "broadcast", "unaligned"]
 FILLS = ["small"] * 4 + ["huge", "nan"]
 INTEGERS = [
@@ -85,6 +85,8 @@ def build(description):
     if kind == "tuple":
         return tuple(build(each) for each in rest)
     shape, dtype, layout, fill = rest
+    if dtype == "bfloat16":  # which NumPy has not
+        return medkern.kernels.copy(build(("array", shape, "float32", layout, fill)), dtype=dtype)
     values = np.resize(np.array([1, 0, 2, -1, 3]), shape)
     with np.errstate(all="ignore"):
         x = values.astype("i8").astype(dtype) if dtype != "O" else values.astype(object)
@@ -177,7 +179,7 @@ def as_tensor(value):
     if isinstance(value, tuple):
         return tuple(as_tensor(each) for each in value)
     try:
-        return medkern.tensor(value) if isinstance(value, np.ndarray) else value
+        return medkern.tensor(value) if isinstance(value, (np.ndarray, medkern._C.Array)) else value
     except (TypeError, ValueError):  # of a type, or with dimensions, that no tensor has
         return value
 

@@ -192,6 +192,64 @@ def test_best_weights_come_back_at_the_end(tmp_path):
     assert same({name: value.numpy() for name, value in model.state_dict().items()}, kept[1])
 
 
+class Watched(nn.Module):
+    """Tells how float32 numbers are multiplied while it computes."""
+
+    def __init__(self, tell):
+        super().__init__()
+        self.net = nn.Linear(3, 2)
+        self.tell = tell
+
+    def forward(self, x):
+        self.tell(medkern.get_float32_matmul_precision())
+        return self.net(x)
+
+
+@pytest.mark.parametrize(
+    ("precision", "name"), [("float32", "highest"), ("tf32", "high"), ("bf16", "medium"), (None, "high")]
+)
+def test_precision_holds_while_the_trainer_computes(precision, name):
+    seen = []
+    model = Watched(seen.append)
+    trainer = Trainer(model, losses.MSELoss(), optim.SGD(model.parameters(), 0.1), precision=precision)
+    data = DataLoader(ArrayDataset(np.ones((4, 3), np.float32), np.zeros((4, 2), np.float32)), 2)
+
+    class After(Callback):
+        def on_epoch_end(self, trainer, record):
+            seen.append("after " + medkern.get_float32_matmul_precision())
+
+    medkern.set_float32_matmul_precision("high")
+    try:
+        trainer.fit(data, data, epochs=1, callbacks=[After()], progress=False)
+        trainer.predict(np.ones((2, 3), np.float32))
+        assert set(seen) == {name, "after high"} and len(seen) >= 6
+        data.dataset.x[0] = np.nan
+        with pytest.raises(FloatingPointError):
+            trainer.fit(data, epochs=2, progress=False)
+        assert medkern.get_float32_matmul_precision() == "high"
+    finally:
+        medkern.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.cuda
+def test_a_cuda_device_multiplies_in_the_precision_of_the_trainer(rng):
+    if not medkern.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x = rng.standard_normal((6, 40)).astype(np.float32)
+    outputs = {}
+    for precision in ("float32", "bf16"):
+        medkern.random.manual_seed(0)
+        model = nn.Linear(40, 30)
+        optimizer = optim.SGD(model.parameters(), 0.1)
+        trainer = Trainer(model, losses.MSELoss(), optimizer, device="cuda", precision=precision)
+        outputs[precision] = trainer.predict(x)
+        trainer.fit([(x, np.zeros((6, 30), np.float32))], epochs=1, progress=False)
+        assert all(parameter.dtype == np.float32 for parameter in model.parameters())
+    # Each of 40 products is off by at most 2^-7 of |x w|; |w| is at most 40^-1/2.
+    difference = np.abs(outputs["bf16"] - outputs["float32"]).max()
+    assert 2.0**-15 < difference < 2.0**-7 * np.abs(x).sum(1).max() * 40**-0.5
+
+
 def test_a_plateau_schedule_steps_once_per_epoch():
     trainer, loader = make(dropout=False)
     schedule = optim.ReduceLROnPlateau(trainer.optimizer, "max", factor=0.5, patience=0)  # loss falls: worse
@@ -209,6 +267,8 @@ def test_progress_goes_to_standard_error(capsys):
 
 def test_bad_arguments_are_named(tmp_path):
     trainer, loader = make(dropout=False)
+    with pytest.raises(ValueError, match="precision must be 'float32', 'tf32' or 'bf16', got 'half'"):
+        Trainer(trainer.model, trainer.loss, trainer.optimizer, precision="half")
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
         trainer.fit(loader, epochs=0)
     with pytest.raises(ValueError, match="resume needs the path"):

@@ -169,21 +169,4 @@ void padding_argument(const char* op, const py::object& value, int rank, const i
   }
 }
 
-DLDataType dtype_argument(const py::object& dtype) {
-  const py::dtype numpy_dtype = py::dtype::from_args(dtype);
-  const auto bits = static_cast<uint8_t>(8 * numpy_dtype.itemsize());
-  switch (numpy_dtype.kind()) {
-    case 'f':
-      return {kDLFloat, bits, 1};
-    case 'i':
-      return {kDLInt, bits, 1};
-    case 'u':
-      return {kDLUInt, bits, 1};
-    case 'b':
-      return {kDLBool, 8, 1};
-    default:
-      throw py::type_error("unsupported dtype " + repr(dtype));
-  }
-}
-
 }  // namespace medkern::python

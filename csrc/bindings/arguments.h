@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings/array.h"
+#include "bindings/dtype.h"
 
 namespace medkern::python {
 
@@ -46,13 +47,6 @@ void stride_argument(const char* op, const py::object& value, int rank, const in
 // the output has the size of the input; an odd total puts the larger half behind).
 void padding_argument(const char* op, const py::object& value, int rank, const int64_t* kernel_size,
                       const int64_t* stride, const int64_t* dilation, int64_t result[][2]);
-
-constexpr DLDataType kBool{kDLBool, 8, 1};
-constexpr DLDataType kFloat64{kDLFloat, 64, 1};
-constexpr DLDataType kInt64{kDLInt, 64, 1};
-constexpr DLDataType kUint8{kDLUInt, 8, 1};
-
-DLDataType dtype_argument(const py::object& dtype);
 
 // DLTensor of an optional array, or NULL.
 inline DLTensor* dl(const std::optional<Array>& array) { return array ? array->dl() : nullptr; }

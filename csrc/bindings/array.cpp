@@ -287,6 +287,10 @@ Array Array::with_layout(const Shape& shape, const Shape& strides, int64_t offse
                                 shape, strides, readonly());
   array.block_->outline = outline();
   array.block_->memory = block_->memory;
+  if (block_->is_slot || block_->slot != nullptr) {
+    array.block_->slot = block_->is_slot ? block_ : block_->slot;
+    array.block_->from_slot = block_->from_slot + offset * (dtype().bits / 8);
+  }
   return array;
 }
 
@@ -329,17 +333,6 @@ int64_t Array::count() const {
   return count;
 }
 
-py::dtype Array::numpy_dtype() const {
-  const DLDataType type = dtype();
-  if (type.code == kDLFloat && type.bits == 32) return py::dtype::of<float>();
-  if (type.code == kDLFloat && type.bits == 64) return py::dtype::of<double>();
-  const char* kind = type.code == kDLFloat  ? "f"
-                     : type.code == kDLInt  ? "i"
-                     : type.code == kDLUInt ? "u"
-                                            : "b";
-  return py::dtype(kind + std::to_string(type.bits / 8));
-}
-
 void Array::expect_values() const {
   if (outline()) throw_no_values();
 }
@@ -349,6 +342,9 @@ DLTensor* Array::dl() const {
   if (block_->memory != nullptr) {
     block_->memory->use();
     block_->touched = true;
+  }
+  if (block_->slot != nullptr) {
+    block_->tensor.data = static_cast<char*>(block_->slot->tensor.data) + block_->from_slot;
   }
   return &block_->tensor;
 }
@@ -365,10 +361,11 @@ void bind_array(py::module_& module) {
         if (!is_cpu(array.device())) {
           throw py::buffer_error("an array on a CUDA device has no buffer; .numpy() copies it");
         }
+        if (is_bfloat16(array.dtype())) throw py::buffer_error("bfloat16 has no buffer format");
         const int64_t item = array.dtype().bits / 8;
         Shape byte_strides = array.strides();
         for (int64_t& stride : byte_strides) stride *= item;
-        const std::string format(1, array.numpy_dtype().char_());
+        const std::string format(1, numpy_dtype(array.dtype()).char_());
         return py::buffer_info(array.data(), item, format, array.rank(), array.shape(),
                                byte_strides, array.readonly());
       })
@@ -378,7 +375,8 @@ void bind_array(py::module_& module) {
           "strides", [](const Array& array) { return py::tuple(py::cast(array.strides())); })
       .def_property_readonly("ndim", &Array::rank)
       .def_property_readonly("size", &Array::count)
-      .def_property_readonly("dtype", &Array::numpy_dtype)
+      .def_property_readonly("dtype",
+                             [](const Array& array) { return dtype_object(array.dtype()); })
       .def_property_readonly("device",
                              [](const Array& array) { return device_name(array.device()); })
       .def_property_readonly("is_outline", &Array::outline)

@@ -138,7 +138,6 @@ class Array {
   bool outline() const { return block_->outline; }
   // Fails for an outline.
   void expect_values() const;
-  py::dtype numpy_dtype() const;
 
   // For the C API, which is about to be called on the current stream; valid while a copy of this
   // Array lives, and the same for all of them.
@@ -157,6 +156,11 @@ class Array {
     DeviceMemory* memory = nullptr;  // what the owner is, on a CUDA device
     std::unique_ptr<Array> mirror;
     bool readonly = false, outline = false, touched = false;
+    // The memory of a program's slot comes with each run: a part of it knows the slot's block and
+    // where in its memory it begins, in bytes.
+    bool is_slot = false;
+    std::shared_ptr<Block> slot;
+    int64_t from_slot = 0;
   };
 
   explicit Array(std::shared_ptr<Block> block) : block_(std::move(block)) {}

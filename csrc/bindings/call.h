@@ -47,6 +47,8 @@ class Slot {
   const Array& array() const { return array_; }
   // Whether `given` has the type, the layout and the device of the slot.
   bool fits(const Array& given) const;
+  // `given`, or a copy where kernels that were chosen for aligned memory could not read it.
+  Array suited(const Array& given) const;
   // Fails unless it fits.
   void fill(const Array& given) const;
   void clear() const;
@@ -76,7 +78,7 @@ class Program {
   // to be written.
   Array slot(const Array& outline, bool result);
   // Runs all calls with these arrays in the slots, in the order in which those were made.
-  void run(const std::vector<Array>& arrays);
+  void run(std::vector<Array> arrays);
   // The same with `inputs` in the first slots and new arrays in the others, which are the result.
   // None, and nothing is run, unless every input is an array (NumPy's or one's own) that fits.
   std::optional<std::vector<Array>> run_plain(const py::list& inputs);
@@ -174,7 +176,17 @@ void call_now(Body&& body) {
   write_back();
 }
 
-// The same for a function of the C API, given with its arguments, which can be recorded.
+// The same for one that can be recorded, and so is copied: it holds all that it works on.
+template <class Body>
+void call_kept(const Body& body) {
+  if (recording() != nullptr && !outlining()) {
+    recording()->add_call(body);
+  } else {
+    call_now(body);
+  }
+}
+
+// The same for a function of the C API, given with its arguments.
 template <class Function, class... Arguments>
 void call(Function function, const Arguments&... arguments) {
   if (recording() != nullptr && !outlining()) {

@@ -54,6 +54,8 @@ bool is_known(DLDataType type) {
       return type.bits == 8 || type.bits == 16 || type.bits == 32 || type.bits == 64;
     case kDLBool:
       return type.bits == 8;
+    case kDLBfloat:
+      return type.bits == 16;
     default:
       return false;
   }
@@ -285,7 +287,6 @@ Array array_from_dlpack(const py::object& object, const char* name) {
 
 Array array_from_cuda_interface(const py::object& object, const char* name) {
   const auto described = object.attr("__cuda_array_interface__").cast<py::dict>();
-  const DLDevice device = is_cpu(default_device()) ? DLDevice{kDLCUDA, 0} : default_device();
   const auto field = [&](const char* key) -> py::object {
     return described.contains(key) ? py::object(described[key]) : py::none();
   };
@@ -309,10 +310,16 @@ Array array_from_cuda_interface(const py::object& object, const char* name) {
   if (strides.size() != shape.size()) {
     throw py::value_error(std::string(name) + " must have a stride for each dimension");
   }
+  const auto [address, readonly] = field("data").cast<std::pair<uintptr_t, bool>>();
+  // An empty array has no address.
+  DLDevice device = is_cpu(default_device()) ? DLDevice{kDLCUDA, 0} : default_device();
+  if (address != 0) check(mk_device_of(reinterpret_cast<const void*>(address), &device));
+  if (is_cpu(device)) {
+    throw py::value_error(std::string(name) + ": no CUDA device has the memory at its address");
+  }
   if (const py::object stream = field("stream"); !stream.is_none()) {
     check(mk_stream_wait(device, current_stream(device), stream_of(stream.cast<uintptr_t>())));
   }
-  const auto [address, readonly] = field("data").cast<std::pair<uintptr_t, bool>>();
   const std::shared_ptr<void> owner(object.inc_ref().ptr(), [](void* held) {
     py::gil_scoped_acquire locked;
     Py_DECREF(static_cast<PyObject*>(held));
@@ -328,7 +335,7 @@ py::array numpy_array(const py::object& object) {
   if (!is_cpu(array.device())) return numpy_array(py::cast(array.to(kCpu)));
   Shape strides = array.strides();
   for (int64_t& stride : strides) stride *= array.dtype().bits / 8;
-  py::array result(array.numpy_dtype(), array.shape(), strides, array.data(), object);
+  py::array result(numpy_dtype(array.dtype()), array.shape(), strides, array.data(), object);
   if (array.readonly()) result.attr("setflags")(py::arg("write") = false);
   return result;
 }
@@ -344,7 +351,7 @@ py::dict cuda_interface(const Array& array) {
   py::dict described;
   described["version"] = 3;
   described["shape"] = py::tuple(py::cast(array.shape()));
-  described["typestr"] = array.numpy_dtype().attr("str");
+  described["typestr"] = numpy_dtype(array.dtype()).attr("str");
   described["data"] = py::make_tuple(
       array.count() == 0 ? 0 : reinterpret_cast<uintptr_t>(array.data()), array.readonly());
   described["strides"] =

@@ -2,6 +2,7 @@
 #include "bindings/module.h"
 
 #include "bindings/array.h"
+#include "bindings/dtype.h"
 
 PYBIND11_MODULE(_C, module) {
   using namespace medkern::python;
@@ -15,6 +16,7 @@ PYBIND11_MODULE(_C, module) {
       PyErr_SetString(PyExc_TypeError, error.what());
     }
   });
+  bind_dtype(module);
   bind_array(module);
   bind_runtime(module);
   bind_conv(module);

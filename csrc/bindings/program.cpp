@@ -13,6 +13,10 @@ thread_local Program* t_recording = nullptr;
 // read.
 alignas(64) char g_nowhere[64];
 
+// Of memory that kernels of CUDA devices read in their largest steps: which they take, and how much
+// scratch memory they want, was found out with g_nowhere.
+constexpr size_t kAlignment = 16;
+
 // Recording in this thread while it lives.
 class Recording {
  public:
@@ -43,7 +47,9 @@ Program* recording() { return t_recording; }
 
 Slot::Slot(const Array& outline)
     : array_(Array::described(nullptr, g_nowhere, outline.dtype(), outline.device(),
-                              outline.shape(), outline.strides(), false)) {}
+                              outline.shape(), outline.strides(), false)) {
+  array_.block_->is_slot = true;
+}
 
 bool Slot::fits(const Array& given) const {
   bool fits = !given.outline() && given.dtype() == array_.dtype() &&
@@ -52,6 +58,11 @@ bool Slot::fits(const Array& given) const {
     fits = array_.shape()[i] <= 1 || given.strides()[i] == array_.strides()[i];
   }
   return fits;
+}
+
+Array Slot::suited(const Array& given) const {
+  const bool aligned = reinterpret_cast<uintptr_t>(given.data()) % kAlignment == 0;
+  return is_cpu(given.device()) || aligned ? given : given.transferred(given.device());
 }
 
 void Slot::fill(const Array& given) const {
@@ -97,7 +108,7 @@ std::shared_ptr<Memory> Program::scratch(size_t bytes) {
   return scratch_;
 }
 
-void Program::run(const std::vector<Array>& arrays) {
+void Program::run(std::vector<Array> arrays) {
   if (arrays.size() != slots_.size()) {
     throw py::value_error("run: the program takes " + std::to_string(slots_.size()) +
                           " arrays, got " + std::to_string(arrays.size()));
@@ -115,7 +126,10 @@ void Program::run(const std::vector<Array>& arrays) {
     // The first run is a plain one: it loads the kernels.
     if (!is_cpu(device_) && native_ && ran_) capture();
   }
-  for (size_t i = 0; i < arrays.size(); ++i) slots_[i].fill(arrays[i]);
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    if (!results_[i]) arrays[i] = slots_[i].suited(arrays[i]);
+    slots_[i].fill(arrays[i]);
+  }
   if (!is_cpu(device_)) last_stream_ = current_stream(device_);
   if (graph_ != nullptr) {
     replay(arrays);

@@ -28,6 +28,11 @@ Array exchanged(const Array& x) {
   return x.with_layout(exchanged(x.shape()), exchanged(x.strides()));
 }
 
+std::optional<Array> contiguous_argument(const py::object& object, const char* name) {
+  if (object.is_none()) return std::nullopt;
+  return Array::from_object(object, name).contiguous();
+}
+
 // The arguments that both passes share, as a C struct and what it points to.
 class LayerArguments {
  public:
@@ -48,6 +53,13 @@ class LayerArguments {
     for (int d = 0; d < layer.directions; ++d) add_weights(d, weights[d]);
   }
 
+  void set_packed(const std::shared_ptr<Memory>& packed, int32_t directions) {
+    layer.directions = directions;
+    layer.packed = packed->data();
+    layer.packed_bytes = packed->bytes();
+    packed_ = packed;
+  }
+
   // After the weights, or what stands for them.
   void set_inputs(const py::object& x, const py::object& h0, const py::object& c0,
                   const py::object& lengths) {
@@ -55,8 +67,9 @@ class LayerArguments {
     layer.x = x_->dl();
     layer.h0 = keep(h0, "h0");
     layer.c0 = keep(c0, "c0");
-    // Their values are checked, and an outline has none.
-    if (!outlining()) layer.lengths = keep(lengths, "lengths");
+    lengths_ = contiguous_argument(lengths, "lengths");
+    // Their values are checked, and an outline has none, nor has a slot of a program yet.
+    if (!outlining() && recording() == nullptr) layer.lengths = dl(lengths_);
     check(mk_recurrent_output_shapes(&layer, y_.data(), state_.data(), saved_.data()));
   }
 
@@ -77,6 +90,13 @@ class LayerArguments {
   }
   // That of the weights.
   DLDevice device() const { return arrays_.front().device(); }
+
+  // Before each call of the C API: the memory may have changed that slots of a program stand for.
+  void refresh() {
+    x_->dl();
+    for (const Array& array : arrays_) array.dl();
+    layer.lengths = dl(lengths_);
+  }
 
   const Array& x() const { return *x_; }
   bool is_lstm() const { return layer.cell == MK_LSTM; }
@@ -125,16 +145,12 @@ class LayerArguments {
     layer.bias_hh[d] = keep(items[3], "bias_hh");
   }
 
-  std::optional<Array> x_;
+  std::optional<Array> x_, lengths_;
   std::vector<Array> arrays_;
+  std::shared_ptr<Memory> packed_;
   bool time_major_ = false;
   Shape y_ = Shape(3), state_ = Shape(3), saved_ = Shape(4);
 };
-
-std::optional<Array> contiguous_argument(const py::object& object, const char* name) {
-  if (object.is_none()) return std::nullopt;
-  return Array::from_object(object, name).contiguous();
-}
 
 // An [N, T, C] argument whose columns are contiguous.
 std::optional<Array> rows_argument(const py::object& object, const char* name) {
@@ -152,7 +168,9 @@ struct Outcome {
   std::optional<Array> y, h_n, c_n, saved;
 };
 
-Outcome run_forward(const LayerArguments& l, bool save, const py::object& out) {
+// `kept` as well where a program is recorded.
+Outcome run_forward(const std::shared_ptr<LayerArguments>& kept, bool save, const py::object& out) {
+  const LayerArguments& l = *kept;
   const bool single_step = l.layer.single_step != 0;
   Outcome o;
   if (!single_step) {
@@ -162,11 +180,19 @@ Outcome run_forward(const LayerArguments& l, bool save, const py::object& out) {
                                         : l.empty(l.state_shape());
   if (l.is_lstm()) o.c_n = l.empty(l.state_shape());
   if (save) o.saved = l.empty_in_order(l.saved_shape());
-  mk_recurrent_results results{sizeof results, dl(o.y), dl(o.h_n), dl(o.c_n), dl(o.saved)};
+  const auto results = [o] {
+    return mk_recurrent_results{sizeof(mk_recurrent_results), dl(o.y), dl(o.h_n), dl(o.c_n),
+                                dl(o.saved)};
+  };
+  const mk_recurrent_results wanted = results();
   size_t bytes = 0;
-  check(mk_recurrent_forward_workspace(&l.layer, &results, &bytes));
+  check(mk_recurrent_forward_workspace(&l.layer, &wanted, &bytes));
   const Workspace workspace(bytes, l.x());
-  call_now([&] { return mk_recurrent_forward(&l.layer, &results, workspace.data(), bytes); });
+  call_kept([kept, results, workspace, bytes] {
+    kept->refresh();
+    const mk_recurrent_results given = results();
+    return mk_recurrent_forward(&kept->layer, &given, workspace.data(), bytes);
+  });
   return o;
 }
 
@@ -179,9 +205,9 @@ py::tuple all_of(const Outcome& o) {
 py::tuple recurrent_forward(const std::string& cell, bool single_step, const py::object& x,
                             const py::sequence& weights, const py::object& h0, const py::object& c0,
                             const py::object& lengths, bool save, const py::object& out) {
-  LayerArguments l(cell_argument(cell), single_step);
-  l.set_weights(weights);
-  l.set_inputs(x, h0, c0, lengths);
+  const auto l = std::make_shared<LayerArguments>(cell_argument(cell), single_step);
+  l->set_weights(weights);
+  l->set_inputs(x, h0, c0, lengths);
   return all_of(run_forward(l, save, out));
 }
 
@@ -234,15 +260,13 @@ class RecurrentPlan {
  private:
   Outcome forward(const py::object& x, const py::object& h0, const py::object& c0,
                   const py::object& lengths, const py::object& out) const {
-    LayerArguments l(cell_, single_step_);
+    const auto l = std::make_shared<LayerArguments>(cell_, single_step_);
     if (packed_ == nullptr) {
-      l.set_weights(weights_);
+      l->set_weights(weights_);
     } else {
-      l.layer.directions = directions_;
-      l.layer.packed = packed_->data();
-      l.layer.packed_bytes = packed_->bytes();
+      l->set_packed(packed_, directions_);
     }
-    l.set_inputs(x, h0, c0, lengths);
+    l->set_inputs(x, h0, c0, lengths);
     return run_forward(l, false, out);
   }
 

@@ -23,12 +23,15 @@ Dtype dtype_of(const char* op, const char* name, DLDataType type) {
   if (type.lanes == 1) {
     if (type.code == kDLFloat && type.bits == 32) return Dtype::f32;
     if (type.code == kDLFloat && type.bits == 64) return Dtype::f64;
+    if (type.code == kDLFloat && type.bits == 16) return Dtype::f16;
+    if (type.code == kDLBfloat && type.bits == 16) return Dtype::bf16;
     if (type.code == kDLInt && type.bits == 32) return Dtype::i32;
     if (type.code == kDLInt && type.bits == 64) return Dtype::i64;
     if (type.code == kDLUInt && type.bits == 8) return Dtype::u8;
     if (type.code == kDLBool && type.bits == 8) return Dtype::u8;
   }
-  fail(MK_INVALID_TYPE, op, ": ", name, " must be float32, float64, int32, int64 or uint8, got ",
+  fail(MK_INVALID_TYPE, op, ": ", name,
+       " must be float32, float64, float16, bfloat16, int32, int64 or uint8, got ",
        dtype_text(type));
 }
 
@@ -54,6 +57,10 @@ const char* name_of(Dtype dtype) {
       return "int64";
     case Dtype::u8:
       return "uint8";
+    case Dtype::f16:
+      return "float16";
+    case Dtype::bf16:
+      return "bfloat16";
   }
   return "unknown";
 }
@@ -135,6 +142,18 @@ void expect_same_shape(const char* op, const TensorView& x, const TensorView& li
 void expect_float(const char* op, const TensorView& x) {
   if (x.dtype != Dtype::f32 && x.dtype != Dtype::f64) {
     fail(MK_INVALID_TYPE, op, ": ", x.name, " must be float32 or float64, got ", name_of(x.dtype));
+  }
+}
+
+void expect_float_or_half(const char* op, const TensorView& x) {
+  const bool half = is_half(x.dtype);
+  if (!half || x.device.device_type != kDLCUDA) expect_float(op, x);
+}
+
+void expect_wide(const char* op, const TensorView& x) {
+  if (is_half(x.dtype)) {
+    fail(MK_INVALID_TYPE, op, ": ", x.name,
+         " must be float32, float64, int32, int64 or uint8, got ", name_of(x.dtype));
   }
 }
 

@@ -49,6 +49,10 @@ void expect_shape(const char* op, const TensorView& x, int rank, const int64_t* 
 void expect_same_shape(const char* op, const TensorView& x, const TensorView& like);
 // float32 or float64.
 void expect_float(const char* op, const TensorView& x);
+// On a CUDA device float16 and bfloat16 as well.
+void expect_float_or_half(const char* op, const TensorView& x);
+// Anything but float16 and bfloat16.
+void expect_wide(const char* op, const TensorView& x);
 void expect_dtype(const char* op, const TensorView& x, Dtype dtype);
 void expect_same_dtype(const char* op, const TensorView& x, const TensorView& like);
 void expect_same_device(const char* op, const TensorView& x, const TensorView& like);

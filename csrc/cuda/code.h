@@ -10,7 +10,7 @@ struct MachineCode {
 
 struct DeviceCode {
   const char* family;
-  MachineCode code[3];
+  MachineCode code[3];  // nullptr for those it isn't compiled for, which come last
 };
 
 // That of every file; ends with nullptr. Defined by the build.

@@ -3,8 +3,9 @@
     python compile.py csrc/kernels/pool/pool.cu --include csrc --output build/pool.cu.cpp
 
 writes the machine code for each architecture beside the output, and as output a C++ file that holds them as
-bytes, for `cuda/code.h`. With `--list` and all sources it writes the list of them. `compile_source` gives the
-resources each kernel takes as well.
+bytes, for `cuda/code.h`. A file `<name>.<architecture>.cu` is compiled for that architecture alone. With
+`--list` and all sources it writes the list of them. `compile_source` gives the resources each kernel takes as
+well.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# Machine code for compute capability 8.x and 9.0, and PTX that drivers compile for those that come after.
-ARCHITECTURES = ("sm_80", "sm_90a", "compute_80")
+# Machine code for compute capability 8.x and 9.0. The PTX on the way to the first is kept too, which drivers
+# compile for chips that come after.
+ARCHITECTURES = ("sm_80", "sm_90a")
+PTX = "compute_80"
 OPTIONS = ("--std=c++17", "--restrict", "--ptxas-options=-v", "-default-device")
 
 
@@ -41,6 +44,23 @@ class Resources:
     spilled: int
     stack: int
     shared: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What compiling one file for one architecture gives.
+
+    Attributes:
+        machine_code: a cubin.
+        ptx: the same before it became machine code, ending in a zero byte.
+        resources: of its kernels.
+        log: the compiler's.
+    """
+
+    machine_code: bytes
+    ptx: bytes
+    resources: list[Resources]
+    log: str
 
 
 class CompileError(RuntimeError):
@@ -85,8 +105,8 @@ class Nvrtc:
         self._call(f"nvrtcGet{kind}", program, data)
         return data.raw
 
-    def compile(self, source: str, name: str, architecture: str, options: list[str]) -> tuple[bytes, str]:
-        """Machine code (PTX for compute_*) and the log."""
+    def compile(self, source: str, name: str, architecture: str, options: list[str]) -> Compiled:
+        """Compiles the text `source`, which messages call `name`."""
         program = ctypes.c_void_p()
         self._call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
         try:
@@ -96,9 +116,21 @@ class Nvrtc:
             log = self._bytes(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
             if status != 0:
                 raise CompileError(f"{name} for {architecture}:\n{log}")
-            return self._bytes(program, "PTX" if architecture.startswith("compute") else "CUBIN"), log
+            machine_code, ptx = self._bytes(program, "CUBIN"), self._bytes(program, "PTX")
+            return Compiled(machine_code, ptx, read_resources(log, architecture), log)
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def architectures_of(source: Path) -> tuple[str, ...]:
+    """What a file is compiled for."""
+    own = source.suffixes[-2][1:] if len(source.suffixes) > 1 else ""
+    return (own,) if own in ARCHITECTURES else ARCHITECTURES
+
+
+def family_of(source: Path) -> str:
+    """The name that a file's code has in the library."""
+    return source.name.partition(".")[0]
 
 
 def read_resources(log: str, architecture: str) -> list[Resources]:
@@ -123,11 +155,22 @@ def read_resources(log: str, architecture: str) -> list[Resources]:
     return found
 
 
-def compile_source(path: Path, include: Path, architecture: str) -> tuple[bytes, list[Resources], str]:
-    """Machine code of a `.cu` file, the resources of its kernels, and the log."""
+def compile_source(path: Path, include: Path, architecture: str) -> Compiled:
+    """Compiles a `.cu` file."""
     options = [*OPTIONS, f"--include-path={include}"]
-    code, log = Nvrtc().compile(path.read_text(), str(path), architecture, options)
-    return code, read_resources(log, architecture), log
+    return Nvrtc().compile(path.read_text(), str(path), architecture, options)
+
+
+def included(path: Path, include: Path) -> set[Path]:
+    """The files that `path` includes, and those they include."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        names = re.findall(r'^#include "([^"]+)"', waiting.pop().read_text(), re.MULTILINE)
+        new = {include / name for name in names if (include / name).is_file()} - found
+        found |= new
+        waiting += new
+    return found
 
 
 def embed(family: str, files: dict[str, Path]) -> str:
@@ -162,22 +205,29 @@ def main() -> int:
     parser.add_argument("sources", type=Path, nargs="+")
     parser.add_argument("--include", type=Path)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--depends", type=Path, help="where to write what the output is made from, for make")
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
     if given.list:
-        given.output.write_text(list_all(sorted(path.stem for path in given.sources)))
+        given.output.write_text(list_all(sorted(family_of(path) for path in given.sources)))
         return 0
     source = given.sources[0]
     files = {}
-    for architecture in ARCHITECTURES:
+    for architecture in architectures_of(source):
         try:
-            code, _, _ = compile_source(source, given.include, architecture)
+            compiled = compile_source(source, given.include, architecture)
         except CompileError as error:
             print(error, file=sys.stderr)
             return 1
         files[architecture] = given.output.with_suffix(f".{architecture}")
-        files[architecture].write_bytes(code)
-    given.output.write_text(embed(source.stem, files))
+        files[architecture].write_bytes(compiled.machine_code)
+        if architecture == ARCHITECTURES[0]:
+            files[PTX] = given.output.with_suffix(f".{PTX}")
+            files[PTX].write_bytes(compiled.ptx)
+    given.output.write_text(embed(family_of(source), files))
+    if given.depends:
+        names = " ".join(str(path) for path in sorted(included(source, given.include)))
+        given.depends.write_text(f"{given.output}: {names}\n")
     return 0
 
 

@@ -43,6 +43,13 @@ struct LaunchConfig {
   uint32_t attribute_count;
 };
 
+struct PointerAttributes {
+  int kind, device;  // cudaMemoryType: kUnknownMemory, ...
+  void *of_device, *of_host;
+  long rest[8];  // of later versions
+};
+constexpr int kUnknownMemory = 0, kHostMemory = 1;  // the others are a device's
+
 // Numbers of enumerations.
 constexpr int kMultiprocessors = 16, kComputeMajor = 75, kComputeMinor = 76;  // cudaDeviceAttr
 constexpr int kMostSharedBytes = 97;                                          // the same
@@ -73,6 +80,7 @@ struct Runtime {
   Status (*cudaMallocAsync)(void**, size_t, Stream);
   Status (*cudaFreeAsync)(void*, Stream);
   Status (*cudaHostAlloc)(void**, size_t, unsigned flags);
+  Status (*cudaPointerGetAttributes)(PointerAttributes*, const void*);
   Status (*cudaMemcpyAsync)(void* to, const void* from, size_t, int kind, Stream);
   Status (*cudaMemsetAsync)(void*, int value, size_t, Stream);
 
@@ -98,6 +106,8 @@ struct Runtime {
   Status (*cudaKernelSetAttributeForDevice)(KernelHandle, int attribute, int value, int device);
   Status (*cudaOccupancyMaxActiveBlocksPerMultiprocessor)(int*, const void* kernel, int threads,
                                                           size_t shared_bytes);
+  Status (*cudaGetDriverEntryPoint)(const char* name, void** function, unsigned long long flags,
+                                    int* found);
   Status (*cudaLaunchKernelExC)(const LaunchConfig*, const void* kernel, void** args);
 };
 

@@ -15,28 +15,18 @@ namespace {
 
 int attribute(int device, int number) {
   int value = 0;
-  expect_success(runtime().cudaDeviceGetAttribute(&value, number, device), "properties");
+  expect_success(runtime()->cudaDeviceGetAttribute(&value, number, device), "properties");
   return value;
 }
 
 }  // namespace
 
-// Set every time: other libraries change the current device too, and the runtime's call is cheap.
-void use_device(int device) {
-  if (device < 0 || device >= device_count()) {
-    fail(MK_DEVICE_ERROR, "CUDA: there is no device ", device, "; this machine has ",
-         device_count());
-  }
-  expect_success(runtime().cudaSetDevice(device), "device");
-}
-
-int current_device() {
-  int device = 0;
-  expect_success(runtime().cudaGetDevice(&device), "device");
-  return device;
-}
-
 int multiprocessors() { return attribute(current_device(), kMultiprocessors); }
+
+int compute_capability() {
+  const int device = current_device();
+  return 10 * attribute(device, kComputeMajor) + attribute(device, kComputeMinor);
+}
 
 size_t most_shared_bytes() {
   return static_cast<size_t>(attribute(current_device(), kMostSharedBytes));
@@ -45,11 +35,11 @@ size_t most_shared_bytes() {
 void describe(mk_device_properties& properties) {
   const int device = current_device();
   char all[4096] = {};  // the name comes first
-  expect_success(runtime().cudaGetDeviceProperties_v2(all, device), "properties");
+  expect_success(runtime()->cudaGetDeviceProperties_v2(all, device), "properties");
   std::memcpy(properties.name, all, sizeof properties.name);
   properties.name[sizeof properties.name - 1] = '\0';
   size_t free = 0;
-  expect_success(runtime().cudaMemGetInfo(&free, &properties.memory_bytes), "properties");
+  expect_success(runtime()->cudaMemGetInfo(&free, &properties.memory_bytes), "properties");
   properties.multiprocessors = attribute(device, kMultiprocessors);
   properties.compute_major = attribute(device, kComputeMajor);
   properties.compute_minor = attribute(device, kComputeMinor);
@@ -57,7 +47,7 @@ void describe(mk_device_properties& properties) {
 }
 
 void synchronize() {
-  expect_success(runtime().cudaDeviceSynchronize(), "work on the device");
+  expect_success(runtime()->cudaDeviceSynchronize(), "work on the device");
   expect_no_fault();
 }
 

@@ -59,6 +59,11 @@ MK_INLINE uint32_t to_f16x2(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
   return bits;
 }
+MK_INLINE float from_f16(uint16_t bits) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+  return x;
+}
 
 // d += a b on the tensor cores of one warp, sums in float32. With g = lane / 4 and t = lane % 4
 // thread `lane` holds, of the 16x8 result d, rows g and g + 8, columns 2t and 2t + 1:

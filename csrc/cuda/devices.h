@@ -17,16 +17,20 @@ namespace medkern::cuda {
 void search_packages(const char* folder);
 // Fails with MK_DEVICE_ERROR and the reason where there is no CUDA.
 int device_count();
-// Makes the device the calling thread's current one; fails unless there is such a device.
+// Names the device that the calling thread works on from now on; fails unless there is such a
+// device. What the CUDA runtime calls the thread's current device stays the caller's business.
 void use_device(int device);
-// The kernels, all on the current device.
+// The device that has this memory: the CPU for any that CUDA has not given out.
+DLDevice device_of(const void* memory);
+// The kernels, all on the device named last.
 const KernelTable& kernel_table();
-// All that follows works on the current device.
+// All that follows works on the device named last.
 void describe(mk_device_properties& properties);
 
 void* allocate(size_t bytes);
 void release(int device, void* memory) noexcept;
-void copy(void* to, const void* from, size_t bytes, bool host_waits);
+// Returns when the memory may be changed or read, if it is the host's.
+void copy(void* to, const void* from, size_t bytes, bool to_host, bool from_host);
 void synchronize();
 void memory_stats(mk_device_memory_stats& stats);
 void reset_peak();

@@ -27,7 +27,7 @@ std::vector<Fault>& faults() {
 uint32_t* fault_word() {
   static uint32_t* word = [] {
     void* memory = nullptr;
-    expect_success(runtime().cudaHostAlloc(&memory, 64, kHostPortable | kHostMapped),
+    expect_success(runtime()->cudaHostAlloc(&memory, 64, kHostPortable | kHostMapped),
                    "memory shared with the host");
     std::memset(memory, 0, 64);
     return static_cast<uint32_t*>(memory);

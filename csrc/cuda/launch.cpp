@@ -36,7 +36,7 @@ const MachineCode& code_for(const DeviceCode& code, int major, int minor) {
     fail(MK_DEVICE_ERROR, "CUDA: compute capability ", major, ".", minor, ", medkern needs 8.0");
   }
   for (const MachineCode& one : code.code) {
-    if (std::strcmp(one.architecture, wanted) == 0) return one;
+    if (one.architecture != nullptr && std::strcmp(one.architecture, wanted) == 0) return one;
   }
   fail(MK_INTERNAL, "CUDA: no code for ", wanted);
 }
@@ -50,19 +50,11 @@ Library library_of(const char* family) {
     describe(properties);
     const MachineCode& code =
         code_for(code_of(family), properties.compute_major, properties.compute_minor);
-    expect_success(runtime().cudaLibraryLoadData(&library, code.begin, nullptr, nullptr, 0, nullptr,
-                                                 nullptr, 0),
+    expect_success(runtime()->cudaLibraryLoadData(&library, code.begin, nullptr, nullptr, 0,
+                                                  nullptr, nullptr, 0),
                    "loading kernels");
   }
   return library;
-}
-
-void allow_shared(Kernel& kernel, size_t bytes) {
-  if (bytes <= kSharedWithoutAsking) return;
-  auto* handle = const_cast<KernelHandle>(kernel.handle());
-  expect_success(runtime().cudaKernelSetAttributeForDevice(
-                     handle, kMaxDynamicSharedBytes, static_cast<int>(bytes), current_device()),
-                 kernel.name());
 }
 
 }  // namespace
@@ -72,28 +64,39 @@ const void* Kernel::handle() {
   if (found != nullptr) return found;
   std::lock_guard<std::mutex> lock(mutex);
   KernelHandle handle = nullptr;
-  expect_success(runtime().cudaLibraryGetKernel(&handle, library_of(family_), name_), name_);
+  expect_success(runtime()->cudaLibraryGetKernel(&handle, library_of(family_), name_), name_);
   handle_.store(handle, std::memory_order_release);
   return handle;
 }
 
+void Kernel::allow_shared() {
+  const int device = current_device();
+  const uint64_t bit = device < 64 ? uint64_t{1} << device : 0;
+  if ((allowed_.load(std::memory_order_relaxed) & bit) != 0) return;
+  expect_success(runtime()->cudaKernelSetAttributeForDevice(
+                     const_cast<KernelHandle>(handle()), kMaxDynamicSharedBytes,
+                     static_cast<int>(most_shared_bytes()), device),
+                 name_);
+  allowed_.fetch_or(bit, std::memory_order_relaxed);
+}
+
 void detail::launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_bytes,
-                    bool cooperative, void* args) {
+                    bool cooperative, const void* args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  allow_shared(kernel, shared_bytes);
+  if (shared_bytes > kSharedWithoutAsking) kernel.allow_shared();
   LaunchAttribute attribute{};
   attribute.id = kLaunchCooperative;
   attribute.cooperative = 1;
   const LaunchConfig config{{grid.x, grid.y, grid.z}, {threads, 1, 1}, shared_bytes,
                             current_stream(),         &attribute,      cooperative ? 1u : 0u};
-  void* pointers[] = {args};
-  expect_success(runtime().cudaLaunchKernelExC(&config, kernel.handle(), pointers), kernel.name());
+  void* pointers[] = {const_cast<void*>(args)};
+  expect_success(runtime()->cudaLaunchKernelExC(&config, kernel.handle(), pointers), kernel.name());
 }
 
 int resident_blocks(Kernel& kernel, uint32_t threads, size_t shared_bytes) {
-  allow_shared(kernel, shared_bytes);
+  if (shared_bytes > kSharedWithoutAsking) kernel.allow_shared();
   int blocks = 0;
-  expect_success(runtime().cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+  expect_success(runtime()->cudaOccupancyMaxActiveBlocksPerMultiprocessor(
                      &blocks, kernel.handle(), static_cast<int>(threads), shared_bytes),
                  kernel.name());
   return blocks * multiprocessors();
@@ -108,7 +111,7 @@ uint32_t blocks_for(int64_t count, uint32_t threads, int64_t each) {
 
 void fill_zero(void* memory, size_t bytes) {
   if (bytes == 0) return;
-  expect_success(runtime().cudaMemsetAsync(memory, 0, bytes, current_stream()), "zeros");
+  expect_success(runtime()->cudaMemsetAsync(memory, 0, bytes, current_stream()), "zeros");
 }
 
 }  // namespace medkern::cuda

@@ -15,10 +15,13 @@ class Kernel {
   const char* name() const { return name_; }
   // The handle that the CUDA runtime starts; fails with MK_DEVICE_ERROR if it can't be loaded.
   const void* handle();
+  // Lets blocks on the current device have as much shared memory as there is; asked for once.
+  void allow_shared();
 
  private:
   const char *family_, *name_;
   std::atomic<const void*> handle_{nullptr};
+  std::atomic<uint64_t> allowed_{0};  // the devices that have been asked, a bit each
 };
 
 struct Grid {
@@ -27,14 +30,14 @@ struct Grid {
 
 namespace detail {
 void launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_bytes, bool cooperative,
-            void* args);
+            const void* args);
 }
 
 // Starts `kernel` on grid.x * grid.y * grid.z blocks of `threads` threads with `shared_bytes` of
 // shared memory each (up to 227 KiB), and returns at once. Fails with MK_DEVICE_ERROR. A grid with
 // no blocks does nothing.
 template <class Args>
-void launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_bytes, Args args) {
+void launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_bytes, const Args& args) {
   detail::launch(kernel, grid, threads, shared_bytes, false, &args);
 }
 
@@ -42,12 +45,14 @@ void launch(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_bytes, Ar
 // There may be no more blocks than fit on the device: resident_blocks.
 template <class Args>
 void launch_cooperative(Kernel& kernel, Grid grid, uint32_t threads, size_t shared_bytes,
-                        Args args) {
+                        const Args& args) {
   detail::launch(kernel, grid, threads, shared_bytes, true, &args);
 }
 
 // Multiprocessors of the current device.
 int multiprocessors();
+// Compute capability of the current device, 90 for 9.0.
+int compute_capability();
 // Shared memory that a block may have on it.
 size_t most_shared_bytes();
 // Blocks of this kernel that the current device can run at once.

@@ -32,9 +32,9 @@ Heap& heap_of(int device) {
   static auto* heaps = new std::map<int, Heap>;
   Heap& heap = (*heaps)[device];
   if (heap.pool == nullptr) {
-    expect_success(runtime().cudaDeviceGetDefaultMemPool(&heap.pool, device), "memory pool");
+    expect_success(runtime()->cudaDeviceGetDefaultMemPool(&heap.pool, device), "memory pool");
     uint64_t keep = UINT64_MAX;
-    expect_success(runtime().cudaMemPoolSetAttribute(heap.pool, kReleaseThreshold, &keep),
+    expect_success(runtime()->cudaMemPoolSetAttribute(heap.pool, kReleaseThreshold, &keep),
                    "memory pool");
   }
   return heap;
@@ -42,14 +42,23 @@ Heap& heap_of(int device) {
 
 uint64_t pool_attribute(MemoryPool pool, int number) {
   uint64_t value = 0;
-  expect_success(runtime().cudaMemPoolGetAttribute(pool, number, &value), "memory pool");
+  expect_success(runtime()->cudaMemPoolGetAttribute(pool, number, &value), "memory pool");
   return value;
 }
 
 void free_block(void* memory, const Block& block) {
   const Stream now = current_stream();
   if (now != block.stream) wait_for_stream(block.stream, now);
-  expect_success(runtime().cudaFreeAsync(memory, block.stream), "freeing memory");
+  expect_success(runtime()->cudaFreeAsync(memory, block.stream), "freeing memory");
+}
+
+PointerAttributes kind_of(const void* memory) {
+  PointerAttributes about{};
+  if (runtime()->cudaPointerGetAttributes(&about, memory) != kSuccess) {
+    runtime()->cudaGetLastError();
+    about = {};
+  }
+  return about;
 }
 
 }  // namespace
@@ -60,9 +69,9 @@ void* allocate(size_t bytes) {
   Heap& heap = heap_of(current_device());
   void* memory = nullptr;
   // The pool gives nothing for 0 bytes, but every block has an address of its own here.
-  const Status status = runtime().cudaMallocAsync(&memory, bytes > 0 ? bytes : 1, stream);
+  const Status status = runtime()->cudaMallocAsync(&memory, bytes > 0 ? bytes : 1, stream);
   if (status == kOutOfMemory) {
-    runtime().cudaGetLastError();
+    runtime()->cudaGetLastError();
     fail(MK_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes on CUDA device ", current_device(),
          ", where ", heap.in_use, " are in use");
   }
@@ -94,11 +103,20 @@ void release(int device, void* memory) noexcept {
   }
 }
 
-void copy(void* to, const void* from, size_t bytes, bool host_waits) {
+void copy(void* to, const void* from, size_t bytes, bool to_host, bool from_host) {
   if (bytes == 0) return;
+  // Memory of the host is read before the call returns, but for such as CUDA knows, which is read
+  // when its turn comes.
+  const bool host_waits = to_host || (from_host && kind_of(from).kind == kHostMemory);
   const Stream stream = current_stream();
-  expect_success(runtime().cudaMemcpyAsync(to, from, bytes, kCopyDefault, stream), "copy");
+  expect_success(runtime()->cudaMemcpyAsync(to, from, bytes, kCopyDefault, stream), "copy");
   if (host_waits) synchronize_stream(stream);
+}
+
+DLDevice device_of(const void* memory) {
+  const PointerAttributes about = kind_of(memory);
+  const bool cuda = about.kind != kUnknownMemory && about.kind != kHostMemory;
+  return cuda ? DLDevice{kDLCUDA, about.device} : DLDevice{kDLCPU, 0};
 }
 
 void memory_stats(mk_device_memory_stats& stats) {
@@ -120,8 +138,8 @@ void reset_peak() {
 void trim() {
   std::lock_guard<std::mutex> lock(mutex);
   Heap& heap = heap_of(current_device());
-  expect_success(runtime().cudaDeviceSynchronize(), "work on the device");
-  expect_success(runtime().cudaMemPoolTrimTo(heap.pool, 0), "memory pool");
+  expect_success(runtime()->cudaDeviceSynchronize(), "work on the device");
+  expect_success(runtime()->cudaMemPoolTrimTo(heap.pool, 0), "memory pool");
 }
 
 }  // namespace medkern::cuda

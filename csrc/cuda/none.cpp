@@ -12,12 +12,13 @@ namespace {
 void search_packages(const char*) {}
 int device_count() { refuse(); }
 void use_device(int) { refuse(); }
+DLDevice device_of(const void*) { refuse(); }
 const KernelTable& kernel_table() { refuse(); }
 void describe(mk_device_properties&) { refuse(); }
 
 void* allocate(size_t) { refuse(); }
 void release(int, void*) noexcept {}
-void copy(void*, const void*, size_t, bool) { refuse(); }
+void copy(void*, const void*, size_t, bool, bool) { refuse(); }
 void synchronize() { refuse(); }
 void memory_stats(mk_device_memory_stats&) { refuse(); }
 void reset_peak() { refuse(); }

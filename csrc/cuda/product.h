@@ -9,14 +9,14 @@ struct TilePlace {
   int row, column;
 };
 
-// The tile of block blockIdx.x, 8 tiles of rows at a time; beyond row m where there are more blocks
-// than tiles.
-MK_INLINE TilePlace tile_place(int m, int n, int rows, int columns) {
+// The place of a tile, 8 tiles of rows at a time; beyond row m where there are more blocks than
+// tiles.
+MK_INLINE TilePlace tile_place(int m, int n, int rows, int columns, uint32_t tile = blockIdx.x) {
   constexpr uint32_t kDown = 8;
   const uint32_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
-  const uint32_t first = blockIdx.x / (kDown * across) * kDown;
+  const uint32_t first = tile / (kDown * across) * kDown;
   if (first >= down) return {m, 0};
-  const uint32_t rest = blockIdx.x % (kDown * across);
+  const uint32_t rest = tile % (kDown * across);
   const uint32_t together = down - first < kDown ? down - first : kDown;
   return {static_cast<int>((first + rest % together) * rows),
           static_cast<int>(rest / together * columns)};

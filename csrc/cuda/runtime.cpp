@@ -25,6 +25,8 @@ constexpr Version kVersions[] = {{"libcudart.so.12", "nvidia/cuda_runtime/lib/"}
 std::mutex packages_mutex;
 std::vector<std::string> package_folders;  // where packages lie, each with a slash
 
+thread_local int t_device = 0;  // that the thread works on
+
 // The folder this library lies in, with a slash; "" if it isn't known.
 std::string own_folder() {
   Dl_info info;
@@ -89,6 +91,7 @@ Runtime functions_of(void* library) {
   MK_FIND(cudaMallocAsync);
   MK_FIND(cudaFreeAsync);
   MK_FIND(cudaHostAlloc);
+  MK_FIND(cudaPointerGetAttributes);
   MK_FIND(cudaMemcpyAsync);
   MK_FIND(cudaMemsetAsync);
   MK_FIND(cudaStreamCreateWithFlags);
@@ -110,6 +113,7 @@ Runtime functions_of(void* library) {
   MK_FIND(cudaLibraryGetKernel);
   MK_FIND(cudaKernelSetAttributeForDevice);
   MK_FIND(cudaOccupancyMaxActiveBlocksPerMultiprocessor);
+  MK_FIND(cudaGetDriverEntryPoint);
   MK_FIND(cudaLaunchKernelExC);
 #undef MK_FIND
   return r;
@@ -161,10 +165,20 @@ const Opened& opened() {
 
 }  // namespace
 
-const Runtime& runtime() {
+Entered::Entered(const Runtime& functions) : functions_(functions) {
+  int now = 0;
+  if (functions_.cudaGetDevice(&now) != kSuccess || now == t_device) return;
+  if (functions_.cudaSetDevice(t_device) == kSuccess) callers_ = now;
+}
+
+Entered::~Entered() {
+  if (callers_ >= 0) functions_.cudaSetDevice(callers_);
+}
+
+Entered runtime() {
   const Opened& cuda = opened();
   if (!cuda.reason.empty()) fail(MK_DEVICE_ERROR, cuda.reason);
-  return cuda.functions;
+  return Entered(cuda.functions);
 }
 
 void search_packages(const char* folder) {
@@ -175,14 +189,24 @@ void search_packages(const char* folder) {
 bool emulated() { return opened().reason.empty() && opened().is_emulated; }
 
 int device_count() {
-  runtime();
+  if (!opened().reason.empty()) fail(MK_DEVICE_ERROR, opened().reason);
   return opened().devices;
 }
 
+void use_device(int device) {
+  if (device < 0 || device >= device_count()) {
+    fail(MK_DEVICE_ERROR, "CUDA: there is no device ", device, "; this machine has ",
+         device_count());
+  }
+  t_device = device;
+}
+
+int current_device() { return t_device; }
+
 void expect_success(Status status, const char* what) {
   if (status == kSuccess) return;
-  const char* reason = runtime().cudaGetErrorString(status);
-  runtime().cudaGetLastError();  // errors that can be got over shall not be reported twice
+  const char* reason = runtime()->cudaGetErrorString(status);
+  runtime()->cudaGetLastError();  // errors that can be got over shall not be reported twice
   fail(status == kOutOfMemory ? MK_OUT_OF_MEMORY : MK_DEVICE_ERROR, "CUDA: ", what, ": ", reason);
 }
 

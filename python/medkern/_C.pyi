@@ -7,6 +7,18 @@ import numpy as np
 
 class DeviceError(RuntimeError): ...
 
+class Bfloat16:
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def itemsize(self) -> int: ...
+
+bfloat16: Bfloat16
+
+def dtype(name: Any) -> np.dtype[Any]: ...  # or `bfloat16`, which has of it what is asked for
+
 class Array:
     def __init__(self, object: Any, device: Any = None) -> None: ...
     @property

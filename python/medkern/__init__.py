@@ -30,7 +30,7 @@ from medkern import (
     plot,
     random,
 )
-from medkern._C import DeviceError, get_num_threads, set_num_threads
+from medkern._C import DeviceError, bfloat16, get_num_threads, set_num_threads
 from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
 from medkern.devices import device, get_default_device, set_default_device
@@ -48,6 +48,7 @@ __all__ = [
     "Tensor",
     "Trainer",
     "__version__",
+    "bfloat16",
     "callbacks",
     "compile",
     "cuda",

@@ -59,7 +59,7 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype:
-        """The element type, a NumPy dtype."""
+        """The element type: a NumPy dtype, or `medkern.bfloat16`."""
         return self.array.dtype
 
     @property
@@ -82,6 +82,9 @@ class Tensor:
 
         From a CUDA device they are copied, once all work on them is done; the copy is read-only, since what
         is written to it would not reach the tensor.
+
+        Raises:
+            TypeError: the elements are bfloat16, which NumPy has not; `.to("float32")` converts them.
         """
         values = self.array.numpy()
         if self.is_cuda:
@@ -92,7 +95,13 @@ class Tensor:
         """The only element, as a Python number; ValueError if there are more."""
         if self.size != 1:
             raise ValueError(f"item: the tensor must have one element, got shape {self.shape}")
-        return self.numpy().item()
+        return self._readable().item()
+
+    def _readable(self) -> np.ndarray:
+        """The values in a type NumPy has."""
+        if self.dtype != _C.bfloat16:
+            return self.numpy()
+        return _C.copy(self.array, "float32", False, None).numpy()
 
     def detach(self) -> Tensor:
         """The same memory without its history: gradients stop here."""
@@ -105,12 +114,12 @@ class Tensor:
         """
         new = values.array if isinstance(values, Tensor) else values
         if not isinstance(new, _C.Array):
-            new = np.asarray(new)
+            new = _C.Array(new, "cpu") if _is_bfloat16(new) else np.asarray(new)
         if new.shape != self.shape:
             raise ValueError(f"copy_: values must have shape {self.shape}, got {new.shape}")
-        if not self.is_cuda:
+        if not self.is_cuda and _C.bfloat16 not in (self.dtype, new.dtype):
             np.copyto(self.numpy(), np.asarray(new))
-        elif np.can_cast(new.dtype, self.dtype, casting="same_kind"):
+        elif np.can_cast(_stand_in(new.dtype), _stand_in(self.dtype), casting="same_kind"):
             _C.copy(_C.Array(new, self.device), None, False, self.array)
         else:
             raise TypeError(f"copy_: values must be {self.dtype}, got {new.dtype}")
@@ -216,7 +225,7 @@ class Tensor:
         return int(self.item())
 
     def __repr__(self) -> str:
-        values = np.array2string(self.numpy(), precision=4, threshold=100, prefix="tensor(")
+        values = np.array2string(self._readable(), precision=4, threshold=100, prefix="tensor(")
         extra = f", dtype={self.dtype}" if self.dtype != np.float32 else ""
         extra += f", device={self.device!r}" if self.is_cuda else ""
         extra += ", requires_grad=True" if self.requires_grad else ""
@@ -231,22 +240,24 @@ def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False, devi
             `__cuda_array_interface__`.
         dtype: the element type. Without it arrays keep theirs, Python floats become float32 and
             Python ints int64.
-        requires_grad: whether gradients flow to it; float32 and float64 only.
+        requires_grad: whether gradients flow to it; float types only.
         device: where the tensor is: "cpu", "cuda", "cuda:1", ... Without it what is on a CUDA device stays
             there, and all else goes to the default device.
 
     Raises:
-        TypeError: the dtype is not float32, float64, int32, int64, uint8 or bool, or an integer
-            tensor requires a gradient.
+        TypeError: the dtype is not float32, float64, float16, bfloat16, int32, int64, uint8 or bool, or an
+            integer tensor requires a gradient.
         DeviceError: there is no such device.
 
     Example:
         >>> medkern.tensor([[1.0, 2.0], [3.0, 4.0]]).shape
         (2, 2)
     """
-    if _is_on_cuda(data):
+    if dtype is not None and _C.dtype(dtype) == _C.bfloat16:
+        data, dtype = tensor(data, device=device), _C.bfloat16
+    if _is_on_cuda(data) or _is_bfloat16(data) or dtype == _C.bfloat16:
         source = data.array if isinstance(data, Tensor) else _C.Array(data)
-        _expect_dtype(source.dtype if dtype is None else np.dtype(dtype), requires_grad)
+        _expect_dtype(source.dtype if dtype is None else _C.dtype(dtype), requires_grad)
         copied = _C.copy(source, dtype, source.keeps_channels_last, None)
         return Tensor(copied if device is None else copied.to(device), requires_grad)
     target = _C.default_device() if device is None else device
@@ -269,6 +280,18 @@ def _is_on_cuda(data: ArrayLike) -> bool:
     if hasattr(data, "__dlpack_device__"):
         return data.__dlpack_device__()[0] == _DLPACK_CUDA
     return hasattr(data, "__cuda_array_interface__")
+
+
+def _is_bfloat16(data: ArrayLike) -> bool:
+    """Whether it holds bfloat16, which can't go by way of NumPy."""
+    if isinstance(data, (np.ndarray, np.generic, int, float, list, tuple)):
+        return False
+    return str(getattr(data, "dtype", "")).rpartition(".")[2] == "bfloat16"  # torch has "torch.bfloat16"
+
+
+def _stand_in(dtype: np.dtype) -> np.dtype:
+    """The same, float16 for bfloat16: a type of NumPy that converts alike."""
+    return np.dtype("float16") if dtype == _C.bfloat16 else dtype
 
 
 def _expect_dtype(dtype: np.dtype, requires_grad: bool) -> None:
@@ -298,7 +321,7 @@ def full(
         >>> medkern.full((2,), 0.5).numpy()
         array([0.5, 0.5], dtype=float32)
     """
-    _expect_dtype(np.dtype(dtype), requires_grad)
+    _expect_dtype(_C.dtype(dtype), requires_grad)
     return Tensor(kernels.full(shape, value, dtype, device=device), requires_grad)
 
 
@@ -316,5 +339,8 @@ def ones(
     return full(shape, 1, dtype, requires_grad, device)
 
 
-_DTYPES = [np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "bool")]
+_DTYPES = [
+    _C.dtype(name)
+    for name in ("float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool")
+]
 _DLPACK_CUDA = 2

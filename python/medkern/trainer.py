@@ -18,6 +18,7 @@ from medkern.callbacks import Callback
 from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
+from medkern.kernels._precision import BY_TYPE, matmul_precision
 from medkern.nn import Module
 from medkern.tensor import Tensor, tensor
 
@@ -52,6 +53,10 @@ class Trainer:
         max_grad_norm: scale the gradients of a step down to this norm; or None.
         device: where model and batches go ("cuda", say); None leaves the model where it is. On a CUDA device
             losses are read now and then only, so that the device needn't be waited for.
+        precision: how a CUDA device multiplies in matrix products and convolutions while this trainer works:
+            "float32", "tf32" or "bf16" (`set_float32_matmul_precision`'s "highest", "high" and "medium"), or
+            None, which leaves it as it is set. Sums, weights, optimizer state, norms and losses are float32
+            always, and so is all the CPU computes.
 
     Attributes:
         history: one record per epoch: "epoch", "loss", "lr", "seconds" and, with validation data, "val_loss"
@@ -74,7 +79,11 @@ class Trainer:
         schedule: Any = None,
         max_grad_norm: float | None = None,
         device: Any = None,
+        precision: str | None = None,
     ):
+        if precision is not None and precision not in BY_TYPE:
+            raise ValueError(f"Trainer: precision must be 'float32', 'tf32' or 'bf16', got {precision!r}")
+        self.precision = precision
         self.model = model if device is None else model.to(device)
         self.loss = loss
         self.optimizer = optimizer
@@ -159,7 +168,7 @@ class Trainer:
         if self.metrics is not None:
             self.metrics.reset()
         self.model.eval()
-        with no_grad():
+        with no_grad(), matmul_precision(self.precision):
             for x, y in data:
                 output = self.model(tensor(x, device=device))
                 losses.add(self.loss(output, tensor(y, device=device)), len(x))
@@ -175,7 +184,8 @@ class Trainer:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
         if self._predictor.model is not self.model:
             self._predictor = Predictor(self.model)
-        parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
+        with matmul_precision(self.precision):
+            parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
 
     def _train_epoch(self, batches: Batches, title: str, bar: bool) -> float:
@@ -185,20 +195,25 @@ class Trainer:
         losses, device = _Losses(title, finite=True), self.device
         self.model.train()
         for x, y in shown:
-            loss = self.loss(self.model(tensor(x, device=device)), tensor(y, device=device))
-            losses.add(loss, len(x))
-            self.optimizer.zero_grad()
-            loss.backward()
-            if self.max_grad_norm is not None:
-                optim.clip_grad_norm_(list(self.model.parameters()), self.max_grad_norm)
-            self.optimizer.step()
-            if self.schedule is not None and not self._plateau:
-                self.schedule.step()
+            with matmul_precision(self.precision):
+                loss = self.loss(self.model(tensor(x, device=device)), tensor(y, device=device))
+                losses.add(loss, len(x))
+                self._step(loss)
             if bar and losses.is_read:
                 shown.set_postfix(loss=f"{losses.mean():.4f}", refresh=False)
         if losses.count == 0:
             raise ValueError("fit: train must give at least one batch")
         return losses.mean()
+
+    def _step(self, loss: Tensor) -> None:
+        """Changes the weights by the gradients of a batch's loss."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.max_grad_norm is not None:
+            optim.clip_grad_norm_(list(self.model.parameters()), self.max_grad_norm)
+        self.optimizer.step()
+        if self.schedule is not None and not self._plateau:
+            self.schedule.step()
 
     @property
     def device(self) -> str | None:

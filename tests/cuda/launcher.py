@@ -122,14 +122,14 @@ class Device:
 
     def start(
         self, name, a=None, b=None, out=None, *, count=0, number=0, grid=1, block=32, shared=0, stream=None,
-        cooperative=False, ask=True,
+        cooperative=False, ask=True, args=None,
     ) -> None:  # fmt: skip
-        """Queues a kernel; `ask`: for as much shared memory as it is to have."""
+        """Queues a kernel; `ask`: for as much shared memory as it is to have; `args`: other than TestArgs."""
         kernel = self.kernel(name)
         if ask:
             self.call("cudaKernelSetAttributeForDevice", kernel, _DYNAMIC_SHARED, shared, 0)
         a, b, out = (x.address if isinstance(x, Buffer) else x for x in (a, b, out))
-        args = _Args(a, b, out, count, number)
+        args = args or _Args(a, b, out, count, number)
         pointers = (c_void_p * 1)(ctypes.cast(ctypes.pointer(args), c_void_p))
         sizes = [
             _Dim3(*s, *[1] * (3 - len(s))) for s in [(n,) if isinstance(n, int) else n for n in (grid, block)]
@@ -160,8 +160,8 @@ def _find_runtime() -> str:
     pytest.skip("needs a GPU")
 
 
-def open_gpu(source: Path) -> Device:
-    """The GPU with the kernels of a `.cu` file; skips the test where there is none."""
+def open_gpu(source: Path, only: str = "") -> Device:
+    """The GPU with the kernels of a `.cu` file; skips the test where there is none, or no `only` one."""
     runtime = _find_runtime()
     csrc = Path(__file__).resolve().parents[2] / "csrc"
     spec = importlib.util.spec_from_file_location("medkern_compile", csrc / "cuda" / "compile.py")
@@ -170,11 +170,11 @@ def open_gpu(source: Path) -> Device:
     major, minor = c_int(), c_int()
     for value, number in ((major, 75), (minor, 76)):
         ctypes.CDLL(runtime).cudaDeviceGetAttribute(byref(value), number, 0)
-    architecture = {9: "sm_90a" if minor.value == 0 else "compute_80", 8: "sm_80"}.get(
-        major.value, "compute_80"
-    )
+    native = {9: "sm_90a" if minor.value == 0 else None, 8: "sm_80"}.get(major.value)
+    if only not in ("", native):
+        pytest.skip(f"needs a GPU that takes {only}")
     try:
-        code, _, _ = compiler.compile_source(source, csrc, architecture)
+        compiled = compiler.compile_source(source, csrc, native or compiler.ARCHITECTURES[0])
     except compiler.CompileError as error:
         pytest.skip(str(error))
-    return Device(runtime, code)
+    return Device(runtime, compiled.machine_code if native else compiled.ptx)

@@ -3,6 +3,8 @@
 What a machine without a GPU does is in test_no_device.py.
 """
 
+import ctypes
+import os
 import threading
 
 import numpy as np
@@ -259,10 +261,53 @@ def test_the_cuda_array_interface(rng):
     assert not hasattr(medkern.tensor([1.0]), "__cuda_array_interface__")
 
 
+@pytest.mark.skipif(medkern.cuda.is_available() and medkern.cuda.device_count() < 2, reason="one device")
+def test_the_cuda_array_interface_is_on_the_device_of_its_memory(rng):
+    x = medkern.tensor(rng.standard_normal((2, 3)), device="cuda:1")
+
+    class Other:
+        __cuda_array_interface__ = x.__cuda_array_interface__
+
+    for default in ("cpu", "cuda:0", "cuda:1"):
+        with medkern.device(default):
+            shared = _C.Array(Other())
+        assert shared.device == "cuda:1"
+        np.testing.assert_array_equal(shared.numpy(), x.numpy())
+    empty = medkern.zeros((0, 3), device="cuda:1").__cuda_array_interface__
+    assert _C.Array(type("Empty", (), {"__cuda_array_interface__": empty})()).shape == (0, 3)
+
+
+@pytest.mark.skipif(medkern.cuda.is_available() and medkern.cuda.device_count() < 2, reason="one device")
+def test_the_callers_own_device_stays_as_it_is(rng):
+    runtime = ctypes.CDLL(os.environ.get("MEDKERN_CUDA_EMULATOR", "libcudart.so.12"))
+    now = ctypes.c_int()
+
+    def current():
+        assert runtime.cudaGetDevice(ctypes.byref(now)) == 0
+        return now.value
+
+    for mine in (0, 1, 0):
+        assert runtime.cudaSetDevice(mine) == 0
+        for other in ("cuda:0", "cuda:1"):
+            x = medkern.tensor(rng.standard_normal((4, 3), np.float32), device=other)
+            y = functional.softmax(x @ medkern.ones((3, 3), device=other), 1)
+            assert y.device == other and current() == mine
+            np.testing.assert_allclose(y.numpy(), 1 / 3, rtol=1e-6)
+            with medkern.cuda.Stream(other) as stream:
+                functional.exp(x)
+            stream.synchronize()
+            del x, y
+            assert current() == mine
+            with pytest.raises(medkern.DeviceError, match="there is no device"):
+                medkern.zeros((1,), device="cuda:99")
+            assert current() == mine
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"mask": 1}, "has a mask"),
+        ({"data": (64, False)}, "no CUDA device has the memory at its address"),
         ({"strides": (-4,)}, "negative strides"),
         ({"strides": (4, 4)}, "a stride for each dimension"),
         ({"typestr": "<c8"}, "unsupported dtype"),
@@ -453,6 +498,63 @@ def test_compiled_models_become_graphs(rng):
     with stream:
         np.testing.assert_allclose(compiled(medkern.tensor(2 * x)).numpy()[0], compiled(2 * x[:1]).numpy()[0])
     np.testing.assert_allclose(compiled(x).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+class Text(nn.Module):
+    """All that recurrent models need: several layers, both directions, a state, a cell, lengths."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layers = kind(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+        self.last = kind(8, 5)
+        self.cell = nn.GRUCell(5, 2)
+
+    def forward(self, x, lengths=None):
+        y, state = self.layers(x, lengths=lengths)
+        z, _ = self.last(functional.permute(y, (1, 0, 2)))
+        return self.cell(z[-1]), y, state[0] if isinstance(state, tuple) else state
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_models_become_graphs(rng, kind):
+    model = Text(kind).eval().to("cuda")
+    for lengths in ((), (np.array([6, 2]),)):
+        x = rng.standard_normal((2, 6, 3), np.float32)
+        compiled = medkern.compile(model, (x, *lengths) if lengths else x)
+        for number in range(3):
+            x = rng.standard_normal((2, 6, 3), np.float32)
+            with medkern.no_grad():
+                expected = model(medkern.tensor(x, device="cuda"), *lengths)
+            for found, wanted in zip(compiled(x, *lengths), expected, strict=True):
+                np.testing.assert_array_equal(found.numpy(), wanted.numpy())
+            (program,) = compiled._programs.values()
+            assert program._bound.is_graph == (number > 0)
+
+
+def test_arrays_at_any_address(rng):
+    """What a program was recorded for was aligned; what comes may not be."""
+    shape, weight = (2, 8, 5, 6), rng.standard_normal((12, 8, 3, 3), np.float32)
+    plan = _C.ConvPlan(_C.Array(weight, "cuda"), None, 2, 1, 1, 1, 1, False, 0, 0, 0)
+    before = _C.outlining(True)
+    try:
+        image, result = (_C.empty((2, c, 5, 6), "float32", True, "cuda") for c in (8, 12))
+    finally:
+        _C.outlining(before)
+    program = _C.Program("cuda")
+    x, y = program.slot(image), program.slot(result, True)
+    program.record(plan.run, x, False, y)
+    memory = _C.Array(rng.standard_normal(481, np.float32), "cuda")
+    for _ in range(3):
+        results = []
+        for offset in (0, 1):
+            given = memory.with_layout(shape, (240, 1, 48, 8), offset)
+            assert given.is_channels_last
+            (found,) = program.run_plain([given])
+            expected = kernels.conv2d(given.numpy(), weight, padding=1)
+            np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-5)
+            results.append(found.numpy())
+        assert (results[0] != results[1]).any()
+    assert program.is_graph
 
 
 def test_weights_go_between_devices_in_files(tmp_path):

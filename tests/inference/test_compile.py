@@ -90,7 +90,7 @@ def test_lengths_may_be_an_input(rng):
     agree(model, image(rng, 2, 5, 3), np.array([5, 2]))
 
 
-# ---------------------------------------------------------------- strips
+# ---------------------------------------------------------------- strips, which are for a processor's caches
 
 
 @pytest.fixture
@@ -105,6 +105,7 @@ def count_strips(compiled):
     return [step.function for step in steps_of(compiled)].count(medkern.inference.strips.Strips)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("norm", [None, "batch", "instance"])
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("activation", [None, "sigmoid", "softmax"])
@@ -116,6 +117,7 @@ def test_unet_in_strips(rng, thin_strips, norm, rank, activation):
     assert norm == "instance" or count_strips(compiled) >= 4
 
 
+@pytest.mark.cpu
 def test_chains_of_any_windows_in_strips(rng, thin_strips):
     class Model(nn.Module):
         def __init__(self):
@@ -137,6 +139,7 @@ def test_chains_of_any_windows_in_strips(rng, thin_strips):
         assert count_strips(compiled) >= 2
 
 
+@pytest.mark.cpu
 def test_strips_take_less_memory_and_give_the_same_for_an_item_alone(rng):
     model = models.UNet(filters=(16, 32))
     x = image(rng, 2, 1, 512, 512)

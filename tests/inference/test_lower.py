@@ -7,14 +7,25 @@ import medkern
 from compiled import Apply, agree, image
 from medkern import functional
 
+w = {}  # by rank, of shape (4, 3, 3, ...)
+
+
+@pytest.fixture
+def weights():
+    """Makes them on the default device."""
+    for rank in (1, 2, 3):
+        values = np.random.default_rng(rank).standard_normal((4, 3, *(3,) * rank))
+        w[rank] = medkern.tensor(values.astype("f4"))
+
+
+def columns():
+    """(4, 3)."""
+    return w[1][:, :, 0]
+
 
 def cases():
     """A model per operation of `functional`: name, inputs' shapes, function."""
-    f = functional
-    w = {
-        rank: medkern.tensor(np.random.default_rng(rank).standard_normal((4, 3, *(3,) * rank)).astype("f4"))
-        for rank in (1, 2, 3)
-    }
+    f, v = functional, columns
     sizes = {1: (9,), 2: (9, 10), 3: (5, 6, 7)}
     for op in (f.abs, f.elu, f.erf, f.exp, f.expm1, f.gelu, f.leaky_relu, f.neg, f.reciprocal):
         yield op.__name__, [(2, 3, 4)], op
@@ -83,13 +94,12 @@ def cases():
     yield "cross_entropy", [(4, 3)], lambda x: f.cross_entropy(x, np.array([0, 1, 2, 0]))
     yield "dropout", [(4, 3)], lambda x: f.dropout(x, 0.5, training=False) * 2
     yield "embedding", [(3, 2)], lambda x: f.embedding(f.to(f.clamp(x, 0, 3), "int64"), w[1][:, 0])
-    v, state = w[1][:, :, 0], (4, 1)
-    yield "lstm_cell", [(2, 3)], lambda x: f.lstm_cell(x, None, v, f.reshape(w[1][:, 0, 0], state))
-    yield "gru_cell", [(2, 3)], lambda x: f.gru_cell(x, None, v[:3], v[:3, :1])
-    yield "rnn_cell", [(2, 3)], lambda x: f.rnn_cell(x, None, v[:3], v[:3, :3])
-    yield "lstm", [(5, 2, 3)], lambda x: f.lstm(x, [(v, v[:, :1])])
-    yield "gru", [(5, 2, 3)], lambda x: f.gru(x, [(v[:3], v[:3, :1])])
-    yield "rnn", [(5, 2, 3)], lambda x: f.rnn(x, [(v[:3], v[:3])])
+    yield "lstm_cell", [(2, 3)], lambda x: f.lstm_cell(x, None, v(), f.reshape(w[1][:, 0, 0], (4, 1)))
+    yield "gru_cell", [(2, 3)], lambda x: f.gru_cell(x, None, v()[:3], v()[:3, :1])
+    yield "rnn_cell", [(2, 3)], lambda x: f.rnn_cell(x, None, v()[:3], v()[:3, :3])
+    yield "lstm", [(5, 2, 3)], lambda x: f.lstm(x, [(v(), v()[:, :1])])
+    yield "gru", [(5, 2, 3)], lambda x: f.gru(x, [(v()[:3], v()[:3, :1])])
+    yield "rnn", [(5, 2, 3)], lambda x: f.rnn(x, [(v()[:3], v()[:3])])
 
 
 CASES = list(cases())
@@ -100,5 +110,5 @@ def test_every_operation_has_a_case():
 
 
 @pytest.mark.parametrize("name, shapes, function", CASES, ids=[case[0] for case in CASES])
-def test_operation(rng, name, shapes, function):
+def test_operation(rng, weights, name, shapes, function):
     agree(Apply(function), *(image(rng, *shape) for shape in shapes))

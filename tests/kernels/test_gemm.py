@@ -1,3 +1,6 @@
+import ctypes
+import os
+
 import numpy as np
 import pytest
 
@@ -35,6 +38,27 @@ def transposed(x):
 
 
 LAYOUTS = [np.ascontiguousarray, transposed, strided]
+
+
+@pytest.fixture(params=[(9, 0), (8, 0)], ids=["9.0", "8.0"])
+def capability(isa, request):
+    """On the emulator devices of both compute capabilities, which take kernels of their own."""
+    if os.environ.get("MEDKERN_CUDA") != "emulated" or isa != "cuda":
+        if request.param != (9, 0):
+            pytest.skip("one device")
+        yield None
+        return
+    runtime = ctypes.CDLL(os.environ["MEDKERN_CUDA_EMULATOR"])
+    runtime.medkern_emulator_set_capability(*request.param)
+    yield request.param
+    runtime.medkern_emulator_set_capability(9, 0)
+
+
+def count_launches(name):
+    """How many kernels were started whose names begin so; None if that isn't known."""
+    if os.environ.get("MEDKERN_CUDA") != "emulated":
+        return None
+    return ctypes.CDLL(os.environ["MEDKERN_CUDA_EMULATOR"]).medkern_emulator_launches(name.encode())
 
 
 def assert_close(y, expected, terms):
@@ -358,6 +382,86 @@ def test_precision_of_float32_products(isa, rng, keep_precision, precision, unit
             assert np.max(error / terms) > unit / 64  # it is what was asked for
         whole = rng.integers(-8, 9, (m, k)).astype(np.float32)  # exact in any of them
         np.testing.assert_array_equal(kernels.gemm(whole, whole.T), whole @ whole.T)
+
+
+# Tiles have 128 rows and 256, 128 or 64 columns, slices 64 or 32 of k; some lines are no 16 bytes.
+WARPGROUP_SIZES = [(5, 64, 64), (128, 256, 128), (70, 130, 100), (131, 66, 257), (300, 321, 70)]
+
+
+@pytest.mark.parametrize(("precision", "unit"), [("high", 2.0**-11), ("medium", 2.0**-8)])
+@pytest.mark.parametrize("a_layout", LAYOUTS)
+@pytest.mark.parametrize("b_layout", LAYOUTS)
+def test_products_of_warpgroups(isa, capability, rng, keep_precision, precision, unit, a_layout, b_layout):
+    if isa != "cuda":
+        pytest.skip("about tensor cores")
+    medkern.set_float32_matmul_precision(precision)
+    before = count_launches("gemm_wgmma")
+    for m, n, k in WARPGROUP_SIZES:
+        a = rng.standard_normal((m, k)).astype(np.float32)
+        b = rng.standard_normal((k, n)).astype(np.float32)
+        bias = rng.standard_normal(n).astype(np.float32)
+        c = kernels.gemm(a_layout(a), b_layout(b), bias, activation="relu")
+        expected, terms = reference.gemm(a, b, bias, "relu")
+        assert np.all(np.abs(c - expected) <= 2 * unit * terms)
+        whole = rng.integers(-8, 9, (m, k)).astype(np.float32)  # exact in any of them
+        other = rng.integers(-8, 9, (k, n)).astype(np.float32)
+        np.testing.assert_array_equal(kernels.gemm(a_layout(whole), b_layout(other)), whole @ other)
+    if capability is not None:
+        assert (count_launches("gemm_wgmma") > before) == (capability == (9, 0))
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_long_sums_are_split(isa, capability, rng, keep_precision, precision):
+    medkern.set_float32_matmul_precision(precision)
+    dy, x = (rng.integers(-2, 3, (4200, n)).astype(np.float32) for n in (66, 70))
+    before = count_launches("gemm_reduce")
+    np.testing.assert_array_equal(kernels.linear_backward_weight(dy, x), dy.T @ x)
+    if capability is not None:
+        assert count_launches("gemm_reduce") == before + 1
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize("sizes", [(5, 9, 7), (70, 130, 100)])
+def test_a_batch_is_one_launch(isa, capability, rng, keep_precision, precision, sizes):
+    medkern.set_float32_matmul_precision(precision)
+    m, n, k = sizes
+    a, b = (
+        rng.standard_normal((3, m, k)).astype(np.float32),
+        rng.standard_normal((3, k, n)).astype(np.float32),
+    )
+    bias = rng.standard_normal(n).astype(np.float32)
+    before = count_launches("gemm_")
+    together = kernels.gemm(a, b, bias, activation="relu")
+    packing = count_launches("gemm_pack")
+    if capability is not None:
+        assert count_launches("gemm_") - before <= 1 + (packing > 0)
+    for i in range(3):
+        np.testing.assert_array_equal(kernels.gemm(a[i], b[i], bias, activation="relu"), together[i])
+    # One matrix for all items, which has no stride from item to item.
+    same = kernels.gemm(np.broadcast_to(a[0], a.shape), b, bias, activation="relu")
+    np.testing.assert_array_equal(same[0], together[0])
+    np.testing.assert_array_equal(same[1], kernels.gemm(a[0], b[1], bias, activation="relu"))
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_a_row_has_the_same_bits_alone_in_every_precision(isa, capability, rng, keep_precision, precision):
+    medkern.set_float32_matmul_precision(precision)
+    x = rng.standard_normal((300, 130)).astype(np.float32)
+    weight = rng.standard_normal((70, 130)).astype(np.float32)
+    together = kernels.linear(x, weight)
+    for rows in (slice(0, 1), slice(7, 20), slice(100, 250)):
+        np.testing.assert_array_equal(kernels.linear(x[rows], weight), together[rows])
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_nan_and_infinity_pass_warpgroups(isa, capability, keep_precision, precision):
+    medkern.set_float32_matmul_precision(precision)
+    a, b = np.ones((70, 65), np.float32), np.ones((65, 100), np.float32)
+    a[1, 2], b[3, 7] = np.nan, np.inf
+    for activation in (None, "relu"):
+        c = kernels.gemm(a, b, activation=activation)
+        assert np.isnan(c[1]).all() and (c[[0, 2], 7] == np.inf).all()
+        assert np.isfinite(np.delete(c[[0, 2]], 7, axis=1)).all()
 
 
 def test_an_unknown_precision_is_named():

@@ -84,6 +84,9 @@ MK_INLINE uint32_t to_bf16x2(float low, float high) {
 MK_INLINE uint32_t to_f16x2(float low, float high) {
   return emulator::to_f16(low) | emulator::to_f16(high) << 16;
 }
+MK_INLINE float from_f16(uint16_t bits) {
+  return static_cast<float>(std::bit_cast<_Float16>(bits));
+}
 
 inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], MK_SITE) {
   emulator::Product mine{d, a, b};

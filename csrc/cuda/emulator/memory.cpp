@@ -110,7 +110,7 @@ unsigned char* take_pages(Heap& heap, size_t pages) {
 
 }  // namespace
 
-void* allocate_memory(size_t bytes, bool of_host) {
+void* allocate_memory(size_t bytes, bool of_host, int device) {
   Heap& heap = emulator::heap();
   if (heap.begin == nullptr) reserve(heap);
   const size_t rounded = round_up(bytes, kAlignment), pages = round_up(rounded, kPage);
@@ -119,7 +119,7 @@ void* allocate_memory(size_t bytes, bool of_host) {
   if (place == nullptr || mprotect(place, pages, PROT_READ | PROT_WRITE) != 0) return nullptr;
   std::memset(place, kPoison, pages);
   Allocation& made = heap.all[place - kGap / 2];
-  made = {place, place + pages, place + pages - rounded, bytes, of_host, false, of_host};
+  made = {place, place + pages, place + pages - rounded, bytes, of_host, false, of_host, device};
   if (!of_host) protect(made, PROT_NONE);
   heap.in_use += pages;
   return made.begin;

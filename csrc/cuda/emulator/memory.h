@@ -22,10 +22,11 @@ struct Allocation {
   unsigned char* begin;
   size_t bytes;
   bool of_host, freed, open;
+  int device;
 };
 
-// Null if the device's memory is full.
-void* allocate_memory(size_t bytes, bool of_host);
+// Null if the device's memory is full. The devices share it, and each allocation is one's.
+void* allocate_memory(size_t bytes, bool of_host, int device);
 // False if there is no such allocation. Writes beyond its ends are told in `report`.
 bool free_memory(void* begin, bool of_host, std::string& report);
 size_t memory_in_use();

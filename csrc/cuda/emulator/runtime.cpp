@@ -21,6 +21,7 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 constexpr int kDevices = 2;
 constexpr size_t kSharedWithoutAsking = 48 << 10;
 thread_local int device_now = 0;
+int major_now = 9, minor_now = 0;  // compute capability
 
 // The schedule of MEDKERN_EMULATOR_SCHEDULE: forward, backward, random or random:<seed>; else
 // every.
@@ -66,10 +67,10 @@ int attribute(int number) {
     case 95:
     case 115:
       return 1;
-    case 75:  // compute capability 9.0
-      return 9;
+    case 75:
+      return major_now;
     case 76:
-      return 0;
+      return minor_now;
     case 81:  // shared memory of a multiprocessor, and of a block
       return 228 << 10;
     case 97:
@@ -83,6 +84,11 @@ int attribute(int number) {
 
 std::map<const KernelRecord*, size_t>& allowed_shared() {
   static auto* all = new std::map<const KernelRecord*, size_t>;
+  return *all;
+}
+
+std::map<std::string, int>& launches() {
+  static auto* all = new std::map<std::string, int>;
   return *all;
 }
 
@@ -118,6 +124,26 @@ MK_EXPORT void medkern_emulator_set_schedule(int kind, unsigned seed) {
   drain_all();
   choose_schedule(static_cast<Schedule>(kind), seed);
 }
+
+// For tests: how many launches there were of kernels whose names begin so.
+MK_EXPORT int medkern_emulator_launches(const char* begin) {
+  const Lock lock(mutex);
+  int count = 0;
+  for (const auto& [name, times] : launches()) {
+    if (name.rfind(begin, 0) == 0) count += times;
+  }
+  return count;
+}
+
+// For tests: the compute capability that devices are said to have, 9.0 at first. Kernels run
+// whatever it is.
+MK_EXPORT void medkern_emulator_set_capability(int major, int minor) {
+  major_now = major;
+  minor_now = minor;
+}
+
+// For tests: how often the host has waited for the device so far.
+MK_EXPORT uint64_t medkern_emulator_waits() { return waits; }
 
 // ---------------------------------------------------------------- devices
 
@@ -161,10 +187,10 @@ MK_EXPORT Status cudaMallocAsync(void** memory, size_t bytes, Stream stream) {
   const Lock lock(mutex);
   *memory = nullptr;
   if (bytes == 0) return kSuccess;
-  *memory = allocate_memory(bytes, false);
+  *memory = allocate_memory(bytes, false, device_now);
   if (*memory == nullptr) {
     drain_all();  // what is to be freed
-    *memory = allocate_memory(bytes, false);
+    *memory = allocate_memory(bytes, false, device_now);
   }
   if (*memory == nullptr) return result(kOutOfMemory);
   const auto& capture = queue_of(stream).capture;
@@ -195,7 +221,7 @@ MK_EXPORT Status cudaFree(void* memory) {
 }
 MK_EXPORT Status cudaHostAlloc(void** memory, size_t bytes, unsigned) {
   const Lock lock(mutex);
-  *memory = bytes > 0 ? allocate_memory(bytes, true) : nullptr;
+  *memory = bytes > 0 ? allocate_memory(bytes, true, device_now) : nullptr;
   return *memory == nullptr && bytes > 0 ? result(kOutOfMemory) : kSuccess;
 }
 MK_EXPORT Status cudaMallocHost(void** memory, size_t bytes) {
@@ -222,6 +248,7 @@ MK_EXPORT Status cudaPointerGetAttributes(void* attributes, const void* address)
   bool device = false;
   if (is_allocated(address, 1, device)) {
     found.kind = device ? 2 : 1;
+    found.device = find_allocation(address)->device;
     found.of_device = const_cast<void*>(address);
     found.of_host = device ? nullptr : found.of_device;
   }
@@ -250,6 +277,7 @@ MK_EXPORT Status cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, 
     enqueue(queue, [=](std::string& why) { return copy_now(to, from, bytes, why); });
   }
   if (to_known || queue.capture != nullptr) return kSuccess;
+  ++waits;
   drain(queue);
   return take_work_error();
 }
@@ -343,10 +371,11 @@ MK_EXPORT Status cudaLaunchKernelExC(const LaunchConfig* config, const void* ker
                               " threads (at most " + std::to_string(record.most_threads) +
                               ") with " + std::to_string(shared_bytes) + " bytes of shared memory");
   }
-  struct alignas(16) Piece {
-    unsigned char bytes[16];
+  ++launches()[record.name];
+  struct alignas(64) Piece {
+    unsigned char bytes[64];
   };
-  auto kept = std::make_shared<std::vector<Piece>>((record.args_bytes + 15) / 16);
+  auto kept = std::make_shared<std::vector<Piece>>((record.args_bytes + 63) / 64);
   std::memcpy(kept->data(), args[0], record.args_bytes);
   enqueue(queue_of(config->stream), [=, &record](std::string& report) {
     return run_launch(record, kept->data(), grid, threads, shared_bytes, cooperative, report);

@@ -99,6 +99,7 @@ bool choose_thread(bool elsewhere = false) {
   while (block->ready == 0) {
     elsewhere = true;
     if (launch.blocks.size() > 1 && choose_block()) continue;
+    if (land_a_copy()) continue;
     if (!wake_count_waits()) return false;
   }
   // From beyond the last thread a schedule goes on at its beginning.
@@ -125,6 +126,7 @@ void run_threads() {
     launch.kernel->run(launch.args);
     make_waiting();
     --block->live;
+    if (block->async_used) end_thread_of_async();
     if (!choose_thread()) switch_fiber(*launch.running, launch.host);
     Thread& next = current_thread();
     if (next.fiber != nullptr) {
@@ -174,6 +176,7 @@ void begin_block(Block& next, uint3 index, uint32_t threads) {
   next.index = index;
   next.threads = next.live = threads;
   next.arrived = 0;
+  next.async_used = false;
   const uint32_t warps = (threads + 31) / 32;
   next.ready = warps == 32 ? ~0u : (1u << warps) - 1;
   for (uint32_t w = 0; w < warps; ++w) {

@@ -15,6 +15,8 @@
 
 namespace medkern::cuda::emulator {
 
+struct Async;  // async.h
+
 constexpr uint32_t kMostThreads = 1024, kMostWarps = kMostThreads / 32;
 
 // A copy that has been asked for but hasn't landed.
@@ -54,6 +56,8 @@ struct Block {
   uint32_t threads, live;  // live: haven't returned
   uint32_t ready;          // warps with lanes that can run
   bool copies;             // some thread has asked for one
+  bool async_used;         // `async` is of this block
+  Async* async;            // made when first used, and kept
   // The barrier that threads have come to.
   uint32_t arrived;
   Barrier kind;
@@ -98,6 +102,11 @@ inline Thread& current_thread() { return block->thread[thread_number]; }
 // The current thread waits for what its record says, until something makes it ready.
 void suspend(const char* waits_for, uint32_t mask, Site site);
 void make_ready(Block& block, uint32_t thread);
+
+// Of async.h: lands one copy of a box, false if there is none; looks at what a thread that returns
+// leaves.
+bool land_a_copy();
+void end_thread_of_async();
 
 // Runs the blocks of launch.blocks to their ends. False: they stopped, and launch.report says why.
 bool run_blocks();

@@ -82,6 +82,7 @@ const char* name_of(Status status) {
 }  // namespace
 
 std::recursive_mutex mutex;
+std::atomic<uint64_t> waits{0};
 
 Graph::~Graph() {
   std::string report;
@@ -183,6 +184,7 @@ MK_EXPORT Status cudaStreamSynchronize(Stream stream) {
   const Lock lock(mutex);
   Queue& queue = queue_of(stream);
   if (queue.capture != nullptr) return result(kCaptureUnsupported);
+  ++waits;
   drain(queue);
   return take_work_error();
 }
@@ -199,6 +201,7 @@ MK_EXPORT Status cudaStreamQuery(Stream stream) {
 }
 MK_EXPORT Status cudaDeviceSynchronize() {
   const Lock lock(mutex);
+  ++waits;
   drain_all();
   return take_work_error();
 }
@@ -251,6 +254,7 @@ MK_EXPORT Status cudaEventSynchronize(Event event) {
   const std::shared_ptr<Mark> mark = static_cast<EventRecord*>(event)->mark;
   if (mark == nullptr) return kSuccess;
   if (mark->capture != nullptr) return result(kCaptureUnsupported);
+  ++waits;
   drain_until(mark);
   return take_work_error();
 }

@@ -8,6 +8,7 @@
 // broken kernel doesn't fail every test that comes after it, as CUDA's would.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -53,6 +54,8 @@ struct EventRecord {
 
 // All calls of the emulator hold it.
 extern std::recursive_mutex mutex;
+// How often the host has waited for work: calls that do so whether or not there is any.
+extern std::atomic<uint64_t> waits;
 
 Queue& queue_of(Stream stream);
 // Appends to the stream's work, or to the graph it is captured for.

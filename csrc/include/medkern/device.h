@@ -5,7 +5,8 @@
  * MK_DEVICE_ERROR and the reason where there is none. Work on a CUDA device is queued on a stream
  * and runs later: a call returns at once, and what it was given must stay until the stream has come
  * to it. Each thread has one current stream for each device, at first the device's default stream
- * (the one of other libraries). */
+ * (the one of other libraries). What the CUDA runtime calls a thread's current device is left as
+ * it is. */
 #ifndef MEDKERN_DEVICE_H
 #define MEDKERN_DEVICE_H
 
@@ -44,6 +45,9 @@ MK_API void mk_device_free(DLDevice device, void* memory);
 MK_API mk_status mk_device_copy(DLDevice to_device, void* to, DLDevice from_device,
                                 const void* from, size_t bytes);
 
+/* The device that has this memory; the CPU for any that CUDA doesn't know. */
+MK_API mk_status mk_device_of(const void* memory, DLDevice* device);
+
 /* Returns when all work queued on the device is done. Fails if some of it failed; an index that a
  * kernel found out of range is reported here, as MK_INVALID_ARGUMENT, or by a copy to the host. */
 MK_API mk_status mk_device_synchronize(DLDevice device);
@@ -60,7 +64,8 @@ MK_API mk_status mk_device_memory_get_stats(DLDevice device, mk_device_memory_st
 MK_API mk_status mk_device_memory_reset_peak(DLDevice device);
 MK_API mk_status mk_device_memory_trim(DLDevice device);
 
-/* Streams; a CUDA stream (cudaStream_t) is what `stream` points to. */
+/* Streams; a CUDA stream (cudaStream_t) is what `stream` points to. Those of mk_stream_create alone
+ * are destroyed here. */
 MK_API mk_status mk_stream_create(DLDevice device, void** stream);
 MK_API mk_status mk_stream_destroy(DLDevice device, void* stream);
 /* The calling thread's current stream; any cudaStream_t of the device will do. */

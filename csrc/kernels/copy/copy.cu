@@ -7,6 +7,7 @@
 // turn tiles in shared memory, so that both sides are touched in whole lines; rows are padded so
 // that no two lanes meet in a bank. Everything else goes by cuda/loops.h.
 // Memory  x read once, y written once.
+#include "cuda/half.h"
 #include "cuda/loops.h"
 #include "kernels/copy/copy.cuda.h"
 
@@ -32,10 +33,17 @@ MK_INLINE To to_integer(From value) {
 
 template <class To, class From>
 MK_INLINE To convert(From value, bool to_bool) {
-  constexpr bool kFromFloat = From(0.5f) != From(0), kToFloat = To(0.5f) != To(0);
-  if (sizeof(To) == 1 && to_bool) return value != From(0);
-  if constexpr (kFromFloat && !kToFloat) return to_integer<To>(value);
-  return static_cast<To>(value);
+  if constexpr (is_half<From>) {
+    return convert<To, float>(value, to_bool);
+  } else if constexpr (is_half<To>) {
+    constexpr bool kFromFloat32 = sizeof(From) == 4 && From(0.5f) != From(0);
+    return kFromFloat32 ? To(static_cast<float>(value)) : To(odd_float(static_cast<double>(value)));
+  } else {
+    constexpr bool kFromFloat = From(0.5f) != From(0), kToFloat = To(0.5f) != To(0);
+    if (sizeof(To) == 1 && to_bool) return value != From(0);
+    if constexpr (kFromFloat && !kToFloat) return to_integer<To>(value);
+    return static_cast<To>(value);
+  }
 }
 
 template <class To, class From>
@@ -103,10 +111,12 @@ MK_INLINE void turn_tiles(const TurnKernelArgs& args) {
 }  // namespace
 
 MK_KERNEL(copy_move_1, CopyKernelArgs, 256) { move_elements<uint8_t>(args); }
+MK_KERNEL(copy_move_2, CopyKernelArgs, 256) { move_elements<uint16_t>(args); }
 MK_KERNEL(copy_move_4, CopyKernelArgs, 256) { move_elements<uint32_t>(args); }
 MK_KERNEL(copy_move_8, CopyKernelArgs, 256) { move_elements<uint64_t>(args); }
 
 MK_KERNEL(copy_turn_1, TurnKernelArgs, 256) { turn_tiles<uint8_t>(args); }
+MK_KERNEL(copy_turn_2, TurnKernelArgs, 256) { turn_tiles<uint16_t>(args); }
 MK_KERNEL(copy_turn_4, TurnKernelArgs, 256) { turn_tiles<uint32_t>(args); }
 MK_KERNEL(copy_turn_8, TurnKernelArgs, 256) { turn_tiles<uint64_t>(args); }
 
@@ -115,6 +125,8 @@ MK_KERNEL(copy_fill_f64, FillKernelArgs, 256) { fill_elements<double>(args); }
 MK_KERNEL(copy_fill_i32, FillKernelArgs, 256) { fill_elements<int32_t>(args); }
 MK_KERNEL(copy_fill_i64, FillKernelArgs, 256) { fill_elements<int64_t>(args); }
 MK_KERNEL(copy_fill_u8, FillKernelArgs, 256) { fill_elements<uint8_t>(args); }
+MK_KERNEL(copy_fill_f16, FillKernelArgs, 256) { fill_elements<float16>(args); }
+MK_KERNEL(copy_fill_bf16, FillKernelArgs, 256) { fill_elements<bfloat16>(args); }
 
 // copy_<from>_<to>
 MK_KERNEL(copy_f32_f64, CopyKernelArgs, 256) { copy_converted<double, float>(args); }
@@ -138,5 +150,27 @@ MK_KERNEL(copy_u8_f64, CopyKernelArgs, 256) { copy_converted<double, uint8_t>(ar
 MK_KERNEL(copy_u8_i32, CopyKernelArgs, 256) { copy_converted<int32_t, uint8_t>(args); }
 MK_KERNEL(copy_u8_i64, CopyKernelArgs, 256) { copy_converted<int64_t, uint8_t>(args); }
 MK_KERNEL(copy_u8_u8, CopyKernelArgs, 256) { copy_converted<uint8_t, uint8_t>(args); }
+MK_KERNEL(copy_f32_f16, CopyKernelArgs, 256) { copy_converted<float16, float>(args); }
+MK_KERNEL(copy_f32_bf16, CopyKernelArgs, 256) { copy_converted<bfloat16, float>(args); }
+MK_KERNEL(copy_f64_f16, CopyKernelArgs, 256) { copy_converted<float16, double>(args); }
+MK_KERNEL(copy_f64_bf16, CopyKernelArgs, 256) { copy_converted<bfloat16, double>(args); }
+MK_KERNEL(copy_i32_f16, CopyKernelArgs, 256) { copy_converted<float16, int32_t>(args); }
+MK_KERNEL(copy_i32_bf16, CopyKernelArgs, 256) { copy_converted<bfloat16, int32_t>(args); }
+MK_KERNEL(copy_i64_f16, CopyKernelArgs, 256) { copy_converted<float16, int64_t>(args); }
+MK_KERNEL(copy_i64_bf16, CopyKernelArgs, 256) { copy_converted<bfloat16, int64_t>(args); }
+MK_KERNEL(copy_u8_f16, CopyKernelArgs, 256) { copy_converted<float16, uint8_t>(args); }
+MK_KERNEL(copy_u8_bf16, CopyKernelArgs, 256) { copy_converted<bfloat16, uint8_t>(args); }
+MK_KERNEL(copy_f16_f32, CopyKernelArgs, 256) { copy_converted<float, float16>(args); }
+MK_KERNEL(copy_f16_f64, CopyKernelArgs, 256) { copy_converted<double, float16>(args); }
+MK_KERNEL(copy_f16_i32, CopyKernelArgs, 256) { copy_converted<int32_t, float16>(args); }
+MK_KERNEL(copy_f16_i64, CopyKernelArgs, 256) { copy_converted<int64_t, float16>(args); }
+MK_KERNEL(copy_f16_u8, CopyKernelArgs, 256) { copy_converted<uint8_t, float16>(args); }
+MK_KERNEL(copy_f16_bf16, CopyKernelArgs, 256) { copy_converted<bfloat16, float16>(args); }
+MK_KERNEL(copy_bf16_f32, CopyKernelArgs, 256) { copy_converted<float, bfloat16>(args); }
+MK_KERNEL(copy_bf16_f64, CopyKernelArgs, 256) { copy_converted<double, bfloat16>(args); }
+MK_KERNEL(copy_bf16_i32, CopyKernelArgs, 256) { copy_converted<int32_t, bfloat16>(args); }
+MK_KERNEL(copy_bf16_i64, CopyKernelArgs, 256) { copy_converted<int64_t, bfloat16>(args); }
+MK_KERNEL(copy_bf16_u8, CopyKernelArgs, 256) { copy_converted<uint8_t, bfloat16>(args); }
+MK_KERNEL(copy_bf16_f16, CopyKernelArgs, 256) { copy_converted<float16, bfloat16>(args); }
 
 }  // namespace medkern::cuda

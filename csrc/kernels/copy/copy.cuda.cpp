@@ -13,40 +13,63 @@ void pad_backward(const PadArgs& args);
 
 namespace {
 
-// From and to f32, f64, i32, i64, u8. Those of one type are moved; bytes also become truth values.
-Kernel converted[5][5] = {{{"copy", "copy_move_4"},
+// From and to types in the order of Dtype. Those of one type are moved; bytes also become truth
+// values.
+Kernel converted[7][7] = {{{"copy", "copy_move_4"},
                            {"copy", "copy_f32_f64"},
                            {"copy", "copy_f32_i32"},
                            {"copy", "copy_f32_i64"},
-                           {"copy", "copy_f32_u8"}},
+                           {"copy", "copy_f32_u8"},
+                           {"copy", "copy_f32_f16"},
+                           {"copy", "copy_f32_bf16"}},
                           {{"copy", "copy_f64_f32"},
                            {"copy", "copy_move_8"},
                            {"copy", "copy_f64_i32"},
                            {"copy", "copy_f64_i64"},
-                           {"copy", "copy_f64_u8"}},
+                           {"copy", "copy_f64_u8"},
+                           {"copy", "copy_f64_f16"},
+                           {"copy", "copy_f64_bf16"}},
                           {{"copy", "copy_i32_f32"},
                            {"copy", "copy_i32_f64"},
                            {"copy", "copy_move_4"},
                            {"copy", "copy_i32_i64"},
-                           {"copy", "copy_i32_u8"}},
+                           {"copy", "copy_i32_u8"},
+                           {"copy", "copy_i32_f16"},
+                           {"copy", "copy_i32_bf16"}},
                           {{"copy", "copy_i64_f32"},
                            {"copy", "copy_i64_f64"},
                            {"copy", "copy_i64_i32"},
                            {"copy", "copy_move_8"},
-                           {"copy", "copy_i64_u8"}},
+                           {"copy", "copy_i64_u8"},
+                           {"copy", "copy_i64_f16"},
+                           {"copy", "copy_i64_bf16"}},
                           {{"copy", "copy_u8_f32"},
                            {"copy", "copy_u8_f64"},
                            {"copy", "copy_u8_i32"},
                            {"copy", "copy_u8_i64"},
-                           {"copy", "copy_u8_u8"}}};
+                           {"copy", "copy_u8_u8"},
+                           {"copy", "copy_u8_f16"},
+                           {"copy", "copy_u8_bf16"}},
+                          {{"copy", "copy_f16_f32"},
+                           {"copy", "copy_f16_f64"},
+                           {"copy", "copy_f16_i32"},
+                           {"copy", "copy_f16_i64"},
+                           {"copy", "copy_f16_u8"},
+                           {"copy", "copy_move_2"},
+                           {"copy", "copy_f16_bf16"}},
+                          {{"copy", "copy_bf16_f32"},
+                           {"copy", "copy_bf16_f64"},
+                           {"copy", "copy_bf16_i32"},
+                           {"copy", "copy_bf16_i64"},
+                           {"copy", "copy_bf16_u8"},
+                           {"copy", "copy_bf16_f16"},
+                           {"copy", "copy_move_2"}}};
 Kernel moved_bytes{"copy", "copy_move_1"};
-Kernel filled[5] = {{"copy", "copy_fill_f32"},
-                    {"copy", "copy_fill_f64"},
-                    {"copy", "copy_fill_i32"},
-                    {"copy", "copy_fill_i64"},
-                    {"copy", "copy_fill_u8"}};
-Kernel turned_1{"copy", "copy_turn_1"}, turned_4{"copy", "copy_turn_4"},
-    turned_8{"copy", "copy_turn_8"};
+Kernel filled[7] = {{"copy", "copy_fill_f32"}, {"copy", "copy_fill_f64"}, {"copy", "copy_fill_i32"},
+                    {"copy", "copy_fill_i64"}, {"copy", "copy_fill_u8"},  {"copy", "copy_fill_f16"},
+                    {"copy", "copy_fill_bf16"}};
+Kernel turned_1{"copy", "copy_turn_1"}, turned_2{"copy", "copy_turn_2"},
+    turned_4{"copy", "copy_turn_4"}, turned_8{"copy", "copy_turn_8"};
 
 // The axis along which x is contiguous, -1 if there is none or y is contiguous there too.
 int turned_axis(const Loops& loops) {
@@ -100,7 +123,7 @@ void turn(const CopyArgs& a, int other) {
   const size_t item = size_of(a.y_dtype);
   const int pad = p.j_bits < 5 ? 32 >> p.j_bits : 1;
   const size_t shared = item * ((size_t{1} << p.j_bits) * ((size_t{1} << p.i_bits) + pad));
-  Kernel& kernel = item == 1 ? turned_1 : item == 4 ? turned_4 : turned_8;
+  Kernel& kernel = item == 1 ? turned_1 : item == 2 ? turned_2 : item == 4 ? turned_4 : turned_8;
   launch(kernel, {static_cast<uint32_t>(tiles)}, kTurnedThreads, shared, p);
 }
 

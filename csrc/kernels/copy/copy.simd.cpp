@@ -10,6 +10,7 @@
 #include "kernels/copy/copy.h"
 
 #include "core/parallel.h"
+#include "cpu/half.h"
 #include "cpu/shuffle.h"
 #include "kernels/loops.simd.h"
 
@@ -37,12 +38,21 @@ MK_INLINE To to_integer(From value) {
   return static_cast<To>(value);
 }
 
+// Between the types of kernels; 16-bit ones go by float32, or by an odd float32 (cpu/half.h).
 template <class To, class From>
 MK_INLINE To convert(From value, bool to_bool) {
-  constexpr bool kFromFloat = From(0.5f) != From(0), kToFloat = To(0.5f) != To(0);
-  if (sizeof(To) == 1 && to_bool) return value != From(0);
-  if constexpr (kFromFloat && !kToFloat) return to_integer<To>(value);
-  return static_cast<To>(value);
+  if constexpr (is_half_type<From>) {
+    return convert<To, float>(to_float(value), to_bool);
+  } else if constexpr (is_half_type<To>) {
+    To half;
+    from_float(odd_float(value), half);
+    return half;
+  } else {
+    constexpr bool kFromFloat = From(0.5f) != From(0), kToFloat = To(0.5f) != To(0);
+    if (sizeof(To) == 1 && to_bool) return value != From(0);
+    if constexpr (kFromFloat && !kToFloat) return to_integer<To>(value);
+    return static_cast<To>(value);
+  }
 }
 
 // The dimension along which x is contiguous, -1 if there is none or y is too.
@@ -149,13 +159,17 @@ void copy_to(const CopyArgs& a) {
       return copy_runs<To, int64_t>(a);
     case Dtype::u8:
       return copy_runs<To, uint8_t>(a);
+    case Dtype::f16:
+      return copy_runs<To, Float16>(a);
+    case Dtype::bf16:
+      return copy_runs<To, Bfloat16>(a);
   }
 }
 
 // Elements of one size are moved as integers: bits, NaN and denormals stay as they are.
 template <class T>
 void move(const CopyArgs& a) {
-  if constexpr (sizeof(T) > 1) {
+  if constexpr (sizeof(T) > 2) {
     const int other = transposed_dimension(a.loops);
     if (other >= 0 && a.loops.stride[0][a.loops.rank - 1] == 1) {
       return copy_transposed<typename Carrier<T>::Type>(a, other);
@@ -177,7 +191,10 @@ void move(const CopyArgs& a) {
 void copy(const CopyArgs& a) {
   if (a.x_dtype == a.y_dtype && !a.to_bool) {
     const size_t size = size_of(a.y_dtype);
-    return size == 1 ? move<uint8_t>(a) : size == 4 ? move<uint32_t>(a) : move<uint64_t>(a);
+    return size == 1   ? move<uint8_t>(a)
+           : size == 2 ? move<uint16_t>(a)
+           : size == 4 ? move<uint32_t>(a)
+                       : move<uint64_t>(a);
   }
   switch (a.y_dtype) {
     case Dtype::f32:
@@ -190,6 +207,10 @@ void copy(const CopyArgs& a) {
       return copy_to<int64_t>(a);
     case Dtype::u8:
       return copy_to<uint8_t>(a);
+    case Dtype::f16:
+      return copy_to<Float16>(a);
+    case Dtype::bf16:
+      return copy_to<Bfloat16>(a);
   }
 }
 

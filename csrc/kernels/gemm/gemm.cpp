@@ -73,6 +73,18 @@ GemmArgs product(const char* op, Dtype dtype, const Matrix& a, const Matrix& b) 
   return args;
 }
 
+// Of all items of two batches of matrices.
+GemmArgs products(const char* op, const TensorView& a, const TensorView& b) {
+  GemmArgs args = product(op, a.dtype, matrix_of(a), matrix_of(b));
+  if (a.rank == 2) return args;
+  args.items = a.shape[0];
+  args.a_item = a.strides[0];
+  args.b_item = b.strides[0];
+  args.c_item = args.m * args.n;
+  checked_mul(op, args.items, checked_mul(op, args.m, args.n) * 8);
+  return args;
+}
+
 void give_bytes(const char* op, size_t* bytes, size_t value) {
   require(bytes != nullptr, op, ": bytes is NULL");
   *bytes = value;
@@ -219,8 +231,7 @@ extern "C" mk_status mk_gemm_workspace(const DLTensor* a, const DLTensor* b, siz
     const char* op = "gemm";
     const TensorView av = view(op, "a", a), bv = view(op, "b", b);
     check_gemm(op, av, bv);
-    const GemmArgs args = product(op, av.dtype, matrix_of(av), matrix_of(bv));
-    give_bytes(op, bytes, kernels_for(av.device).gemm->workspace(args));
+    give_bytes(op, bytes, kernels_for(av.device).gemm->workspace(products(op, av, bv)));
   });
 }
 
@@ -232,23 +243,14 @@ extern "C" mk_status mk_gemm(const DLTensor* a, const DLTensor* b, const DLTenso
     const TensorView av = view(op, "a", a), bv = view(op, "b", b), cv = view(op, "c", c);
     const TensorView biasv = optional_view(op, "bias", bias);
     check_gemm(op, av, bv);
-    GemmArgs args = product(op, av.dtype, matrix_of(av), matrix_of(bv));
+    GemmArgs args = products(op, av, bv);
     args.activation = activation_of(op, activation);
     expect_bias(op, biasv, args.n, av);
-    const int64_t batch = av.rank == 3 ? av.shape[0] : 1;
-    const int64_t shape[3] = {batch, args.m, args.n};
+    const int64_t shape[3] = {args.items, args.m, args.n};
     expect_result(op, cv, av.rank, shape + 3 - av.rank, {&av, &bv, &biasv});
     args.bias = biasv.data;
-    if (cv.count == 0) return;
-    const int64_t item = static_cast<int64_t>(size_of(av.dtype));
-    for (int64_t i = 0; i < batch; ++i) {
-      const int64_t a_at = av.rank == 3 ? i * av.strides[0] * item : 0;
-      const int64_t b_at = bv.rank == 3 ? i * bv.strides[0] * item : 0;
-      args.a = av.as<char>() + a_at;
-      args.b = bv.as<char>() + b_at;
-      args.c = cv.as<char>() + i * args.m * args.n * item;
-      run(op, av.device, args, workspace, workspace_bytes);
-    }
+    args.c = cv.data;
+    if (cv.count > 0) run(op, av.device, args, workspace, workspace_bytes);
   });
 }
 

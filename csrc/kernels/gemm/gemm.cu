@@ -26,7 +26,7 @@ constexpr int kSmallBound = 192;
 template <int kThreads, class S>
 MK_INLINE void copy_slice(const GemmOperand& x, int first, int from, int end, float* to) {
   const int thread = threadIdx.x;
-  const float* data = static_cast<const float*>(x.data);
+  const float* data = static_cast<const float*>(x.data) + blockIdx.z * x.item_stride;
   if (x.vectors) {
 #pragma unroll
     for (int i = 0; i < S::kRows * kDepth / 4 / kThreads; ++i) {
@@ -49,6 +49,9 @@ MK_INLINE void copy_slice(const GemmOperand& x, int first, int from, int end, fl
   }
 }
 
+// The number of a block's partial product among [item][split].
+MK_INLINE int64_t part_of_block() { return int64_t{blockIdx.z} * gridDim.y + blockIdx.y; }
+
 template <class T, class Math, bool kABy, bool kBBy>
 MK_INLINE void gemm_tile(const GemmKernelArgs& p) {
   using A = Slice<T::kRows, kABy>;
@@ -60,8 +63,8 @@ MK_INLINE void gemm_tile(const GemmKernelArgs& p) {
   const int slices = (k_end - k_first + kDepth - 1) / kDepth;
   const bool part = p.partial != nullptr;
   const int64_t c_row = part ? n : p.c_row;
-  float* c = part ? static_cast<float*>(p.partial) + blockIdx.y * int64_t{m} * n
-                  : static_cast<float*>(p.c);
+  float* c = part ? static_cast<float*>(p.partial) + part_of_block() * m * n
+                  : static_cast<float*>(p.c) + blockIdx.z * p.c_item;
   const float* bias = static_cast<const float*>(p.bias);
   const bool vectors = c_row % 4 == 0 && reinterpret_cast<size_t>(c) % 16 == 0;
   sum_and_store<T, Math, A, B>(
@@ -104,7 +107,8 @@ MK_INLINE void gemm_plain(const GemmKernelArgs& p) {
   const int k_count = p.k - k_first < p.split_k ? p.k - k_first : p.split_k;
   const auto element = [&](const GemmOperand& x, int row, int k) {
     if (row >= x.rows) return T(0);
-    return static_cast<const T*>(x.data)[row * x.row_stride + (k_first + k) * x.k_stride];
+    return static_cast<const T*>(
+        x.data)[blockIdx.z * x.item_stride + row * x.row_stride + (k_first + k) * x.k_stride];
   };
   T sum[4][4];
   plain_sum<T>(
@@ -117,10 +121,10 @@ MK_INLINE void gemm_plain(const GemmKernelArgs& p) {
     column += at.column;
     if (row >= m || column >= n) return;
     if (partial != nullptr) {
-      partial[(blockIdx.y * int64_t{m} + row) * n + column] = value;
+      partial[(part_of_block() * m + row) * n + column] = value;
       return;
     }
-    T* to = static_cast<T*>(p.c) + row * p.c_row + column;
+    T* to = static_cast<T*>(p.c) + blockIdx.z * p.c_item + row * p.c_row + column;
     *to =
         p.accumulate ? *to + value : finished(value, static_cast<const T*>(p.bias), column, p.relu);
   });
@@ -130,14 +134,15 @@ MK_INLINE void gemm_plain(const GemmKernelArgs& p) {
 template <class T>
 MK_INLINE void gemm_reduce(const GemmReduceArgs& p) {
   const int64_t count = int64_t{p.m} * p.n;
-  const T* partial = static_cast<const T*>(p.partial);
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count * p.items;
        i += int64_t{gridDim.x} * blockDim.x) {
+    const int64_t item = p.items == 1 ? 0 : i / count, at = i - item * count;
+    const T* partial = static_cast<const T*>(p.partial) + item * p.splits * count + at;
     T sum = 0;
 #pragma unroll 8
-    for (int s = 0; s < p.splits; ++s) sum += partial[s * count + i];
-    const int row = i / p.n, column = i % p.n;
-    T* to = static_cast<T*>(p.c) + row * p.c_row + column;
+    for (int s = 0; s < p.splits; ++s) sum += partial[s * count];
+    const int row = at / p.n, column = at % p.n;
+    T* to = static_cast<T*>(p.c) + item * p.c_item + row * p.c_row + column;
     *to = p.accumulate ? *to + sum : finished(sum, static_cast<const T*>(p.bias), column, p.relu);
   }
 }

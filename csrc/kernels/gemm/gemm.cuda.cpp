@@ -1,4 +1,4 @@
-// CUDA kernels of gemm: the choice of tiles and splits.
+// CUDA kernels of gemm: the choice of kernel, of tiles and splits.
 #include "kernels/gemm/gemm.h"
 
 #include <algorithm>
@@ -12,6 +12,9 @@ namespace medkern::cuda {
 
 size_t bias_backward_workspace(const BiasBackwardArgs& args);
 void bias_backward(const BiasBackwardArgs& args);
+size_t wgmma_workspace(const GemmArgs& g);
+void run_wgmma(const GemmArgs& g);
+void add_splits(const GemmReduceArgs& args, Dtype dtype);
 
 namespace {
 
@@ -20,6 +23,18 @@ constexpr int64_t kDepth = 32;
 // the same on all.
 constexpr int64_t kProcessors = 132;
 constexpr int64_t kShortestSplit = 256;
+
+// Whether the tensor cores of compute capability 9.0 multiply by warpgroups
+// (gemm_wgmma.sm_90a.cu). They may sum in another order: rows that are samples, and items, have no
+// part in the choice.
+constexpr int64_t kLeastSide = 64;
+bool takes_wgmma(const GemmArgs& g) {
+  if (g.dtype == Dtype::f64) return false;
+  if (g.dtype == Dtype::f32 && matmul_precision() == MK_PRECISION_FLOAT32) return false;
+  const bool samples = g.a_col == 1;
+  return g.n >= kLeastSide && g.k >= kLeastSide && (samples || g.m >= kLeastSide) &&
+         compute_capability() == 90;
+}
 
 struct TileKind {
   int64_t side;
@@ -68,7 +83,7 @@ Cut cut_of(const GemmArgs& g) {
 
 const TileKind& tile_kind(const GemmArgs& g, int64_t splits) {
   const auto cost = [&](const TileKind& kind) {
-    const int64_t blocks = tiles_of(g, kind) * splits;
+    const int64_t blocks = tiles_of(g, kind) * splits * g.items;
     return divide_up(blocks, multiprocessors() * kind.together) * kind.cost;
   };
   return cost(kLarge) <= cost(kSmall) ? kLarge : kSmall;
@@ -80,38 +95,56 @@ struct PackedB {
   int64_t row, column;
 };
 
-GemmOperand operand(const void* data, int64_t rows, int64_t k, int64_t row_stride,
-                    int64_t k_stride) {
-  GemmOperand x{data, row_stride, k_stride, static_cast<int32_t>(rows), false};
+GemmOperand operand(const void* data, int64_t rows, int64_t k, int64_t row_stride, int64_t k_stride,
+                    int64_t item_stride) {
+  GemmOperand x{data, row_stride, k_stride, item_stride, static_cast<int32_t>(rows), false};
   const bool by_row = k_stride == 1;
   const int64_t along = by_row ? k : rows, across = by_row ? row_stride : k_stride;
-  x.vectors = (by_row || row_stride == 1) && along % 4 == 0 && across % 4 == 0 && is_aligned(data);
+  x.vectors = (by_row || row_stride == 1) && along % 4 == 0 && across % 4 == 0 &&
+              item_stride % 4 == 0 && is_aligned(data);
   return x;
 }
 
-size_t workspace(const GemmArgs& g) {
-  const Cut cut = cut_of(g);
-  return cut.splits > 1 ? cut.splits * g.m * g.n * size_of(g.dtype) : 0;
-}
-
-void run(const GemmArgs& given) {
+GemmArgs unpacked(const GemmArgs& given) {
   GemmArgs g = given;
-  if (g.m == 0 || g.n == 0) return;
-  for (const int64_t size : {g.m, g.n, g.k}) {
-    require(size < INT32_MAX / 2, "gemm: CUDA kernels take sizes below 2^30, got ", size);
-  }
   if (g.b_packed) {
     const auto& packed = *static_cast<const PackedB*>(g.b);
     g.b = packed.data;
     g.b_row = packed.row;
     g.b_col = packed.column;
+    g.b_packed = false;
+  }
+  return g;
+}
+
+size_t tiles_workspace(const GemmArgs& g) {
+  const Cut cut = cut_of(g);
+  return cut.splits > 1 ? g.items * cut.splits * g.m * g.n * size_of(g.dtype) : 0;
+}
+
+// Items are blockIdx.z, which ends at 65535.
+constexpr int64_t kMostItems = 65535;
+
+void run_tiles(GemmArgs g) {
+  const size_t size = size_of(g.dtype);
+  if (g.items > kMostItems) {
+    GemmArgs rest = g;
+    rest.items = g.items - kMostItems;
+    rest.a = static_cast<const char*>(g.a) + kMostItems * g.a_item * static_cast<int64_t>(size);
+    rest.b = static_cast<const char*>(g.b) + kMostItems * g.b_item * static_cast<int64_t>(size);
+    rest.c = static_cast<char*>(g.c) + kMostItems * g.c_item * static_cast<int64_t>(size);
+    g.items = kMostItems;
+    run_tiles(g);
+    run_tiles(rest);
+    return;
   }
   const Cut cut = cut_of(g);
   GemmKernelArgs p{};
-  p.a = operand(g.a, g.m, g.k, g.a_row, g.a_col);
-  p.b = operand(g.b, g.n, g.k, g.b_col, g.b_row);
+  p.a = operand(g.a, g.m, g.k, g.a_row, g.a_col, g.a_item);
+  p.b = operand(g.b, g.n, g.k, g.b_col, g.b_row, g.b_item);
   p.c = g.c;
   p.c_row = g.c_row;
+  p.c_item = g.c_item;
   p.bias = g.bias;
   p.k = static_cast<int32_t>(g.k);
   p.split_k = static_cast<int32_t>(cut.split_k);
@@ -124,19 +157,28 @@ void run(const GemmArgs& given) {
   Kernel& kernel =
       f32 ? tile_kernels[matmul_precision()][&kind == &kSmall][p.a.k_stride == 1][p.b.k_stride == 1]
           : plain_f64;
-  const Grid grid{static_cast<uint32_t>(tiles_of(g, kind)), static_cast<uint32_t>(cut.splits)};
+  const Grid grid{static_cast<uint32_t>(tiles_of(g, kind)), static_cast<uint32_t>(cut.splits),
+                  static_cast<uint32_t>(g.items)};
   launch(kernel, grid, kind.threads, kind.shared_bytes, p);
   if (p.partial == nullptr) return;
-  const GemmReduceArgs r{p.partial,
-                         g.c,
-                         g.c_row,
-                         g.bias,
-                         static_cast<int32_t>(g.m),
-                         static_cast<int32_t>(g.n),
-                         static_cast<int32_t>(cut.splits),
-                         p.accumulate,
-                         p.relu};
-  launch(f32 ? reduce_f32 : reduce_f64, {blocks_for(g.m * g.n, 256)}, 256, 0, r);
+  add_splits(
+      {p.partial, g.c, g.c_row, g.c_item, g.bias, p.a.rows, p.b.rows,
+       static_cast<int32_t>(cut.splits), static_cast<int32_t>(g.items), p.accumulate, p.relu},
+      g.dtype);
+}
+
+size_t workspace(const GemmArgs& given) {
+  const GemmArgs g = unpacked(given);
+  return takes_wgmma(g) ? wgmma_workspace(g) : tiles_workspace(g);
+}
+
+void run(const GemmArgs& given) {
+  const GemmArgs g = unpacked(given);
+  if (g.m == 0 || g.n == 0 || g.items == 0) return;
+  for (const int64_t size : {g.m, g.n, g.k, g.items}) {
+    require(size < INT32_MAX / 2, "gemm: CUDA kernels take sizes below 2^30, got ", size);
+  }
+  takes_wgmma(g) ? run_wgmma(g) : run_tiles(g);
 }
 
 size_t packed_b_bytes(Dtype, int64_t, int64_t) { return sizeof(PackedB); }
@@ -146,6 +188,11 @@ void pack_b(Dtype, int64_t, int64_t, const void* b, int64_t b_row, int64_t b_col
 }
 
 }  // namespace
+
+void add_splits(const GemmReduceArgs& args, Dtype dtype) {
+  const int64_t count = int64_t{args.m} * args.n * args.items;
+  launch(dtype == Dtype::f64 ? reduce_f64 : reduce_f32, {blocks_for(count, 256)}, 256, 0, args);
+}
 
 extern const GemmKernels gemm_kernels;
 constinit const GemmKernels gemm_kernels = {

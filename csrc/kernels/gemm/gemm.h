@@ -26,6 +26,10 @@ struct GemmArgs {
   int64_t b_row, b_col;
   void* c;
   int64_t c_row;  // columns of c are contiguous
+  // So many products of one shape, and the strides between their operands and results; the same
+  // bias for all.
+  int64_t items = 1;
+  int64_t a_item = 0, b_item = 0, c_item = 0;
   bool accumulate = false;
   const void* bias = nullptr;  // [n]
   Activation activation = Activation::none;

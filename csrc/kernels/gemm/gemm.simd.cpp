@@ -259,9 +259,16 @@ size_t gemm_workspace(const GemmArgs& g) {
   return g.dtype == Dtype::f32 ? workspace_of<float>(g) : workspace_of<double>(g);
 }
 
-void gemm(const GemmArgs& g) {
-  if (g.m == 0 || g.n == 0) return;
-  g.dtype == Dtype::f32 ? gemm_of<float>(g) : gemm_of<double>(g);
+void gemm(const GemmArgs& given) {
+  if (given.m == 0 || given.n == 0) return;
+  const int64_t size = static_cast<int64_t>(size_of(given.dtype));
+  GemmArgs g = given;
+  for (int64_t i = 0; i < given.items; ++i) {
+    g.a = static_cast<const char*>(given.a) + i * given.a_item * size;
+    g.b = static_cast<const char*>(given.b) + i * given.b_item * size;
+    g.c = static_cast<char*>(given.c) + i * given.c_item * size;
+    g.dtype == Dtype::f32 ? gemm_of<float>(g) : gemm_of<double>(g);
+  }
 }
 
 size_t packed_b_bytes(Dtype dtype, int64_t k, int64_t n) {

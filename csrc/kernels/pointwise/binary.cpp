@@ -65,6 +65,7 @@ extern "C" mk_status mk_compare(mk_compare_op op, const DLTensor* a, const DLTen
   return guarded([&] {
     const char* name = name_of_op("compare", int(op), {"eq", "ne", "lt", "le", "gt", "ge"});
     const TensorView av = view(name, "a", a), bv = view(name, "b", b), yv = view(name, "y", y);
+    expect_wide(name, av);
     expect_same_dtype(name, bv, av);
     expect_dtype(name, yv, Dtype::u8);
     expect_result(name, yv, {&av, &bv});

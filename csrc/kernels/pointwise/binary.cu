@@ -111,6 +111,7 @@ MK_KERNEL(compare_i64, BinaryKernelArgs, 256) { compare<int64_t>(args); }
 MK_KERNEL(compare_u8, BinaryKernelArgs, 256) { compare<uint8_t>(args); }
 
 MK_KERNEL(where_1, WhereKernelArgs, 256) { where<uint8_t>(args); }
+MK_KERNEL(where_2, WhereKernelArgs, 256) { where<uint16_t>(args); }
 MK_KERNEL(where_4, WhereKernelArgs, 256) { where<uint32_t>(args); }
 MK_KERNEL(where_8, WhereKernelArgs, 256) { where<uint64_t>(args); }
 

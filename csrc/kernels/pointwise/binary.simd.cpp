@@ -139,6 +139,9 @@ void compare(const CompareArgs& args) {
       return compare_of<int64_t>(args);
     case Dtype::u8:
       return compare_of<uint8_t>(args);
+    case Dtype::f16:
+    case Dtype::bf16:
+      return;  // refused before
   }
 }
 
@@ -166,6 +169,7 @@ void where_of(const WhereArgs& args) {
 void where(const WhereArgs& args) {
   args.item == 8   ? where_of<uint64_t>(args)
   : args.item == 4 ? where_of<uint32_t>(args)
+  : args.item == 2 ? where_of<uint16_t>(args)
                    : where_of<uint8_t>(args);
 }
 

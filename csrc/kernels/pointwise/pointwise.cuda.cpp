@@ -66,7 +66,8 @@ Kernel comparisons[5] = {{"binary", "compare_f32"},
                          {"binary", "compare_i32"},
                          {"binary", "compare_i64"},
                          {"binary", "compare_u8"}};
-Kernel where_1{"binary", "where_1"}, where_4{"binary", "where_4"}, where_8{"binary", "where_8"};
+Kernel where_1{"binary", "where_1"}, where_2{"binary", "where_2"}, where_4{"binary", "where_4"},
+    where_8{"binary", "where_8"};
 
 // Starts `kernel` over the walk that `p` begins with.
 template <class Args>
@@ -107,7 +108,11 @@ void where(const WhereArgs& args) {
   const Operand operands[] = {
       {args.y, args.item}, {args.mask, 1}, {args.a, args.item}, {args.b, args.item}};
   const WhereKernelArgs p{walk_over(args.loops, operands), args.y, args.mask, args.a, args.b};
-  launch_walk(args.item == 8 ? where_8 : args.item == 4 ? where_4 : where_1, p);
+  launch_walk(args.item == 8   ? where_8
+              : args.item == 4 ? where_4
+              : args.item == 2 ? where_2
+                               : where_1,
+              p);
 }
 
 }  // namespace

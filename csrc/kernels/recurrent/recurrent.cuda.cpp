@@ -423,7 +423,7 @@ void parameter_gradients(const RecurrentArgs& a, RecurrentCell cell, const Backw
   };
   if (a.dbias_ih != nullptr) sum(b.dgates_x[d], a.dbias_ih);
   if (a.dbias_hh != nullptr && a.dbias_ih != nullptr && b.dgates_h[d] == b.dgates_x[d]) {
-    copy(a.dbias_hh, a.dbias_ih, gates_of(cell) * a.hidden * size_of(a.dtype), false);
+    copy(a.dbias_hh, a.dbias_ih, gates_of(cell) * a.hidden * size_of(a.dtype), false, false);
   } else if (a.dbias_hh != nullptr) {
     sum(b.dgates_h[d], a.dbias_hh);
   }

@@ -18,7 +18,7 @@ import medkern
 from medkern import _C, losses, metrics, models, optim, plot, random
 from medkern.callbacks import BestWeights
 from medkern.cli.evaluate import evaluate_cases, print_table
-from medkern.cli.values import add_device, integer, number
+from medkern.cli.values import add_device, add_precision, integer, number
 from medkern.data import Augment, DataLoader, Dataset, demo
 from medkern.data.folder import Case, SliceDataset, find_labels, find_pairs, read_cases
 from medkern.data.loader import Augmentation
@@ -86,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --data: the share of files kept for validation (default: %(default)s)",
     )
     add_device(parser)
+    add_precision(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
 
 
@@ -115,6 +116,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         optimizer,
         metrics=metrics.SegmentationMetrics(job.classes),
         schedule=optim.CosineAnnealingLR(optimizer, options.epochs * len(loader)),
+        precision=options.precision,
     )
     trainer.fit(
         loader,

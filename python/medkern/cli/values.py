@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from medkern import _C
+from medkern.kernels._precision import BY_TYPE
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -45,6 +46,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         type=_device,
         default="cpu",
         help="where to compute: cpu, cuda, cuda:1, ... (default: %(default)s)",
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """The option that says how exactly a GPU multiplies."""
+    parser.add_argument(
+        "--precision",
+        choices=list(BY_TYPE),
+        default="float32",
+        help="of matrix products and convolutions on a GPU (default: %(default)s)",
     )
 
 

@@ -366,7 +366,7 @@ def to(x: Tensor, *targets: Any, dtype: Any = None, device: Any = None) -> Tenso
         if is_device(target):
             x = x if _C.device_name(target) == x.device else Move.apply(x, device=target)
         else:
-            wanted = np.dtype(target)
+            wanted = _C.dtype(target)
             x = x if x.dtype == wanted else Cast.apply(x, dtype=wanted)
     return x
 

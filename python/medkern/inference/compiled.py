@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -51,25 +52,18 @@ class CompiledModel:
         """The model's result for tensors or arrays like the example; their sizes may differ."""
         if len(inputs) != len(self.dtypes):
             raise TypeError(f"compiled model: expects {len(self.dtypes)} inputs, got {len(inputs)}")
-        with self._lock:
-            if self.device == "cpu":
-                results = self._run(inputs)
-            else:
-                with device(self.device):
-                    self._order()
-                    results = self._run(inputs)
-            arrange = self._last.arrange
-        return arrange([Tensor(array) for array in results])
-
-    def _run(self, inputs: tuple[Any, ...]) -> list[_C.Array]:
-        # Mostly the shapes are those of the call before.
-        results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
-        if results is None:
-            with device(self.device):
+        here = nullcontext() if get_default_device() == self.device else device(self.device)
+        with self._lock, here:
+            if self.device != "cpu":
+                self._order()
+            # Mostly the shapes are those of the call before.
+            results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
+            if results is None:
                 arrays = self._checked(inputs)
                 self._last = self._bound(tuple(array.shape for array in arrays))
                 results = self._last.run(arrays)
-        return results
+            arrange = self._last.arrange
+        return arrange([Tensor(array) for array in results])
 
     @property
     def nbytes(self) -> dict[str, int]:
@@ -123,7 +117,7 @@ def compile(model: Module, example: Any) -> CompiledModel:
     anything. Batch norms become part of the layers before them, and so does relu; weights are transformed and
     packed as the kernels take them, and intermediate results get their places in one block of memory. Inputs
     of another shape are followed once again and use the same weights. On a CUDA device a prediction is one
-    launch of a graph, from the second call for a shape on, unless the model has recurrent layers.
+    launch of a graph, from the second call for a shape on.
 
     Args:
         model: the model, on the device where it is to run. It isn't changed, and later changes of its weights

@@ -9,7 +9,7 @@ from medkern import _C
 from medkern.autograd import Function
 from medkern.functional import _broadcast, conv, copy, gemm, norm, pointwise, pool, recurrent, reduce, resize
 from medkern.functional.embedding import Embedding
-from medkern.functional.recurrent import Recurrent
+from medkern.functional.recurrent import Recurrent, RecurrentCell
 from medkern.functional.softmax import LogSoftmax, Softmax
 from medkern.inference.graph import Graph, Step
 from medkern.inference.weights import Weights
@@ -43,6 +43,8 @@ def lower(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call 
     """
     if step.function is Recurrent:
         return _recurrent(step, graph, weights, wanted)
+    if step.function is RecurrentCell:
+        return _recurrent_cell(step, graph, weights, wanted)
     if any(value in wanted for value in step.outputs[1:]):
         return None
     if step.function in _PREPARED:
@@ -238,6 +240,26 @@ def _recurrent(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> 
 
     results = [value if value in wanted else None for value in step.outputs]
     return run, [x, h0, c0, o["lengths"], results]
+
+
+def _recurrent_cell(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call | None:
+    x, h, c, *parameters = step.inputs
+    if not all(p is None or p.is_constant for p in parameters):
+        return None
+    cell = step.options["cell"]
+
+    def make() -> _C.RecurrentPlan:
+        arrays = [None if p is None else weights.computed(graph, p) for p in parameters]
+        return _C.RecurrentPlan(cell, True, [tuple(arrays)])
+
+    plan = weights.prepared((step.function, cell, *(None if p is None else p.key for p in parameters)), make)
+
+    def run(x: _C.Array, h: Any, c: Any, outs: list[Any]) -> None:
+        _, _, c_next, _ = plan.run(x, h, c, None, outs[0])
+        if outs[-1] is not None and len(outs) == 2:
+            _C.copy(c_next, None, False, outs[-1])
+
+    return run, [x, h, c, [value if value in wanted else None for value in step.outputs]]
 
 
 _PREPARED = {conv.Conv: _conv, conv.ConvTranspose: _conv, gemm.Linear: _linear}

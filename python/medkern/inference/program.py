@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from types import FunctionType
 from typing import Any
 
 from medkern import _C
@@ -283,7 +282,7 @@ class Program:
                     yield argument
 
         for function, arguments in self._calls:
-            add = self._bound.add if isinstance(function, FunctionType) else self._bound.record
+            add = self._bound.add if isinstance(function, _Forward) else self._bound.record
             add(function, *filled(arguments))
 
     def _array(
@@ -317,18 +316,26 @@ class Program:
         return fresh
 
 
-def _by_forward(step: Step, outputs: list[Value]) -> tuple[Callable[..., Any], list[Any]]:
-    """The call of a step for which there is only its function's `forward`."""
-    reads = list(step.reads())
-    indices = [step.outputs.index(value) for value in outputs]
+class _Forward:
+    """A step for which there is only its function's `forward`: it can't be recorded."""
 
-    def call(inputs: list[_C.Array], outs: list[_C.Array]) -> None:
-        arrays = dict(zip(reads, inputs, strict=True))
-        results = run(step, arrays.__getitem__)
-        for index, out in zip(indices, outs, strict=True):
+    def __init__(self, step: Step, outputs: list[Value]):
+        self._step = step
+        self.reads = list(step.reads())
+        self._indices = [step.outputs.index(value) for value in outputs]
+
+    def __call__(self, inputs: list[_C.Array], outs: list[_C.Array]) -> None:
+        """Computes what is wanted of it."""
+        arrays = dict(zip(self.reads, inputs, strict=True))
+        results = run(self._step, arrays.__getitem__)
+        for index, out in zip(self._indices, outs, strict=True):
             _C.copy(results[index], None, False, out)
 
-    return call, [reads, outputs]
+
+def _by_forward(step: Step, outputs: list[Value]) -> Call:
+    """The call of such a step."""
+    forward = _Forward(step, outputs)
+    return forward, [forward.reads, outputs]
 
 
 def _meet(some: Sequence[Value], others: Sequence[Value]) -> bool:

@@ -19,10 +19,10 @@ def like(x: Any, result: _C.Array) -> Any:
     """`result` as the kind of array `x` is: NumPy, medkern's own, or that of a DLPack library.
 
     What was on the CPU comes back there, whichever device computed it. A library with no `from_dlpack` gets
-    NumPy arrays.
+    NumPy arrays. NumPy has no bfloat16: such results are medkern's own.
     """
     if isinstance(x, np.ndarray):
-        return result.numpy()
+        return result if result.dtype == _C.bfloat16 else result.numpy()
     if isinstance(x, _C.Array):
         return result
     if not hasattr(x, "__dlpack__"):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from medkern import _C
 
 _PRECISIONS = {"highest": 0, "high": 1, "medium": 2}
+BY_TYPE = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 
 
 def set_float32_matmul_precision(precision: str) -> None:
@@ -31,3 +35,15 @@ def set_float32_matmul_precision(precision: str) -> None:
 def get_float32_matmul_precision() -> str:
     """What `set_float32_matmul_precision` chose last."""
     return next(name for name, number in _PRECISIONS.items() if number == _C.get_matmul_precision())
+
+
+@contextlib.contextmanager
+def matmul_precision(kind: str | None) -> Iterator[None]:
+    """A context in which float32 numbers are multiplied as a key of `BY_TYPE` says; None changes nothing."""
+    before = get_float32_matmul_precision()
+    if kind is not None:
+        set_float32_matmul_precision(BY_TYPE[kind])
+    try:
+        yield
+    finally:
+        set_float32_matmul_precision(before)

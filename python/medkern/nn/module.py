@@ -260,7 +260,7 @@ class Module:
             if is_device(target):
                 self._convert(functools.partial(_C.Array.to, device=target))
                 continue
-            wanted = np.dtype(target)
+            wanted = _C.dtype(target)
             if wanted not in (np.float32, np.float64):
                 raise TypeError(f"to: dtype must be float32 or float64, got {wanted}")
             self._convert(functools.partial(_as_float, dtype=wanted))

@@ -67,8 +67,10 @@ class _BatchNorm(_Norm):
         tracked = track_running_stats
         self.register_buffer("running_mean", tensor(np.zeros(num_features, np.float32)) if tracked else None)
         self.register_buffer("running_var", tensor(np.ones(num_features, np.float32)) if tracked else None)
-        self.register_buffer("num_batches_tracked", tensor(0) if tracked else None)
-        self._seen: tuple[Any, int, int] = None, 0, 0  # its array, version and value
+        batches = tensor(0) if tracked else None
+        self.register_buffer("num_batches_tracked", batches)
+        # Its array, version and value.
+        self._seen: tuple[Any, int, int] = (None if batches is None else batches.array), 0, 0
 
     def reset_running_stats(self) -> None:
         """Forgets all batches seen."""

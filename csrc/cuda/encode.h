@@ -1,0 +1,24 @@
+// Tensors as the copy engine of compute capability 9.0 takes them.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/tensor_map.h"
+
+namespace medkern::cuda {
+
+enum class TensorType { f16, bf16, tf32 };  // tf32: of float32, which the copies round
+
+// Lines of `inner` numbers, `lines` to an item; `line` and `item` are the strides between them, in
+// numbers. A copy takes `box_inner` numbers of `box_lines` lines of an item to shared memory, lines
+// of 128 bytes with the 128-byte swizzle.
+struct TensorShape {
+  int64_t inner, lines, items;
+  int64_t line, item;
+  uint32_t box_inner, box_lines;
+};
+
+// `data` is at a multiple of 16 bytes, and so are the strides.
+TensorMap encode_tensor(TensorType type, const void* data, const TensorShape& shape);
+
+}  // namespace medkern::cuda
