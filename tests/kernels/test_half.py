@@ -184,6 +184,8 @@ REFUSING = {
 @pytest.mark.parametrize("name", HALVES)
 @pytest.mark.parametrize("call", REFUSING)
 def test_cpu_operations_refuse_them_by_name(name, call):
-    expected = "must be float32, float64, int32, int64 or uint8" if call == "compare" else "float32 or float64"
+    expected = (
+        "must be float32, float64, int32, int64 or uint8" if call == "compare" else "float32 or float64"
+    )
     with pytest.raises(TypeError, match=f"{expected}, got {name}"):
         REFUSING[call](lambda *shape: small(shape, name))
