@@ -42,8 +42,8 @@ _CUDA_NOTES = (
     "medkern reads and gives channels-last arrays, as its layers do; torch is PyTorch with contiguous",
     "tensors, torch-cl with channels-last ones (weights too); cuDNN tries its algorithms first. Precision is",
     "that of products: float32 exactly, tf32 with operands rounded to 11 bits, by both libraries. In bf16",
-    "medkern's arrays are float32 and operands of products rounded to 8 bits; PyTorch's arrays and weights",
-    "are bfloat16, and training steps are under autocast.",
+    "arrays and weights are bfloat16, medkern's where its kernels take them; else they are float32 and the",
+    "operands of products are rounded to 8 bits. PyTorch's training steps in bf16 are under autocast.",
 )
 
 
@@ -230,7 +230,7 @@ class Run:
             else:
                 self._peak = best = harness.peak_of_device(processes)
                 self._gpu = machine.gpu()  # clocks are those of a device at work
-                where = ", ".join(str(value) for value in self._gpu.values())
+                where = ", ".join(f"{key} {value}" for key, value in self._gpu.items())
             print(
                 f"medkern {self._libraries[OWN]}, {where}; peak {report.peak_line(asdict(best))}", flush=True
             )

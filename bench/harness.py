@@ -54,12 +54,14 @@ class Timing:
         spread: (upper quartile - lower quartile) / median.
         samples: how many there were.
         error: largest deviation from float64, as a share of the largest value.
+        dtype: the type of the result's elements, where the library tells.
     """
 
     seconds: float
     spread: float
     samples: int
     error: float
+    dtype: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def run(case: Case, processes: Sequence[Process], peak: Peak, expected: Expected
     sizes = operation.Sizes(**case.sizes)
     wanted = [p for p in processes if p.name == OWN or case.peers is None or p.name in case.peers]
     failures: dict[str, str] = {}
-    ready, errors = _ready(case, operation, sizes, wanted, expected or Expected([case]), failures)
+    ready, errors, dtypes = _ready(case, operation, sizes, wanted, expected or Expected([case]), failures)
     samples, disturbed = _rounds(ready)
     for process in ready:
         process.send("drop")
@@ -165,7 +167,7 @@ def run(case: Case, processes: Sequence[Process], peak: Peak, expected: Expected
     timings = {}
     for name, seconds in samples.items():
         low, median, high = statistics.quantiles(seconds, n=4)
-        timings[name] = Timing(median, (high - low) / median, len(seconds), errors[name])
+        timings[name] = Timing(median, (high - low) / median, len(seconds), errors[name], dtypes[name])
     flops, size = operation.work(sizes)
     # The unit in which the case, at the machine's best, would take longer is the one that limits it.
     arithmetic = peak.arithmetic(case.precision)
@@ -202,8 +204,8 @@ def _ready(
     processes: Sequence[Process],
     known: Expected,
     failures: dict[str, str],
-) -> tuple[list[Process], dict[str, float]]:
-    """The processes that can compute the case, and the error of each; a peer that can't is left out."""
+) -> tuple[list[Process], dict[str, float], dict[str, str]]:
+    """The processes that can compute the case, errors and types; a peer that can't is left out."""
     for process in processes:
         process.send(
             "prepare",
@@ -214,7 +216,7 @@ def _ready(
         )
     expected = known.of(case, operation, sizes)
     tolerance = tolerance_of(operation, case.precision)
-    ready, errors = [], {}
+    ready, errors, dtypes = [], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         # Every answer has to be read, whatever happened before it.
         able = [_able(process, failures) for process in processes]
@@ -224,16 +226,17 @@ def _ready(
                     raise WorkerError(f"{case.title}: {failures.get(OWN, 'medkern has no such operation')}")
                 continue
             try:
-                files = process.ask("result", files=str(Path(folder) / "result"))["files"]
-                found = [np.load(file) for file in files]
+                answer = process.ask("result", files=str(Path(folder) / "result"))
+                found = [np.load(file) for file in answer["files"]]
                 measure = {"measure": operation.measure} if hasattr(operation, "measure") else {}
                 errors[process.name] = error_of(found, expected, tolerance, **measure)
+                dtypes[process.name] = answer["dtype"]
                 ready.append(process)
             except (WorkerError, WrongResultError) as error:
                 if process.name == OWN:
                     raise type(error)(f"{case.title}: {error}") from None
                 failures[process.name] = str(error)
-    return ready, errors
+    return ready, errors, dtypes
 
 
 def _able(process: Process, failures: dict[str, str]) -> bool:

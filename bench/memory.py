@@ -14,7 +14,7 @@ from pathlib import Path
 from .case import Case
 from .cases import network
 from .libraries import OWN
-from .process import Process, WorkerError
+from .process import Process, WorkerError, close
 
 GOAL = 0.6  # of the leanest peer
 _NAMES = (
@@ -98,7 +98,7 @@ def _asked(name: str, threads: int, requests: Sequence[tuple[str, dict]]) -> lis
     try:
         return [process.ask(do, **arguments) for do, arguments in requests]
     finally:
-        process.close()
+        close([process])
 
 
 def lines(rows: Iterable[Row], names: Sequence[str]) -> Iterator[str]:

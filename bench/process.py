@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ main(library, int(threads), device)
 """
 
 CUDA_SECONDS = 120.0  # what an answer may take on a CUDA device, where a kernel may never end
+
+_END_SECONDS = 10.0  # what processes may take to end
+_KILLED_SECONDS = 2.0
 
 _THREAD_VARIABLES = ("MEDKERN_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -113,21 +117,25 @@ class Process:
 
     def restart(self) -> None:
         """A new process in place of a lost one."""
-        self._process.kill()
-        self.close()
+        self.close(0.0)
         self._launch()
         self.version = self.ask("start")["version"]
 
-    def close(self) -> None:
-        """Ends the process."""
+    def end_input(self) -> None:
+        """Lets the process end."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
+
+    def close(self, seconds: float) -> None:
+        """Ends the process, by force if it doesn't end in so many seconds."""
+        self.end_input()
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in a driver
+                self._process.wait(timeout=_KILLED_SECONDS)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -153,4 +161,7 @@ def start(names: list[str], threads: int, device: str = "cpu") -> list[Process]:
 def close(processes: list[Process]) -> None:
     """Ends them all."""
     for process in processes:
-        process.close()
+        process.end_input()
+    end = time.monotonic() + _END_SECONDS
+    for process in processes:
+        process.close(max(0.0, end - time.monotonic()))

@@ -104,6 +104,7 @@ build() {
   done
 }
 
+export PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=10  # where there is no network, that is soon known
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
 start=$SECONDS
 prepare > "$logs/prepare.log" 2>&1 || say prepare FAILED "see $logs/prepare.log"
@@ -153,7 +154,7 @@ test_all() {
 sanitize() {
   local tool=$1 begin=$SECONDS status
   within "$2" "$logs/$tool.log" "$sanitizer" --tool "$tool" --report-api-errors no --error-exitcode 86 \
-    --target-processes all "$python" -m pytest "${options[@]}" --few 2 "${small[@]}"
+    --target-processes all "$python" -m pytest "${options[@]}" --few 3 "${small[@]}"
   status=$?
   echo "$status $((SECONDS - begin))" > "$logs/$tool.status"
 }
@@ -172,7 +173,7 @@ report() {
   esac
 }
 
-sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
+sanitizer=$(PATH=$PATH:/usr/local/cuda/bin command -v compute-sanitizer)
 spent=$(($(left) * 2 / 5))
 test_all "$spent" &
 if [ -n "$emulated" ]; then

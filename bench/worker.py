@@ -3,7 +3,7 @@
     {"do": "start"}                                       -> {"version": ..., "memory": bytes in memory}
     {"do": "prepare", "name": ..., "operation": ..., "sizes": {...}, "precision": ...}
                                                           -> {"able": true | false}
-    {"do": "result", "files": path without ending}        -> {"files": [...]}, the results as .npy
+    {"do": "result", "files": path without ending}        -> {"files": [...], "dtype": ...}, results as .npy
     {"do": "warm", "seconds": ...}                        -> {"once": seconds of the fastest call}
     {"do": "sample", "warm": ..., "samples": ..., "repeats": ...}  -> {"seconds": [of one call, ...]}
     {"do": "peak"}                                        -> a `peak.Peak` (medkern, and all on CUDA)
@@ -186,11 +186,13 @@ class Worker:
 
     def _result(self, files: str) -> dict[str, Any]:
         with self._module.context(self._sizes):
-            found = self._module.arrays(self._timed()(), self._operation, self._sizes)
+            result = self._timed()()
+            found = self._module.arrays(result, self._operation, self._sizes)
         names = [f"{files}.{i}.npy" for i in range(len(found))]
         for name, array in zip(names, found, strict=True):
             np.save(name, np.array(array, order="C"))
-        return {"files": names}
+        first = result[0] if isinstance(result, (list, tuple)) else result
+        return {"files": names, "dtype": str(getattr(first, "dtype", "")).rpartition(".")[2]}
 
     def _warm(self, seconds: float) -> dict[str, Any]:
         with self._module.context(self._sizes):

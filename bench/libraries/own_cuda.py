@@ -1,21 +1,28 @@
-"""medkern on a CUDA device."""
+"""medkern on a CUDA device.
+
+Where products are made in BF16, arrays and weights are bfloat16 if the operation's kernels take them, else
+float32.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from .. import device_peak
 from ..case import Arrays
 from ..peak import Peak
 from . import own
-from .own import arrays
 
 __all__ = ["arrays", "context", "peak", "prepare", "set_precision", "start", "synchronize"]
 
 _PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}
+_precision = "float32"
 
 
 def start(threads: int, variant: str) -> str:
@@ -27,9 +34,11 @@ def start(threads: int, variant: str) -> str:
 
 
 def set_precision(precision: str) -> None:
-    """Of float32 products."""
+    """Of float32 products, and of arrays in cases that are prepared from now on."""
+    global _precision
     import medkern
 
+    _precision = precision
     medkern.set_float32_matmul_precision(_PRECISIONS[precision])
 
 
@@ -52,14 +61,39 @@ def prepare(operation: ModuleType, s: Any, a: Arrays) -> Callable[[], Any] | Non
     from medkern import _C
 
     with context(s):
-        call: Callable[[], Any] = operation.by_medkern(s, {n: _C.Array(x, "cuda") for n, x in a.items()})
+        placed = {name: _C.Array(x, "cuda") for name, x in a.items()}
+        if _precision == "bf16" and not getattr(operation, "IS_TRAINED", False):
+            try:
+                low = {name: _low(x) for name, x in placed.items()}
+                call: Callable[[], Any] = operation.by_medkern(s, low)
+                call()
+                return call
+            except (TypeError, ValueError):  # there is no such kernel
+                synchronize()
+        call = operation.by_medkern(s, placed)
     return call
+
+
+def _low(x: Any) -> Any:
+    """A float32 array in bfloat16."""
+    from medkern import _C
+
+    return _C.copy(x, "bfloat16", False, None) if x.dtype == np.float32 else x
+
+
+def arrays(result: Any, operation: ModuleType, s: Any) -> list[np.ndarray]:
+    """The results as NumPy arrays."""
+    from medkern import _C
+
+    results = result if isinstance(result, (list, tuple)) else [result]
+    found = [getattr(x, "array", x) for x in results]
+    return [
+        np.asarray(x if str(x.dtype) != "bfloat16" else _C.copy(x, "float32", False, None)) for x in found
+    ]
 
 
 def peak() -> Peak:
     """Of copies and products by medkern's kernels, and of multiply-adds in registers."""
-    import numpy as np
-
     from medkern import _C, cuda, kernels
 
     small = cuda.get_device_properties()["emulated"]
@@ -72,9 +106,13 @@ def peak() -> Peak:
         source, target = array(count), array(count)
         return lambda: kernels.copy(source, out=target)
 
-    def product(n: int) -> Callable[[], Any]:
+    @functools.cache
+    def matrices(n: int) -> list[Any]:
         rng = np.random.default_rng(0)
-        a, b = (_C.Array(rng.standard_normal((n, n), np.float32), "cuda") for _ in range(2))
+        return [_C.Array(rng.standard_normal((n, n), np.float32), "cuda") for _ in range(2)]
+
+    def product(n: int) -> Callable[[], Any]:
+        a, b = matrices(n)
         c = array(n, n)
         return lambda: kernels.gemm(a, b, out=c)
 

@@ -22,7 +22,9 @@ from . import inference
 # Euclidean norm. They are about 1e-5 where nothing falls and some hundredths where a few values do: ResNet-18
 # with a batch of 1 has 7 x 7 positions in its last layers, where one of them moves a bias's gradient by 1 %.
 TOLERANCE = 5e-2
-ROUNDINGS = 200  # then more values fall on the other side
+# In lower precision more values fall, and of gradients through a batch norm little is left: in PyTorch's BF16
+# step of unet32_norm_dice they are off by up to 0.7.
+ROUNDINGS = 300
 IS_TRAINED = True
 _LR = 1e-4
 
