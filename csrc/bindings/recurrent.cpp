@@ -57,7 +57,26 @@ class LayerArguments {
     layer.c0 = keep(c0, "c0");
     // Their values are checked, and an outline has none.
     if (!outlining()) layer.lengths = keep(lengths, "lengths");
-    check(mk_recurrent_output_shapes(&layer, y_.data(), state_.data(), saved_.data()));
+  }
+
+  // What follows from the shapes of the inputs: what the C API says of them.
+  struct Sizes {
+    Shape y = Shape(3), state = Shape(3), saved = Shape(4);
+    std::optional<size_t> workspace;  // of the forward pass, once it was asked for
+  };
+  void find_sizes() {
+    Sizes& s = sizes_;
+    check(mk_recurrent_output_shapes(&layer, s.y.data(), s.state.data(), s.saved.data()));
+  }
+  void set_sizes(const Sizes& sizes) { sizes_ = sizes; }
+  const Sizes& sizes() const { return sizes_; }
+  size_t forward_workspace(const mk_recurrent_results& results) {
+    if (!sizes_.workspace) {
+      size_t bytes = 0;
+      check(mk_recurrent_forward_workspace(&layer, &results, &bytes));
+      sizes_.workspace = bytes;
+    }
+    return *sizes_.workspace;
   }
 
   mk_recurrent_layer layer{};
@@ -80,9 +99,9 @@ class LayerArguments {
 
   const Array& x() const { return *x_; }
   bool is_lstm() const { return layer.cell == MK_LSTM; }
-  Shape y_shape() const { return y_; }
-  Shape state_shape() const { return single(state_, 2); }
-  Shape saved_shape() const { return single(saved_, 2); }
+  Shape y_shape() const { return sizes_.y; }
+  Shape state_shape() const { return single(sizes_.state, 2); }
+  Shape saved_shape() const { return single(sizes_.saved, 2); }
 
   Array empty(const Shape& shape) const {
     return Array::empty(shape, x().dtype(), x().device(), Format::contiguous);
@@ -104,7 +123,7 @@ class LayerArguments {
     return time_major_ ? x : x.contiguous();
   }
 
-  const DLTensor* keep(const Array& array) { return arrays_.emplace_back(array).dl(); }
+  const DLTensor* keep(Array array) { return arrays_.emplace_back(std::move(array)).dl(); }
   const DLTensor* keep(const py::object& object, const char* name) {
     return object.is_none() ? nullptr : keep(Array::from_object(object, name).contiguous());
   }
@@ -128,7 +147,7 @@ class LayerArguments {
   std::optional<Array> x_;
   std::vector<Array> arrays_;
   bool time_major_ = false;
-  Shape y_ = Shape(3), state_ = Shape(3), saved_ = Shape(4);
+  Sizes sizes_;
 };
 
 std::optional<Array> contiguous_argument(const py::object& object, const char* name) {
@@ -152,7 +171,7 @@ struct Outcome {
   std::optional<Array> y, h_n, c_n, saved;
 };
 
-Outcome run_forward(const LayerArguments& l, bool save, const py::object& out) {
+Outcome run_forward(LayerArguments& l, bool save, const py::object& out) {
   const bool single_step = l.layer.single_step != 0;
   Outcome o;
   if (!single_step) {
@@ -163,8 +182,7 @@ Outcome run_forward(const LayerArguments& l, bool save, const py::object& out) {
   if (l.is_lstm()) o.c_n = l.empty(l.state_shape());
   if (save) o.saved = l.empty_in_order(l.saved_shape());
   mk_recurrent_results results{sizeof results, dl(o.y), dl(o.h_n), dl(o.c_n), dl(o.saved)};
-  size_t bytes = 0;
-  check(mk_recurrent_forward_workspace(&l.layer, &results, &bytes));
+  const size_t bytes = l.forward_workspace(results);
   const Workspace workspace(bytes, l.x());
   call_now([&] { return mk_recurrent_forward(&l.layer, &results, workspace.data(), bytes); });
   return o;
@@ -182,6 +200,7 @@ py::tuple recurrent_forward(const std::string& cell, bool single_step, const py:
   LayerArguments l(cell_argument(cell), single_step);
   l.set_weights(weights);
   l.set_inputs(x, h0, c0, lengths);
+  l.find_sizes();
   return all_of(run_forward(l, save, out));
 }
 
@@ -209,17 +228,11 @@ class RecurrentPlan {
     return all_of(forward(x, h0, c0, lengths, out));
   }
 
-  // (h_n, c_n) of a single step, as NumPy's arrays where x is one: half of what a small step takes
-  // would be the making of objects.
+  // (h_n, c_n) of a single step, as NumPy's arrays where x is one.
   py::tuple step(const py::object& x, const py::object& h0, const py::object& c0,
                  const py::object& out) const {
     const Outcome o = forward(x, h0, c0, py::none(), out);
-    const bool numpy = py::isinstance<py::array>(x);
-    const auto given = [&](const std::optional<Array>& array) -> py::object {
-      const py::object object = cast_optional(array);
-      return array && numpy ? numpy_array(object) : object;
-    };
-    return py::make_tuple(given(o.h_n), given(o.c_n));
+    return py::make_tuple(numpy_if(x, *o.h_n), o.c_n ? numpy_if(x, *o.c_n) : py::none());
   }
 
   size_t bytes() const {
@@ -243,7 +256,22 @@ class RecurrentPlan {
       l.layer.packed_bytes = packed_->bytes();
     }
     l.set_inputs(x, h0, c0, lengths);
-    return run_forward(l, false, out);
+    // To ask again for what a call of these sizes needs would take as long as a small step. What is
+    // passed is checked in every call.
+    const bool known = packed_ != nullptr && !outlining() && last_x_ == l.x().shape() &&
+                       last_has_lengths_ == (l.layer.lengths != nullptr);
+    if (known) {
+      l.set_sizes(last_);
+    } else {
+      l.find_sizes();
+    }
+    Outcome o = run_forward(l, false, out);
+    if (!known && !outlining()) {
+      last_x_ = l.x().shape();
+      last_has_lengths_ = l.layer.lengths != nullptr;
+      last_ = l.sizes();
+    }
+    return o;
   }
 
   int32_t cell_;
@@ -251,6 +279,10 @@ class RecurrentPlan {
   int32_t directions_;
   py::list weights_;
   std::shared_ptr<Memory> packed_;
+  // Of the last call.
+  mutable Shape last_x_;
+  mutable bool last_has_lengths_ = false;
+  mutable LayerArguments::Sizes last_;
 };
 
 // (dx, dh0, dc0, [(dweight_ih, dweight_hh, dbias_ih, dbias_hh) per direction]), None where there is
@@ -264,6 +296,7 @@ py::tuple recurrent_backward(const std::string& cell, bool single_step, const py
   LayerArguments l(cell_argument(cell), single_step);
   l.set_weights(weights);
   l.set_inputs(x, h0, c0, lengths);
+  l.find_sizes();
   const auto dy = rows_argument(dy_object, "dy"), y = rows_argument(y_object, "y");
   const auto dh_n = contiguous_argument(dh_n_object, "dh_n");
   const auto dc_n = contiguous_argument(dc_n_object, "dc_n");
