@@ -408,8 +408,8 @@ void bind_array(py::module_& module) {
       .def(
           "__array__",
           // NumPy takes the buffer; it comes here only where there is none, and forgot why.
-          [](const py::object& self, const py::object& dtype, const py::object& copy) {
-            self.cast<const Array&>().expect_values();
+          [](const Array& self, const py::object& dtype, const py::object& copy) {
+            self.expect_values();
             if (!copy.is_none() && !copy.cast<bool>()) {
               throw py::value_error("__array__: an array on a CUDA device has to be copied");
             }

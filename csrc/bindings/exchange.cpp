@@ -328,16 +328,20 @@ Array array_from_cuda_interface(const py::object& object, const char* name) {
                      readonly);
 }
 
-py::array numpy_array(const py::object& object) {
-  const Array& array = object.cast<const Array&>();
+py::array numpy_array(const Array& array) {
   array.expect_values();
-  if (array.mirror() != nullptr) return numpy_array(py::cast(*array.mirror()));
-  if (!is_cpu(array.device())) return numpy_array(py::cast(array.to(kCpu)));
+  if (array.mirror() != nullptr) return numpy_array(*array.mirror());
+  if (!is_cpu(array.device())) return numpy_array(array.to(kCpu));
   Shape strides = array.strides();
   for (int64_t& stride : strides) stride *= array.dtype().bits / 8;
-  py::array result(numpy_dtype(array.dtype()), array.shape(), strides, array.data(), object);
+  const py::capsule owner(new Array(array), [](void* held) { delete static_cast<Array*>(held); });
+  py::array result(numpy_dtype(array.dtype()), array.shape(), strides, array.data(), owner);
   if (array.readonly()) result.attr("setflags")(py::arg("write") = false);
   return result;
+}
+
+py::object numpy_if(const py::object& x, const Array& result) {
+  return py::isinstance<py::array>(x) ? py::object(numpy_array(result)) : py::cast(result);
 }
 
 py::dict cuda_interface(const Array& array) {

@@ -15,9 +15,13 @@ Array array_from_dlpack(const py::object& object, const char* name);
 // A view of an object with __cuda_array_interface__, on the default CUDA device.
 Array array_from_cuda_interface(const py::object& object, const char* name);
 
-// A NumPy array over the memory of an Array, given as the Python object, which it keeps alive; over
-// a copy of it if it is on a CUDA device.
-py::array numpy_array(const py::object& array);
+// A NumPy array over the memory of an Array, which it keeps alive; over a copy of it if it is on a
+// CUDA device.
+py::array numpy_array(const Array& array);
+
+// A result as a NumPy array if the argument `x` was one: as the Array it would be one object more
+// to make, a good part of what a small call takes.
+py::object numpy_if(const py::object& x, const Array& result);
 
 // What __cuda_array_interface__ gives, in version 3; AttributeError for an array on the CPU.
 py::dict cuda_interface(const Array& array);

@@ -3,6 +3,7 @@
 
 #include "bindings/arguments.h"
 #include "bindings/call.h"
+#include "bindings/exchange.h"
 #include "bindings/module.h"
 
 namespace medkern::python {
@@ -76,7 +77,7 @@ class LinearPlan {
     call(mk_linear_pack, weight, packed_);
   }
 
-  Array run(const py::object& x_object, const py::object& out) const {
+  py::object run(const py::object& x_object, const py::object& out) const {
     const Array x = Array::from_object(x_object, "x").contiguous();
     if (weight_) weight_->dl();  // it is used on the current stream
     const void* packed = packed_->data();
@@ -88,7 +89,7 @@ class LinearPlan {
     const Array y = result(out, x, shape);
     const Workspace workspace(bytes, x);
     call(mk_linear_packed_forward, packed_, x, bias_, activation_, y, workspace);
-    return y;
+    return numpy_if(x_object, y);
   }
 
   size_t bytes() const { return packed_->bytes() + (weight_ ? weight_->bytes() : 0); }

@@ -70,7 +70,27 @@ class LayerArguments {
     lengths_ = contiguous_argument(lengths, "lengths");
     // Their values are checked, and an outline has none, nor has a slot of a program yet.
     if (!outlining() && recording() == nullptr) layer.lengths = dl(lengths_);
-    check(mk_recurrent_output_shapes(&layer, y_.data(), state_.data(), saved_.data()));
+  }
+  bool has_lengths() const { return lengths_.has_value(); }
+
+  // What follows from the shapes of the inputs: what the C API says of them.
+  struct Sizes {
+    Shape y = Shape(3), state = Shape(3), saved = Shape(4);
+    std::optional<size_t> workspace;  // of the forward pass, once it was asked for
+  };
+  void find_sizes() {
+    Sizes& s = sizes_;
+    check(mk_recurrent_output_shapes(&layer, s.y.data(), s.state.data(), s.saved.data()));
+  }
+  void set_sizes(const Sizes& sizes) { sizes_ = sizes; }
+  const Sizes& sizes() const { return sizes_; }
+  size_t forward_workspace(const mk_recurrent_results& results) {
+    if (!sizes_.workspace) {
+      size_t bytes = 0;
+      check(mk_recurrent_forward_workspace(&layer, &results, &bytes));
+      sizes_.workspace = bytes;
+    }
+    return *sizes_.workspace;
   }
 
   mk_recurrent_layer layer{};
@@ -100,9 +120,9 @@ class LayerArguments {
 
   const Array& x() const { return *x_; }
   bool is_lstm() const { return layer.cell == MK_LSTM; }
-  Shape y_shape() const { return y_; }
-  Shape state_shape() const { return single(state_, 2); }
-  Shape saved_shape() const { return single(saved_, 2); }
+  Shape y_shape() const { return sizes_.y; }
+  Shape state_shape() const { return single(sizes_.state, 2); }
+  Shape saved_shape() const { return single(sizes_.saved, 2); }
 
   Array empty(const Shape& shape) const {
     return Array::empty(shape, x().dtype(), x().device(), Format::contiguous);
@@ -124,7 +144,7 @@ class LayerArguments {
     return time_major_ ? x : x.contiguous();
   }
 
-  const DLTensor* keep(const Array& array) { return arrays_.emplace_back(array).dl(); }
+  const DLTensor* keep(Array array) { return arrays_.emplace_back(std::move(array)).dl(); }
   const DLTensor* keep(const py::object& object, const char* name) {
     return object.is_none() ? nullptr : keep(Array::from_object(object, name).contiguous());
   }
@@ -149,7 +169,7 @@ class LayerArguments {
   std::vector<Array> arrays_;
   std::shared_ptr<Memory> packed_;
   bool time_major_ = false;
-  Shape y_ = Shape(3), state_ = Shape(3), saved_ = Shape(4);
+  Sizes sizes_;
 };
 
 // An [N, T, C] argument whose columns are contiguous.
@@ -170,7 +190,7 @@ struct Outcome {
 
 // `kept` as well where a program is recorded.
 Outcome run_forward(const std::shared_ptr<LayerArguments>& kept, bool save, const py::object& out) {
-  const LayerArguments& l = *kept;
+  LayerArguments& l = *kept;
   const bool single_step = l.layer.single_step != 0;
   Outcome o;
   if (!single_step) {
@@ -184,9 +204,7 @@ Outcome run_forward(const std::shared_ptr<LayerArguments>& kept, bool save, cons
     return mk_recurrent_results{sizeof(mk_recurrent_results), dl(o.y), dl(o.h_n), dl(o.c_n),
                                 dl(o.saved)};
   };
-  const mk_recurrent_results wanted = results();
-  size_t bytes = 0;
-  check(mk_recurrent_forward_workspace(&l.layer, &wanted, &bytes));
+  const size_t bytes = l.forward_workspace(results());
   const Workspace workspace(bytes, l.x());
   call_kept([kept, results, workspace, bytes] {
     kept->refresh();
@@ -208,6 +226,7 @@ py::tuple recurrent_forward(const std::string& cell, bool single_step, const py:
   const auto l = std::make_shared<LayerArguments>(cell_argument(cell), single_step);
   l->set_weights(weights);
   l->set_inputs(x, h0, c0, lengths);
+  l->find_sizes();
   return all_of(run_forward(l, save, out));
 }
 
@@ -235,17 +254,11 @@ class RecurrentPlan {
     return all_of(forward(x, h0, c0, lengths, out));
   }
 
-  // (h_n, c_n) of a single step, as NumPy's arrays where x is one: half of what a small step takes
-  // would be the making of objects.
+  // (h_n, c_n) of a single step, as NumPy's arrays where x is one.
   py::tuple step(const py::object& x, const py::object& h0, const py::object& c0,
                  const py::object& out) const {
     const Outcome o = forward(x, h0, c0, py::none(), out);
-    const bool numpy = py::isinstance<py::array>(x);
-    const auto given = [&](const std::optional<Array>& array) -> py::object {
-      const py::object object = cast_optional(array);
-      return array && numpy ? numpy_array(object) : object;
-    };
-    return py::make_tuple(given(o.h_n), given(o.c_n));
+    return py::make_tuple(numpy_if(x, *o.h_n), o.c_n ? numpy_if(x, *o.c_n) : py::none());
   }
 
   size_t bytes() const {
@@ -267,7 +280,22 @@ class RecurrentPlan {
       l->set_packed(packed_, directions_);
     }
     l->set_inputs(x, h0, c0, lengths);
-    return run_forward(l, false, out);
+    // To ask again for what a call of these sizes needs would take as long as a small step. What is
+    // passed is checked in every call.
+    const bool known = packed_ != nullptr && !outlining() && last_x_ == l->x().shape() &&
+                       last_has_lengths_ == l->has_lengths();
+    if (known) {
+      l->set_sizes(last_);
+    } else {
+      l->find_sizes();
+    }
+    Outcome o = run_forward(l, false, out);
+    if (!known && !outlining()) {
+      last_x_ = l->x().shape();
+      last_has_lengths_ = l->has_lengths();
+      last_ = l->sizes();
+    }
+    return o;
   }
 
   int32_t cell_;
@@ -275,6 +303,10 @@ class RecurrentPlan {
   int32_t directions_;
   py::list weights_;
   std::shared_ptr<Memory> packed_;
+  // Of the last call.
+  mutable Shape last_x_;
+  mutable bool last_has_lengths_ = false;
+  mutable LayerArguments::Sizes last_;
 };
 
 // (dx, dh0, dc0, [(dweight_ih, dweight_hh, dbias_ih, dbias_hh) per direction]), None where there is
@@ -288,6 +320,7 @@ py::tuple recurrent_backward(const std::string& cell, bool single_step, const py
   LayerArguments l(cell_argument(cell), single_step);
   l.set_weights(weights);
   l.set_inputs(x, h0, c0, lengths);
+  l.find_sizes();
   const auto dy = rows_argument(dy_object, "dy"), y = rows_argument(y_object, "y");
   const auto dh_n = contiguous_argument(dh_n_object, "dh_n");
   const auto dc_n = contiguous_argument(dc_n_object, "dc_n");

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from medkern import _C
 from medkern.kernels._activation import activation_number
 from medkern.kernels._kind import like
@@ -67,7 +69,8 @@ class LinearPlan:
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The layer's result for x; see `linear`."""
-        return like(x, self._plan.run(x, out))
+        y = self._plan.run(x, out)
+        return y if isinstance(x, np.ndarray) else like(x, y)
 
     @property
     def nbytes(self) -> int:
