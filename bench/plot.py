@@ -48,8 +48,10 @@ def _ratios(axes: Any, families: Sequence[str], results: Sequence[Result]) -> No
         ratios = [r.best[1] for r in results if r.family == name and r.best]
         mean, goal = geometric_mean(ratios), FAMILIES[name].goal
         axes.plot(ratios, [y] * len(ratios), "o", color=_GRAY, markersize=4, alpha=0.7)
-        axes.plot([mean], [y], "D", color=_GREEN if mean >= goal else _RED, markersize=7)
-        axes.plot([goal], [y], "|", color="black", markersize=16)
+        color = "black" if goal is None else _GREEN if mean >= goal else _RED
+        axes.plot([mean], [y], "D", color=color, markersize=7)
+        if goal is not None:
+            axes.plot([goal], [y], "|", color="black", markersize=16)
     axes.set_yticks(range(len(families)), list(reversed(families)))
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log", base=2)

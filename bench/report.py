@@ -33,9 +33,10 @@ def lines(results: Iterable[Result], peers: Sequence[str]) -> Iterator[str]:
     yield f"{'case':<32} {'ms':>8} {'spread':>6} {'rate':>7} {'':<7} {'of peak':>7}{heads}{best} {'error':>8}"
     family = ""
     for r in results:
-        if r.family != family:
-            family = r.family
-            yield f"-- {family}: {FAMILIES[family].title}"
+        # Families that differ in precision take turns.
+        if r.family.removesuffix(f"_{r.precision}") != family:
+            family = r.family.removesuffix(f"_{r.precision}")
+            yield f"-- {family}: {FAMILIES[r.family].title.removesuffix(f', {r.precision}')}"
         own = r.timings[OWN]
         ratios = "".join(f" {r.ratios[p]:11.2f}" if p in r.ratios else f" {'':>11}" for p in peers)
         best = f" {r.best[1]:6.2f}" if r.best else f" {'':>6}" if peers else ""

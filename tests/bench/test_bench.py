@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -168,6 +169,13 @@ def test_a_family_may_have_no_goal():
     found = [result(family="gemm_float32", torch=0.1)]
     assert report.summary(found)[0]["met"] is None
     assert any("| gemm_float32: " in line and line.endswith("|  |  |") for line in report.markdown(found))
+
+
+def test_families_that_differ_in_precision_have_one_heading():
+    several = [
+        dataclasses.replace(result(name, f"gemm_{p}"), precision=p) for name in "ab" for p in case.PRECISIONS
+    ]
+    assert sum(line == "-- gemm: square matrix products" for line in report.lines(several, [])) == 1
 
 
 def test_slow_cases_are_named():

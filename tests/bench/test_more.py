@@ -65,8 +65,9 @@ def test_pictures(tmp_path):
     pytest.importorskip("matplotlib")
     timings = {name: harness.Timing(s, 0.1, 7, 0.0) for name, s in ((libraries.OWN, 1.0), ("torch", 2.0))}
     result = harness.Result("a", "conv3x3", 1, 1, 1.0, "GFLOP/s", 0.5, timings)
+    other = harness.Result("b", "gemm_float32", 1, 1, 1.0, "GFLOP/s", 0.5, timings)  # without a goal
     curve = scaling.Curve("c", 2, {32: 1.0, 64: 2.0})
-    for n, (results, curves) in enumerate([([result], [curve]), ([result], []), ([], [curve])]):
+    for n, (results, curves) in enumerate([([result, other], [curve]), ([result], []), ([], [curve])]):
         file = tmp_path / f"{n}.png"
         plot.draw(file, results, curves)
         assert file.read_bytes().startswith(b"\x89PNG")
