@@ -142,7 +142,8 @@ void open(Opened& opened) {
     fail(MK_DEVICE_ERROR, "CUDA: no device was found");
   }
   if (status == kInsufficientDriver) {
-    fail(MK_DEVICE_ERROR, "CUDA: no NVIDIA driver, or one older than CUDA 12 needs (525)");
+    fail(MK_DEVICE_ERROR,
+         "CUDA: no NVIDIA driver, or one older than CUDA 12 (525) or 13 (580) needs");
   }
   if (status != kSuccess) {
     fail(MK_DEVICE_ERROR, "CUDA: ", opened.functions.cudaGetErrorString(status));
