@@ -176,17 +176,7 @@ void call_now(Body&& body) {
   write_back();
 }
 
-// The same for one that can be recorded, and so is copied: it holds all that it works on.
-template <class Body>
-void call_kept(const Body& body) {
-  if (recording() != nullptr && !outlining()) {
-    recording()->add_call(body);
-  } else {
-    call_now(body);
-  }
-}
-
-// The same for a function of the C API, given with its arguments.
+// The same for a function of the C API, given with its arguments, which can be recorded.
 template <class Function, class... Arguments>
 void call(Function function, const Arguments&... arguments) {
   if (recording() != nullptr && !outlining()) {

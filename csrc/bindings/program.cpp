@@ -127,7 +127,7 @@ void Program::run(std::vector<Array> arrays) {
     if (!is_cpu(device_) && native_ && ran_) capture();
   }
   for (size_t i = 0; i < arrays.size(); ++i) {
-    if (!results_[i]) arrays[i] = slots_[i].suited(arrays[i]);
+    if (graph_ == nullptr && !results_[i]) arrays[i] = slots_[i].suited(arrays[i]);
     slots_[i].fill(arrays[i]);
   }
   if (!is_cpu(device_)) last_stream_ = current_stream(device_);

@@ -188,6 +188,16 @@ struct Outcome {
   std::optional<Array> y, h_n, c_n, saved;
 };
 
+mk_recurrent_results results_of(const Outcome& o) {
+  return {sizeof(mk_recurrent_results), dl(o.y), dl(o.h_n), dl(o.c_n), dl(o.saved)};
+}
+
+mk_status forward_now(LayerArguments& l, const Outcome& o, const Workspace& workspace) {
+  l.refresh();
+  const mk_recurrent_results results = results_of(o);
+  return mk_recurrent_forward(&l.layer, &results, workspace.data(), workspace.bytes());
+}
+
 // `kept` as well where a program is recorded.
 Outcome run_forward(const std::shared_ptr<LayerArguments>& kept, bool save, const py::object& out) {
   LayerArguments& l = *kept;
@@ -200,17 +210,13 @@ Outcome run_forward(const std::shared_ptr<LayerArguments>& kept, bool save, cons
                                         : l.empty(l.state_shape());
   if (l.is_lstm()) o.c_n = l.empty(l.state_shape());
   if (save) o.saved = l.empty_in_order(l.saved_shape());
-  const auto results = [o] {
-    return mk_recurrent_results{sizeof(mk_recurrent_results), dl(o.y), dl(o.h_n), dl(o.c_n),
-                                dl(o.saved)};
-  };
-  const size_t bytes = l.forward_workspace(results());
+  const size_t bytes = l.forward_workspace(results_of(o));
   const Workspace workspace(bytes, l.x());
-  call_kept([kept, results, workspace, bytes] {
-    kept->refresh();
-    const mk_recurrent_results given = results();
-    return mk_recurrent_forward(&kept->layer, &given, workspace.data(), bytes);
-  });
+  if (recording() != nullptr && !outlining()) {
+    recording()->add_call([kept, o, workspace] { return forward_now(*kept, o, workspace); });
+  } else {
+    call_now([&] { return forward_now(*kept, o, workspace); });
+  }
   return o;
 }
 

@@ -546,7 +546,7 @@ def test_arrays_at_any_address(rng):
     memory = _C.Array(rng.standard_normal(481, np.float32), "cuda")
     for _ in range(3):
         results = []
-        for offset in (0, 1):
+        for offset in (1, 0):
             given = memory.with_layout(shape, (240, 1, 48, 8), offset)
             assert given.is_channels_last
             (found,) = program.run_plain([given])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -52,18 +51,25 @@ class CompiledModel:
         """The model's result for tensors or arrays like the example; their sizes may differ."""
         if len(inputs) != len(self.dtypes):
             raise TypeError(f"compiled model: expects {len(self.dtypes)} inputs, got {len(inputs)}")
-        here = nullcontext() if get_default_device() == self.device else device(self.device)
-        with self._lock, here:
-            if self.device != "cpu":
-                self._order()
-            # Mostly the shapes are those of the call before.
-            results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
-            if results is None:
-                arrays = self._checked(inputs)
-                self._last = self._bound(tuple(array.shape for array in arrays))
-                results = self._last.run(arrays)
+        with self._lock:
+            if _C.default_device() == self.device:
+                results = self._run(inputs)
+            else:
+                with device(self.device):
+                    results = self._run(inputs)
             arrange = self._last.arrange
         return arrange([Tensor(array) for array in results])
+
+    def _run(self, inputs: tuple[Any, ...]) -> list[_C.Array]:
+        if self.device != "cpu":
+            self._order()
+        # Mostly the shapes are those of the call before.
+        results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
+        if results is None:
+            arrays = self._checked(inputs)
+            self._last = self._bound(tuple(array.shape for array in arrays))
+            results = self._last.run(arrays)
+        return results
 
     @property
     def nbytes(self) -> dict[str, int]:
