@@ -1,5 +1,7 @@
 #include "cuda/encode.h"
 
+#include <cstring>
+
 #include "core/status.h"
 #include "cuda/cudart.h"
 #include "cuda/runtime.h"
@@ -8,7 +10,7 @@ namespace medkern::cuda {
 namespace {
 
 // The driver's, which the runtime finds: its ABI, and the numbers of its enumerations.
-using Encode = int (*)(TensorMap*, int type, uint32_t rank, void* data, const uint64_t* sizes,
+using Encode = int (*)(void* map, int type, uint32_t rank, void* data, const uint64_t* sizes,
                        const uint64_t* strides, const uint32_t* box, const uint32_t* steps,
                        int interleave, int swizzle, int promotion, int fill);
 constexpr int kSwizzle128 = 3, kPromoteTo256 = 3;
@@ -35,10 +37,13 @@ TensorMap encode_tensor(TensorType type, const void* data, const TensorShape& s)
   const uint64_t strides[] = {static_cast<uint64_t>(s.line * bytes),
                               static_cast<uint64_t>(s.item * bytes)};
   const uint32_t box[] = {s.box_inner, s.box_lines, 1}, steps[] = {1, 1, 1};
-  TensorMap map;
-  const int status = encode(&map, kTypes[static_cast<int>(type)], 3, const_cast<void*>(data), sizes,
-                            strides, box, steps, 0, kSwizzle128, kPromoteTo256, 0);
+  // The driver wants 64-byte alignment, which the place of a result needn't have.
+  alignas(64) uint64_t words[16];
+  const int status = encode(words, kTypes[static_cast<int>(type)], 3, const_cast<void*>(data),
+                            sizes, strides, box, steps, 0, kSwizzle128, kPromoteTo256, 0);
   if (status != 0) fail(MK_INTERNAL, "CUDA: a tensor map was refused, error ", status);
+  TensorMap map;
+  std::memcpy(map.words, words, sizeof words);
   return map;
 }
 

@@ -464,6 +464,72 @@ def test_nan_and_infinity_pass_warpgroups(isa, capability, keep_precision, preci
         assert np.isfinite(np.delete(c[[0, 2]], 7, axis=1)).all()
 
 
+HALVES = [("float16", 2.0**-11), ("bfloat16", 2.0**-8)]
+
+
+def halves(x, name):
+    """An array of that type on the device, and its numbers."""
+    y = kernels.copy(np.ascontiguousarray(x, np.float32), dtype=name)
+    return y, np.asarray(kernels.copy(y, dtype="float64"))
+
+
+def turned_about(y):
+    return y.T if isinstance(y, np.ndarray) else y.with_layout(y.shape[::-1], y.strides[::-1])
+
+
+def wide(y):
+    return np.asarray(kernels.copy(y, dtype="float64"))
+
+
+@pytest.mark.parametrize(("name", "unit"), HALVES)
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_products_of_16_bits(isa, capability, rng, name, unit, turned):
+    if isa != "cuda":
+        pytest.skip("on CUDA devices only")
+    before = count_launches("gemm_wgmma")
+    for m, n, k in [(3, 5, 7), (1, 200, 64), *WARPGROUP_SIZES]:
+        a, a_values = halves(rng.standard_normal((k, m) if turned[0] else (m, k)), name)
+        b, b_values = halves(rng.standard_normal((n, k) if turned[1] else (k, n)), name)
+        bias, bias_values = halves(rng.standard_normal(n), name)
+        a, a_values = (turned_about(a), a_values.T) if turned[0] else (a, a_values)
+        b, b_values = (turned_about(b), b_values.T) if turned[1] else (b, b_values)
+        c = kernels.gemm(a, b, bias, activation="relu")
+        assert str(c.dtype) == name
+        expected, terms = reference.gemm(a_values, b_values, bias_values, "relu")
+        # The sum of exact products in float32, then rounded once.
+        assert np.all(np.abs(wide(c) - expected) <= unit * np.abs(expected) + 8 * 2.0**-24 * terms)
+    if capability is not None:
+        assert (count_launches("gemm_wgmma") > before) == (capability == (9, 0))
+
+
+@pytest.mark.parametrize(("name", "unit"), HALVES)
+def test_linear_and_its_gradients_in_16_bits(isa, capability, rng, name, unit):
+    if isa != "cuda":
+        pytest.skip("on CUDA devices only")
+    x, x_values = halves(rng.standard_normal((2, 1100, 66)), name)
+    weight, weight_values = halves(rng.standard_normal((70, 66)), name)
+    dy, dy_values = halves(rng.standard_normal((2, 1100, 70)), name)
+    rows, dy_rows = x_values.reshape(-1, 66), dy_values.reshape(-1, 70)
+    for y, (expected, terms) in [
+        (kernels.linear(x, weight), reference.gemm(rows, weight_values.T)),
+        (kernels.linear_plan(weight)(x), reference.gemm(rows, weight_values.T)),
+        (kernels.linear_backward_input(dy, weight), reference.gemm(dy_rows, weight_values)),
+        (kernels.linear_backward_weight(dy, x), reference.gemm(dy_rows.T, rows)),
+        (kernels.bias_backward(dy, 2), reference.bias_backward(dy_values, 2)),
+    ]:
+        assert str(y.dtype) == name
+        error = np.abs(wide(y).reshape(expected.shape) - expected)
+        assert np.all(error <= unit * np.abs(expected) + 8 * 2.0**-24 * terms)
+
+
+def test_16_bits_are_refused_on_the_cpu():
+    x = zeros(3, 3, dtype=np.float16)
+    with pytest.raises(TypeError, match="a must be float32 or float64, got float16"):
+        kernels.gemm(x, x)
+    with pytest.raises(TypeError, match="x must be float32 or float64, got float16"):
+        kernels.linear(x, x)
+
+
 def test_an_unknown_precision_is_named():
     with pytest.raises(ValueError, match="precision must be 'highest', 'high' or 'medium', got 'low'"):
         medkern.set_float32_matmul_precision("low")

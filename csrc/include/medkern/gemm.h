@@ -25,7 +25,7 @@ MK_API int32_t mk_get_matmul_precision(void);
 MK_API mk_status mk_gemm_workspace(const DLTensor* a, const DLTensor* b, size_t* bytes);
 
 /* c = act(a b + bias). Either all have 2 dimensions or all have 3, the first of which is a batch.
- *   a     [M, K] or [B, M, K]  float32 or float64, any strides (a transpose needs no copy)
+ *   a     [M, K] or [B, M, K]  float32 or float64 (CUDA: float16 and bfloat16 too), any strides
  *   b     [K, N] or [B, K, N]  dtype of a, any strides
  *   bias  [N]                  dtype of a, contiguous; may be NULL
  *   activation                 an mk_activation
@@ -34,7 +34,7 @@ MK_API mk_status mk_gemm(const DLTensor* a, const DLTensor* b, const DLTensor* b
                          int32_t activation, DLTensor* c, void* workspace, size_t workspace_bytes);
 
 /* y = act(x weight^T + bias), over the last axis of x.
- *   x       [..., I]  float32 or float64, contiguous
+ *   x       [..., I]  float32 or float64 (CUDA: float16 and bfloat16 too), contiguous
  *   weight  [O, I]    dtype of x, any strides
  *   bias    [O]       dtype of x, contiguous; may be NULL
  *   y       [..., O]  dtype of x, contiguous, overwritten */
@@ -73,7 +73,7 @@ MK_API mk_status mk_linear_backward_weight(const DLTensor* dy, const DLTensor* x
                                            void* workspace, size_t workspace_bytes);
 
 /* dbias = sum of dy over all axes but `axis`: 1 for images, the last for linear layers.
- *   dy     float32 or float64, contiguous or channels-last
+ *   dy     float32 or float64 (CUDA: float16 and bfloat16 too), contiguous or channels-last
  *   dbias  [size of that axis]  dtype of dy, contiguous, overwritten */
 MK_API mk_status mk_bias_backward_workspace(const DLTensor* dy, int32_t axis, size_t* bytes);
 MK_API mk_status mk_bias_backward(const DLTensor* dy, int32_t axis, DLTensor* dbias,

@@ -121,7 +121,7 @@ void check_gemm(const char* op, const TensorView& a, const TensorView& b) {
   require(a.rank == 2 || a.rank == 3, op, ": a must have 2 or 3 dimensions, got ", a.rank, ": ",
           shape_text(a));
   expect_rank(op, b, a.rank);
-  expect_float(op, a);
+  expect_float_or_half(op, a);
   expect_operand(op, b, a);
   require(a.rank == 2 || a.shape[0] == b.shape[0], op, ": a and b must have the same batch size, ",
           "got a ", shape_text(a), ", b ", shape_text(b));
@@ -133,7 +133,7 @@ void check_gemm(const char* op, const TensorView& a, const TensorView& b) {
 void check_linear(const char* op, const TensorView& x, const TensorView& weight, int weight_axis) {
   require(x.rank >= 1, op, ": ", x.name, " must have at least 1 dimension, got 0");
   expect_rank(op, weight, 2);
-  expect_float(op, x);
+  expect_float_or_half(op, x);
   expect_operand(op, weight, x);
   expect_contiguous(op, x);
   require(x.shape[x.rank - 1] == weight.shape[weight_axis], op, ": weight expects ",
@@ -147,7 +147,7 @@ void check_linear_weight(const char* op, const TensorView& dy, const TensorView&
     require(t->rank >= 1, op, ": ", t->name, " must have at least 1 dimension, got 0");
     expect_contiguous(op, *t);
   }
-  expect_float(op, dy);
+  expect_float_or_half(op, dy);
   expect_operand(op, x, dy);
   bool same = dy.rank == x.rank;
   for (int i = 0; same && i < x.rank - 1; ++i) same = dy.shape[i] == x.shape[i];
@@ -164,7 +164,7 @@ constexpr uint64_t kPackedMark = 0x6d6b5f6c696e6561;  // "mk_linea"
 // Bytes of a packed weight, its header included.
 size_t packed_bytes_of(const char* op, const TensorView& weight) {
   expect_rank(op, weight, 2);
-  expect_float(op, weight);
+  expect_float_or_half(op, weight);
   expect_gemm_sizes(op, 0, weight.shape[0], weight.shape[1]);
   const GemmKernels& kernels = *kernels_for(weight.device).gemm;
   return kHeaderBytes<LinearHeader> +
@@ -197,7 +197,7 @@ struct Leading {
 };
 
 BiasBackwardArgs bias_args(const char* op, const TensorView& dy, int32_t axis) {
-  expect_float(op, dy);
+  expect_float_or_half(op, dy);
   expect_dense(op, dy);
   expect_range(op, "axis", axis, 0, dy.rank - 1);
   BiasBackwardArgs args{dy.dtype, 1, dy.shape[axis], 1, dy.data, nullptr, nullptr};

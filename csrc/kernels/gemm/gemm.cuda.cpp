@@ -7,6 +7,7 @@
 #include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/gemm/gemm.cuda.h"
+#include "kernels/gemm/operand.h"
 
 namespace medkern::cuda {
 
@@ -43,22 +44,20 @@ struct TileKind {
   int64_t together;  // blocks that run on one multiprocessor
   double cost;       // of a tile, with as many as run together, in those of a small one alone
 };
-constexpr TileKind kLarge{128, 256, 3 * 2 * 128 * 32 * 4, 1, 3.2};
-constexpr TileKind kSmall{64, 128, 3 * 2 * 64 * 32 * 4, 3, 3.0};
+constexpr TileKind kLarge{128, 256, 3 * 2 * 128 * 32 * 4 + 256 * 32, 1, 3.2};
+constexpr TileKind kSmall{64, 128, 3 * 2 * 64 * 32 * 4 + 128 * 32, 3, 3.0};
 constexpr TileKind kPlain{64, 256, 2 * 16 * 66 * 8, 4, 4.0};
 
-// [math][large or small][a along its rows, along k][b likewise]
-#define MK_LAYOUTS(name)                                                                         \
-  {                                                                                              \
-    {{"gemm", name "_rr"}, {"gemm", name "_rk"}}, { {"gemm", name "_kr"}, {"gemm", name "_kk"} } \
-  }
-Kernel tile_kernels[3][2][2][2] = {
+// [math][large or small][a and b along their rows; a along k, b along its rows; both along k]
+#define MK_LAYOUTS(name) {{"gemm", name "_rr"}, {"gemm", name "_kr"}, {"gemm", name "_kk"}}
+Kernel tile_kernels[3][2][3] = {
     {MK_LAYOUTS("gemm_f32_large"), MK_LAYOUTS("gemm_f32_small")},
     {MK_LAYOUTS("gemm_tf32_large"), MK_LAYOUTS("gemm_tf32_small")},
     {MK_LAYOUTS("gemm_bf16_large"), MK_LAYOUTS("gemm_bf16_small")},
 };
 Kernel plain_f64{"gemm", "gemm_plain_f64"};
 Kernel reduce_f32{"gemm", "gemm_reduce_f32"}, reduce_f64{"gemm", "gemm_reduce_f64"};
+Kernel reduce_f16{"gemm", "gemm_reduce_f16"}, reduce_bf16{"gemm", "gemm_reduce_bf16"};
 
 int64_t tiles_of(const GemmArgs& g, const TileKind& kind) {
   return divide_up(g.m, kind.side) * divide_up(g.n, kind.side);
@@ -95,14 +94,14 @@ struct PackedB {
   int64_t row, column;
 };
 
-GemmOperand operand(const void* data, int64_t rows, int64_t k, int64_t row_stride, int64_t k_stride,
-                    int64_t item_stride) {
-  GemmOperand x{data, row_stride, k_stride, item_stride, static_cast<int32_t>(rows), false};
-  const bool by_row = k_stride == 1;
-  const int64_t along = by_row ? k : rows, across = by_row ? row_stride : k_stride;
-  x.vectors = (by_row || row_stride == 1) && along % 4 == 0 && across % 4 == 0 &&
-              item_stride % 4 == 0 && is_aligned(data);
-  return x;
+GemmOperand tile_operand(const Operand& x) {
+  GemmOperand t{x.data, x.row_stride, x.k_stride, x.item_stride, static_cast<int32_t>(x.rows),
+                false};
+  const int64_t along = x.k_stride == 1 ? x.k : x.rows;
+  const int64_t across = x.k_stride == 1 ? x.row_stride : x.k_stride;
+  t.vectors = (x.k_stride == 1 || x.row_stride == 1) && along % 4 == 0 && across % 4 == 0 &&
+              x.item_stride % 4 == 0 && is_aligned(x.data);
+  return t;
 }
 
 GemmArgs unpacked(const GemmArgs& given) {
@@ -117,9 +116,38 @@ GemmArgs unpacked(const GemmArgs& given) {
   return g;
 }
 
+// What tiles read: float32 and float64 where they lie. 16-bit operands are widened to float32,
+// which changes no product: bf16 is multiplied as such, float16 as tf32, which has as many bits;
+// sums then go to c by way of float32. And there is no kernel for rows of a and k of b: b is
+// turned.
+struct TileSources {
+  Operand read[2], from[2], to[2];
+  int packed;  // of from and to
+  size_t bytes;
+};
+
+TileSources tile_sources(const GemmArgs& g, void* memory) {
+  TileSources s{{operand_a(g), operand_b(g)}, {}, {}, 0, 0};
+  const bool half = is_half(g.dtype);
+  const bool turn = g.dtype != Dtype::f64 && s.read[0].k_stride != 1 && s.read[1].k_stride == 1;
+  for (int i = 0; i < 2; ++i) {
+    Operand& x = s.read[i];
+    const bool turned = turn && i == 1;
+    if (!half && !turned) continue;
+    s.from[s.packed] = x;
+    x = packed_operand(x, Dtype::f32, turned || x.by_rows(),
+                       memory == nullptr ? nullptr : static_cast<char*>(memory) + s.bytes);
+    s.bytes += bytes_of(x);
+    s.to[s.packed++] = x;
+  }
+  return s;
+}
+
 size_t tiles_workspace(const GemmArgs& g) {
   const Cut cut = cut_of(g);
-  return cut.splits > 1 ? g.items * cut.splits * g.m * g.n * size_of(g.dtype) : 0;
+  const size_t sum = g.dtype == Dtype::f64 ? sizeof(double) : sizeof(float);
+  const bool partial = cut.splits > 1 || is_half(g.dtype);
+  return tile_sources(g, nullptr).bytes + (partial ? g.items * cut.splits * g.m * g.n * sum : 0);
 }
 
 // Items are blockIdx.z, which ends at 65535.
@@ -139,9 +167,11 @@ void run_tiles(GemmArgs g) {
     return;
   }
   const Cut cut = cut_of(g);
+  const TileSources sources = tile_sources(g, g.workspace);
+  if (sources.packed > 0) pack(sources.from, sources.to, sources.packed);
   GemmKernelArgs p{};
-  p.a = operand(g.a, g.m, g.k, g.a_row, g.a_col, g.a_item);
-  p.b = operand(g.b, g.n, g.k, g.b_col, g.b_row, g.b_item);
+  p.a = tile_operand(sources.read[0]);
+  p.b = tile_operand(sources.read[1]);
   p.c = g.c;
   p.c_row = g.c_row;
   p.c_item = g.c_item;
@@ -150,13 +180,18 @@ void run_tiles(GemmArgs g) {
   p.split_k = static_cast<int32_t>(cut.split_k);
   p.accumulate = g.accumulate;
   p.relu = g.activation == Activation::relu;
-  p.partial = cut.splits > 1 ? g.workspace : nullptr;
+  if (cut.splits > 1 || is_half(g.dtype)) {
+    p.partial = static_cast<char*>(g.workspace) + sources.bytes;
+  }
 
-  const bool f32 = g.dtype == Dtype::f32;
-  const TileKind& kind = f32 ? tile_kind(g, cut.splits) : kPlain;
+  const bool plain = g.dtype == Dtype::f64;
+  const TileKind& kind = plain ? kPlain : tile_kind(g, cut.splits);
+  const mk_precision how = g.dtype == Dtype::f32   ? matmul_precision()
+                           : g.dtype == Dtype::f16 ? MK_PRECISION_TF32
+                                                   : MK_PRECISION_BF16;
   Kernel& kernel =
-      f32 ? tile_kernels[matmul_precision()][&kind == &kSmall][p.a.k_stride == 1][p.b.k_stride == 1]
-          : plain_f64;
+      plain ? plain_f64
+            : tile_kernels[how][&kind == &kSmall][(p.a.k_stride == 1) + (p.b.k_stride == 1)];
   const Grid grid{static_cast<uint32_t>(tiles_of(g, kind)), static_cast<uint32_t>(cut.splits),
                   static_cast<uint32_t>(g.items)};
   launch(kernel, grid, kind.threads, kind.shared_bytes, p);
@@ -191,7 +226,11 @@ void pack_b(Dtype, int64_t, int64_t, const void* b, int64_t b_row, int64_t b_col
 
 void add_splits(const GemmReduceArgs& args, Dtype dtype) {
   const int64_t count = int64_t{args.m} * args.n * args.items;
-  launch(dtype == Dtype::f64 ? reduce_f64 : reduce_f32, {blocks_for(count, 256)}, 256, 0, args);
+  Kernel& kernel = dtype == Dtype::f64   ? reduce_f64
+                   : dtype == Dtype::f32 ? reduce_f32
+                   : dtype == Dtype::f16 ? reduce_f16
+                                         : reduce_bf16;
+  launch(kernel, {blocks_for(count, 256)}, 256, 0, args);
 }
 
 extern const GemmKernels gemm_kernels;

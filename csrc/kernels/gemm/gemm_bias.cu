@@ -6,7 +6,7 @@
 // many rows at a time as fill the block; else one channel). A block leaves its sums in double; a
 // second kernel adds the chunks in order. Memory-bound: dy is read once. The order of summation
 // depends on the shape only.
-#include "cuda/device.h"
+#include "cuda/half.h"
 #include "kernels/gemm/gemm.cuda.h"
 
 namespace medkern::cuda {
@@ -90,7 +90,11 @@ MK_INLINE void bias_reduce(const BiasReduceArgs& p) {
   __syncthreads();
   if (part != 0 || c >= p.channels) return;
   for (int i = 1; i < kParts; ++i) sum += sums[i * kWarp + threadIdx.x];
-  static_cast<T*>(p.dbias)[c] = static_cast<T>(sum);
+  if constexpr (is_half<T>) {
+    static_cast<T*>(p.dbias)[c] = T(odd_float(sum));
+  } else {
+    static_cast<T*>(p.dbias)[c] = static_cast<T>(sum);
+  }
 }
 
 }  // namespace medkern::cuda
@@ -99,7 +103,13 @@ using namespace medkern::cuda;
 
 MK_KERNEL(gemm_bias_rows_f32, BiasSumArgs, 256) { bias_rows<float>(args); }
 MK_KERNEL(gemm_bias_rows_f64, BiasSumArgs, 256) { bias_rows<double>(args); }
+MK_KERNEL(gemm_bias_rows_f16, BiasSumArgs, 256) { bias_rows<float16>(args); }
+MK_KERNEL(gemm_bias_rows_bf16, BiasSumArgs, 256) { bias_rows<bfloat16>(args); }
 MK_KERNEL(gemm_bias_planes_f32, BiasSumArgs, 256) { bias_planes<float>(args); }
 MK_KERNEL(gemm_bias_planes_f64, BiasSumArgs, 256) { bias_planes<double>(args); }
+MK_KERNEL(gemm_bias_planes_f16, BiasSumArgs, 256) { bias_planes<float16>(args); }
+MK_KERNEL(gemm_bias_planes_bf16, BiasSumArgs, 256) { bias_planes<bfloat16>(args); }
 MK_KERNEL(gemm_bias_reduce_f32, BiasReduceArgs, 256) { bias_reduce<float>(args); }
 MK_KERNEL(gemm_bias_reduce_f64, BiasReduceArgs, 256) { bias_reduce<double>(args); }
+MK_KERNEL(gemm_bias_reduce_f16, BiasReduceArgs, 256) { bias_reduce<float16>(args); }
+MK_KERNEL(gemm_bias_reduce_bf16, BiasReduceArgs, 256) { bias_reduce<bfloat16>(args); }

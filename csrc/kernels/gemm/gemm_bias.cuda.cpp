@@ -18,11 +18,19 @@ constexpr int64_t kBlocks = 1056;  // to aim at: 8 for each of 132 multiprocesso
 constexpr int64_t kMostChunks = 256;
 constexpr int64_t kLeast = 8;  // positions of a thread
 
-Kernel rows_f32{"gemm_bias", "gemm_bias_rows_f32"}, rows_f64{"gemm_bias", "gemm_bias_rows_f64"};
-Kernel planes_f32{"gemm_bias", "gemm_bias_planes_f32"},
-    planes_f64{"gemm_bias", "gemm_bias_planes_f64"};
-Kernel reduce_f32{"gemm_bias", "gemm_bias_reduce_f32"},
-    reduce_f64{"gemm_bias", "gemm_bias_reduce_f64"};
+// By type_index.
+#define MK_TYPES(name)         \
+  {{"gemm_bias", name "_f32"}, \
+   {"gemm_bias", name "_f64"}, \
+   {"gemm_bias", name "_f16"}, \
+   {"gemm_bias", name "_bf16"}}
+Kernel rows[4] = MK_TYPES("gemm_bias_rows");
+Kernel planes[4] = MK_TYPES("gemm_bias_planes");
+Kernel reduce[4] = MK_TYPES("gemm_bias_reduce");
+
+int type_index(Dtype dtype) {
+  return dtype == Dtype::f32 ? 0 : dtype == Dtype::f64 ? 1 : dtype == Dtype::f16 ? 2 : 3;
+}
 
 struct Plan {
   int64_t positions, across, blocks_across, chunk, chunks;
@@ -55,7 +63,7 @@ void bias_backward(const BiasBackwardArgs& a) {
   require(p.positions <= INT32_MAX && a.channels <= INT32_MAX,
           "bias_backward: CUDA kernels take up to 2^31 - 1 positions and channels, got ",
           p.positions, " and ", a.channels);
-  const bool f32 = a.dtype == Dtype::f32, rows = a.inner == 1;
+  const int type = type_index(a.dtype);
   BiasSumArgs s{};
   s.dy = a.dy;
   s.partial = static_cast<double*>(a.workspace);
@@ -66,11 +74,11 @@ void bias_backward(const BiasBackwardArgs& a) {
   s.inner_divider = divider(static_cast<uint32_t>(std::max<int64_t>(a.inner, 1)));
   s.across = static_cast<int32_t>(p.across);
   const Grid grid{static_cast<uint32_t>(p.blocks_across), static_cast<uint32_t>(p.chunks)};
-  Kernel& sum = rows ? (f32 ? rows_f32 : rows_f64) : (f32 ? planes_f32 : planes_f64);
+  Kernel& sum = a.inner == 1 ? rows[type] : planes[type];
   launch(sum, grid, kThreads, kThreads * sizeof(double), s);
   const BiasReduceArgs r{s.partial, a.dbias, s.channels, static_cast<int32_t>(p.chunks)};
-  launch(f32 ? reduce_f32 : reduce_f64, {static_cast<uint32_t>(divide_up(a.channels, 32))},
-         kThreads, kThreads * sizeof(double), r);
+  launch(reduce[type], {static_cast<uint32_t>(divide_up(a.channels, 32))}, kThreads,
+         kThreads * sizeof(double), r);
 }
 
 }  // namespace medkern::cuda

@@ -8,6 +8,7 @@
 #include "cuda/launch.h"
 #include "kernels/gemm/gemm.cuda.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/operand.h"
 
 namespace medkern::cuda {
 
@@ -47,55 +48,40 @@ Kernel kernels_f16[3][2][2] = {MK_LAYOUTS("gemm_wgmma_f16_256"), MK_LAYOUTS("gem
 Kernel kernels_tf32[3] = {{"gemm_wgmma", "gemm_wgmma_tf32_256_kk"},
                           {"gemm_wgmma", "gemm_wgmma_tf32_128_kk"},
                           {"gemm_wgmma", "gemm_wgmma_tf32_64_kk"}};
-Kernel pack_to_bf16{"gemm_pack", "gemm_pack_f32_bf16"};
-Kernel pack_f32{"gemm_pack", "gemm_pack_f32_f32"}, pack_16{"gemm_pack", "gemm_pack_b16_b16"};
 
 // What the tensor cores get.
 TensorType type_of(const GemmArgs& g) {
+  if (g.dtype == Dtype::f16) return TensorType::f16;
   return g.dtype == Dtype::f32 && matmul_precision() == MK_PRECISION_TF32 ? TensorType::tf32
                                                                           : TensorType::bf16;
 }
 
-int64_t round_up(int64_t value, int64_t to) { return divide_up(value, to) * to; }
-
-// An operand: its rows along m or n, and how it gets to the copy engine.
-struct Operand {
-  const void* data;
-  int64_t rows, k, row_stride, k_stride, item_stride, items;
-  bool packed = false, by_rows = false;  // by_rows: rows are contiguous, not k
-  int64_t line = 0, item = 0;            // strides of what the copy engine reads
-  size_t packed_bytes = 0;
-
-  int64_t inner() const { return by_rows ? rows : k; }
-  int64_t lines() const { return by_rows ? k : rows; }
+// An operand as the copy engine is to read it: where it lies, or packed, by k for tf32.
+struct Source {
+  Operand from, read;
+  bool packed;
+  size_t bytes;
 };
 
 // Where nothing is known of its address it counts as one that has to be packed, so that the
 // workspace serves any.
-Operand operand(const void* data, int64_t rows, int64_t k, int64_t row_stride, int64_t k_stride,
-                int64_t item_stride, int64_t items, Dtype dtype, TensorType type) {
-  Operand x{data, rows, k, row_stride, k_stride, item_stride, item_stride != 0 ? items : 1};
-  const int64_t bytes = type == TensorType::tf32 ? 4 : 2;
-  const bool same = static_cast<int64_t>(size_of(dtype)) == bytes;
-  const bool turned = row_stride == 1 && k_stride != 1;
-  x.by_rows = turned && bytes == 2;
-  x.line = x.by_rows ? k_stride : row_stride;
-  x.item = item_stride;
-  const bool contiguous = x.by_rows || k_stride == 1;
-  x.packed = !same || !contiguous || data == nullptr || !is_aligned(data) || x.line < x.inner() ||
-             x.line * bytes % 16 != 0 || x.item < 0 || x.item * bytes % 16 != 0;
-  if (x.packed) {
-    x.line = round_up(x.inner(), 8);
-    x.item = x.line * x.lines();
-    x.packed_bytes = static_cast<size_t>(round_up(x.item * x.items * bytes, 256));
+Source source_of(const Operand& x, TensorType type) {
+  const bool wide = type == TensorType::tf32;
+  const Dtype to = wide ? Dtype::f32 : type == TensorType::f16 ? Dtype::f16 : Dtype::bf16;
+  const int64_t size = wide ? 4 : 2;
+  const bool contiguous = x.by_rows() ? !wide : x.k_stride == 1;
+  if (x.dtype == to && contiguous && x.data != nullptr && is_aligned(x.data) &&
+      x.line() >= x.inner() && x.line() * size % 16 == 0 && x.item_stride >= 0 &&
+      x.item_stride * size % 16 == 0) {
+    return {x, x, false, 0};
   }
-  if (x.items == 1) x.item = x.line * x.lines();
-  return x;
+  const Operand read = packed_operand(x, to, !wide && x.by_rows(), nullptr);
+  return {x, read, true, bytes_of(read)};
 }
 
 struct Plan {
   TensorType type;
-  Operand a, b;
+  Source a, b;
   int64_t slices, splits, split_slices;
   size_t partial_bytes;
 };
@@ -104,8 +90,8 @@ struct Plan {
 Plan plan_of(const GemmArgs& g) {
   Plan p{};
   p.type = type_of(g);
-  p.a = operand(g.a, g.m, g.k, g.a_row, g.a_col, g.a_item, g.items, g.dtype, p.type);
-  p.b = operand(g.b, g.n, g.k, g.b_col, g.b_row, g.b_item, g.items, g.dtype, p.type);
+  p.a = source_of(operand_a(g), p.type);
+  p.b = source_of(operand_b(g), p.type);
   const int64_t depth = p.type == TensorType::tf32 ? 32 : 64;
   p.slices = divide_up(g.k, depth);
   int64_t splits = 1;
@@ -136,57 +122,41 @@ int tile_of(const GemmArgs& g, const Plan& p) {
   return best;
 }
 
-GemmPack pack_of(Operand& x, Dtype dtype, void* to) {
-  if (!x.packed) return {};
-  GemmPack p{};
-  p.from = x.data;
-  p.to = to;
-  p.inner_stride = x.by_rows ? x.row_stride : x.k_stride;
-  p.outer_stride = x.by_rows ? x.k_stride : x.row_stride;
-  p.item_stride = x.item_stride;
-  p.to_line = x.line;
-  p.inner = static_cast<int32_t>(x.inner());
-  p.outer = static_cast<int32_t>(x.lines());
-  const int64_t blocks = divide_up(x.inner(), 64) * divide_up(x.lines(), 64);
-  require(blocks * x.items < INT32_MAX, "gemm: operands are too large");
-  p.blocks = static_cast<uint32_t>(blocks);
-  p.items = static_cast<uint32_t>(x.items);
-  const int64_t eight = 16 / static_cast<int64_t>(size_of(dtype));
-  p.vectors = p.inner_stride == 1 && is_aligned(x.data) && p.outer_stride % eight == 0 &&
-              p.item_stride % eight == 0;
-  x.data = to;
-  return p;
-}
-
 TensorMap map_of(const Operand& x, TensorType type, int64_t rows_of_box) {
   const uint32_t depth = type == TensorType::tf32 ? 32 : 64;
   const auto box = static_cast<uint32_t>(rows_of_box);
+  const int64_t item = x.items > 1 ? x.item_stride : x.line() * x.lines();
   return encode_tensor(type, x.data,
-                       {x.inner(), x.lines(), x.items, x.line, x.item, x.by_rows ? 64 : depth,
-                        x.by_rows ? depth : box});
+                       {x.inner(), x.lines(), x.items, x.line(), item, x.by_rows() ? 64 : depth,
+                        x.by_rows() ? depth : box});
 }
 
-GemmType type_of(Dtype) { return GemmType::f32; }
+GemmType type_of(Dtype dtype) {
+  return dtype == Dtype::f16    ? GemmType::f16
+         : dtype == Dtype::bf16 ? GemmType::bf16
+                                : GemmType::f32;
+}
 
 }  // namespace
 
 size_t wgmma_workspace(const GemmArgs& g) {
   const Plan p = plan_of(g);
-  return p.a.packed_bytes + p.b.packed_bytes + p.partial_bytes;
+  return p.a.bytes + p.b.bytes + p.partial_bytes;
 }
 
 void run_wgmma(const GemmArgs& g) {
   Plan p = plan_of(g);
   char* memory = static_cast<char*>(g.workspace);
-  const GemmPackArgs pack{
-      {pack_of(p.a, g.dtype, memory), pack_of(p.b, g.dtype, memory + p.a.packed_bytes)}};
-  const uint32_t blocks = pack.operand[0].blocks * pack.operand[0].items +
-                          pack.operand[1].blocks * pack.operand[1].items;
-  Kernel& packer = g.dtype != Dtype::f32        ? pack_16
-                   : p.type == TensorType::bf16 ? pack_to_bf16
-                                                : pack_f32;
-  launch(packer, {blocks}, 256, 64 * 65 * size_of(g.dtype), pack);
-  memory += p.a.packed_bytes + p.b.packed_bytes;
+  Operand from[2], to[2];
+  int packed = 0;
+  for (Source* x : {&p.a, &p.b}) {
+    if (!x->packed) continue;
+    x->read.data = memory;
+    memory += x->bytes;
+    from[packed] = x->from;
+    to[packed++] = x->read;
+  }
+  if (packed > 0) pack(from, to, packed);
 
   const int tile = tile_of(g, p);
   const TileKind& kind = kTiles[tile];
@@ -194,8 +164,8 @@ void run_wgmma(const GemmArgs& g) {
   require(work < INT32_MAX, "gemm: c is too large");
   const bool part = p.splits > 1;
   GemmWgmmaArgs w{};
-  w.a = map_of(p.a, p.type, kRows);
-  w.b = map_of(p.b, p.type, kind.columns);
+  w.a = map_of(p.a.read, p.type, kRows);
+  w.b = map_of(p.b.read, p.type, kind.columns);
   w.c = part ? memory : g.c;
   w.c_row = part ? g.n : g.c_row;
   w.c_split = part ? g.m * g.n : 0;
@@ -209,15 +179,16 @@ void run_wgmma(const GemmArgs& g) {
   w.splits = static_cast<int32_t>(p.splits);
   w.items = static_cast<int32_t>(g.items);
   w.tiles = static_cast<uint32_t>(tiles);
-  w.a_moves = p.a.items > 1;
-  w.b_moves = p.b.items > 1;
+  w.a_moves = p.a.read.items > 1;
+  w.b_moves = p.b.read.items > 1;
   w.accumulate = !part && g.accumulate;
   w.relu = !part && g.activation == Activation::relu;
   w.vectors = g.n % 4 == 0 && w.c_row % 4 == 0 && w.c_item % 4 == 0 &&
               is_aligned(w.c, w.type == GemmType::f32 ? 16 : 8);
-  Kernel& kernel = p.type == TensorType::tf32  ? kernels_tf32[tile]
-                   : p.type == TensorType::f16 ? kernels_f16[tile][p.a.by_rows][p.b.by_rows]
-                                               : kernels_bf16[tile][p.a.by_rows][p.b.by_rows];
+  Kernel& kernel = p.type == TensorType::tf32 ? kernels_tf32[tile]
+                   : p.type == TensorType::f16
+                       ? kernels_f16[tile][p.a.read.by_rows()][p.b.read.by_rows()]
+                       : kernels_bf16[tile][p.a.read.by_rows()][p.b.read.by_rows()];
   const int64_t most = multiprocessors();
   launch(kernel, {static_cast<uint32_t>(std::min(work, most))}, kThreads, kSharedBytes, w);
   if (!part) return;

@@ -9,12 +9,14 @@
 // waited for. 16-bit operands are read along k or along their rows, as they lie; tf32 along k.
 //
 // A slice of 128 x 256 is 48 KiB of copies for 4.2 Mflop of bf16 (2.1 of tf32), 1024 clocks of the
-// tensor cores at their peak: 48 of the 64 bytes a clock that a multiprocessor gets from L2; four
-// stages take 192 KiB of 227. A thread has 128 sums of its 224 registers (288 threads). Storing a
-// tile costs some 2000 clocks per 128 KiB (float32) in which nothing is multiplied: 3 % at
-// k = 4096 for bf16. Tiles of 8192 x 8192 fill 132 blocks 15.5 times: 97 %.
-// With published kernels of this form at 80 to 95 % of cuBLAS, expect 600 to 680 Tflop/s of bf16 at
-// 4096 and above (60 to 70 % of the peak), half of it for tf32.
+// tensor cores at their peak: 48 of the 64 bytes a clock that a multiprocessor gets from L2. The
+// ring takes 192 KiB of 227 (four stages of 128 x 256), sums on their way to c 20. A thread has 128
+// sums; with 288 threads it may have 224 registers and takes 168. Storing a tile costs about 3000
+// clocks per 128 KiB (float32) in which nothing is multiplied: 4 % at k = 4096 for bf16. Tiles of
+// 8192 x 8192 fill 132 blocks 15.5 times: 97 %. Published kernels of this form reach 80 to 95 % of
+// cuBLAS; expect 550 to 650 Tflop/s of bf16 at 4096 and above (55 to 65 % of the peak), half of it
+// for tf32. What must be packed first costs 6 bytes a number (float32 to bf16) or 8 (float32
+// turned): 25 % of the product's time at 4096 for bf16, 8 % for tf32 with one operand turned.
 //
 // An element is summed over k in one order that neither the tile nor the item changes.
 #include "cuda/hopper.h"

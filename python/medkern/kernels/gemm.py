@@ -15,8 +15,8 @@ def gemm(a: Any, b: Any, bias: Any = None, *, activation: str | None = None, out
     """Matrix product: c[i, j] = act(sum over k of a[i, k] b[k, j] + bias[j]).
 
     Args:
-        a: (M, K) or, with a batch, (B, M, K); float32 or float64. Any strides are read as they are: a
-            transpose costs no copy.
+        a: (M, K) or, with a batch, (B, M, K); float32 or float64, on CUDA devices float16 or bfloat16 too
+            (sums are float32's). Any strides are read as they are: a transpose costs no copy.
         b: (K, N) or (B, K, N).
         bias: (N,), or None.
         activation: None or "relu".
@@ -41,7 +41,7 @@ def linear(x: Any, weight: Any, bias: Any = None, *, activation: str | None = No
     """Fully connected layer over the last axis: y = act(x weight^T + bias).
 
     Args:
-        x: (..., I), float32 or float64.
+        x: (..., I), float32 or float64, on CUDA devices float16 or bfloat16 too.
         weight: (O, I).
         bias: (O,), or None.
         activation: None or "relu".

@@ -1,28 +1,33 @@
-// Operands of gemm_wgmma.sm_90a.cu that the copy engine can't read as they lie: rounded to bf16, or
-// lines brought to multiples of 16 bytes, or float32 turned about so that k is contiguous.
+// Operands of products that the kernels don't take as they lie: rounded to bf16, widened to
+// float32, lines brought to multiples of 16 bytes, or turned about so that k is contiguous.
 //
 //   to[item][outer][inner] = from[item, outer, inner]
 //
 // A block takes 64 lines of 64 numbers; where neighbors of `outer` are contiguous in `from` they go
 // through shared memory. Memory-bound: everything is read once and written once, in pieces of at
 // least 128 bytes.
-#include "cuda/device.h"
+#include "cuda/half.h"
 #include "kernels/gemm/gemm.cuda.h"
 
 namespace medkern::cuda {
 
 constexpr int kSide = 64, kThreads = 256;
 
+// A 16-bit number that is not looked into.
+struct Bits16 {
+  uint16_t bits;
+};
+
 template <class To, class From>
 MK_INLINE void store_eight(To* to, const From (&v)[8]) {
   if constexpr (sizeof(To) == 4) {
-    store16(to, {v[0], v[1], v[2], v[3]});
-    store16(to + 4, {v[4], v[5], v[6], v[7]});
+    store16(to, {float(v[0]), float(v[1]), float(v[2]), float(v[3])});
+    store16(to + 4, {float(v[4]), float(v[5]), float(v[6]), float(v[7])});
   } else if constexpr (sizeof(From) == 4) {
     *reinterpret_cast<uint4*>(to) = make_uint4(to_bf16x2(v[0], v[1]), to_bf16x2(v[2], v[3]),
                                                to_bf16x2(v[4], v[5]), to_bf16x2(v[6], v[7]));
   } else {
-    const auto two = [&](int i) { return v[i] | uint32_t{v[i + 1]} << 16; };
+    const auto two = [&](int i) { return v[i].bits | uint32_t{v[i + 1].bits} << 16; };
     *reinterpret_cast<uint4*>(to) = make_uint4(two(0), two(2), two(4), two(6));
   }
 }
@@ -36,7 +41,7 @@ MK_INLINE void load_eight(const From* from, From (&v)[8]) {
     const uint4 x = *reinterpret_cast<const uint4*>(from);
     const uint32_t words[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
-    for (int i = 0; i < 8; ++i) v[i] = static_cast<From>(words[i / 2] >> i % 2 * 16);
+    for (int i = 0; i < 8; ++i) v[i].bits = static_cast<uint16_t>(words[i / 2] >> i % 2 * 16);
   }
 }
 
@@ -60,7 +65,7 @@ MK_INLINE void pack(const GemmPackArgs& args) {
       const int o = thread % kSide, inner = thread / kSide + i * (kThreads / kSide);
       const bool inside = line + o < p.outer && first + inner < p.inner;
       turned[inner * (kSide + 1) + o] =
-          inside ? from[line + o + (first + inner) * p.inner_stride] : From(0);
+          inside ? from[line + o + (first + inner) * p.inner_stride] : From{};
     }
     __syncthreads();
   }
@@ -78,7 +83,7 @@ MK_INLINE void pack(const GemmPackArgs& args) {
     } else {
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
-        v[e] = first + inner + e < p.inner ? at[e * p.inner_stride] : From(0);
+        v[e] = first + inner + e < p.inner ? at[e * p.inner_stride] : From{};
       }
     }
     store_eight(to + (line + o) * p.to_line + first + inner, v);
@@ -89,6 +94,8 @@ MK_INLINE void pack(const GemmPackArgs& args) {
 
 using namespace medkern::cuda;
 
-MK_KERNEL(gemm_pack_f32_bf16, GemmPackArgs, 256) { pack<float, uint16_t>(args); }
+MK_KERNEL(gemm_pack_f32_bf16, GemmPackArgs, 256) { pack<float, Bits16>(args); }
 MK_KERNEL(gemm_pack_f32_f32, GemmPackArgs, 256) { pack<float, float>(args); }
-MK_KERNEL(gemm_pack_b16_b16, GemmPackArgs, 256) { pack<uint16_t, uint16_t>(args); }
+MK_KERNEL(gemm_pack_f16_f32, GemmPackArgs, 256) { pack<float16, float>(args); }
+MK_KERNEL(gemm_pack_bf16_f32, GemmPackArgs, 256) { pack<bfloat16, float>(args); }
+MK_KERNEL(gemm_pack_b16_b16, GemmPackArgs, 256) { pack<Bits16, Bits16>(args); }
