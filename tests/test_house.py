@@ -43,7 +43,7 @@ def complain(faults):
 # ---------------------------------------------------------------- Python: imports point down only
 
 LAYERS = [
-    ["_C", "embed"],
+    ["_C", "embed", "extras"],
     ["devices"],
     ["cuda", "kernels"],
     ["tensor"],
