@@ -54,7 +54,7 @@ LAYERS = [
     ["models"],
     ["io"],
     ["data", "plot"],
-    ["inference"],
+    ["explain", "inference"],
     ["segmentation"],
     ["callbacks"],
     ["trainer"],
