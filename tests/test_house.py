@@ -43,7 +43,7 @@ def complain(faults):
 # ---------------------------------------------------------------- Python: imports point down only
 
 LAYERS = [
-    ["_C", "embed"],
+    ["_C", "embed", "extras"],
     ["devices"],
     ["cuda", "kernels"],
     ["tensor"],
@@ -54,7 +54,7 @@ LAYERS = [
     ["models"],
     ["io"],
     ["data", "plot"],
-    ["inference"],
+    ["explain", "inference"],
     ["segmentation"],
     ["callbacks"],
     ["trainer"],

@@ -8,6 +8,7 @@ The namespaces:
 - `losses`, `optim`: what training minimizes, and how.
 - `data`, `io`: data sets, batches and files.
 - `inference`: prediction with compiled models.
+- `explain`: what a prediction depends on.
 - `callbacks`, `metrics`, `plot`: what goes with training, by `Trainer`.
 - `random`: the seed of all random numbers.
 - `cuda`, `devices`: GPUs, and where tensors are made.
@@ -18,6 +19,7 @@ from medkern import (
     cuda,
     data,
     devices,
+    explain,
     functional,
     inference,
     io,
@@ -56,6 +58,7 @@ __all__ = [
     "device",
     "devices",
     "enable_grad",
+    "explain",
     "full",
     "functional",
     "get_algorithm",

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from medkern.io.files import optional_import, replacing
+from medkern.extras import optional_import
+from medkern.io.files import replacing
 
 _COLORS = ("#4fa3ff", "#ffb000", "#e8413b", "#40c983", "#c07cff", "#f5f06a")  # of class 1, 2, ...
 

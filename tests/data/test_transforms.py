@@ -66,3 +66,9 @@ def test_gain_stays_within_its_bound(rng):
     x2, _ = Augment(gain=0.2)(x, np.zeros((32, 32)), rng)
     assert x2.dtype == np.float32 and (x2[:, 0] == 5).all()
     assert 0.05 < np.abs(x2 - x).max() < 0.2001
+
+
+def test_augment_leaves_a_class_alone(rng):
+    x = rng.random((1, 6, 8)).astype(np.float32)
+    moved, y = Augment(flip=(0, 1), shift=2)(x, np.int64(3), np.random.default_rng(0))
+    assert y == 3 and np.ndim(y) == 0 and moved.shape == x.shape and (moved != x).any()

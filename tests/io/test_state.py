@@ -69,11 +69,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_package_names_the_extra(monkeypatch):
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'medkern\[io\]'"):
-        files.optional_import("not_a_package.part", "io")
-
-
 def test_sizes_are_bounded():
     files.check_size("x", (2**14, 2**14))
     with pytest.raises(DataError, match=r"x: its header says .* more than"):

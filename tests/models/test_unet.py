@@ -65,6 +65,33 @@ def test_activations(rng):
         np.testing.assert_array_equal(net(x).numpy(), function(logits(x)).numpy())
 
 
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_attention_weighs_what_is_concatenated(rng, spatial_dims):
+    net = UNet(1, 2, spatial_dims=spatial_dims, filters=(4, 6, 8), activation=None, attention=True)
+    assert [gate.theta.in_channels for gate in net.gates] == [6, 4]
+    shape = (1, 1, 8, 12, 8)[: spatial_dims + 2]
+    x = medkern.tensor(rng.normal(size=shape).astype(np.float32))
+    y = net(x)
+    losses.DiceCELoss()(y, rng.integers(0, 2, (1, *shape[2:]))).backward()
+    assert all(p.grad is not None and np.isfinite(p.grad.numpy()).all() for p in net.parameters())
+    # A gate that lets all pass leaves the plain network, one that lets nothing pass one without skips.
+    plain = UNet(1, 2, spatial_dims=spatial_dims, filters=(4, 6, 8), activation=None)
+    plain.load_state_dict(net.state_dict(), strict=False)
+    for gate in net.gates:
+        gate.psi.weight.copy_(np.zeros(gate.psi.weight.shape, np.float32))
+        gate.psi.bias.copy_(np.full(1, 30, np.float32))
+    np.testing.assert_allclose(net(x).numpy(), plain(x).numpy(), rtol=1e-5, atol=1e-6)
+    net.gates[0].psi.bias.copy_(np.full(1, -30, np.float32))
+    assert np.abs(net(x).numpy() - plain(x).numpy()).max() > 1e-3
+
+
+def test_the_weight_of_a_gate_lies_between_0_and_1(rng):
+    gate = models.unet.AttentionGate(3, 5, 2)
+    x = np.ones((2, 3, 4, 6), np.float32)
+    y = gate(medkern.tensor(x), medkern.tensor(rng.normal(size=(2, 5, 2, 3)).astype(np.float32))).numpy()
+    assert ((y > 0) & (y < 1)).all() and (y == y[:, :1]).all()
+
+
 def test_dropout_acts_in_training_only(rng):
     x = medkern.tensor(rng.normal(size=(1, 1, 8, 8)).astype(np.float32))
     net = UNet(filters=(4, 8), dropout=0.5)
@@ -157,13 +184,13 @@ def test_options_are_checked(options, message):
 
 
 def test_build_knows_its_models_only():
-    with pytest.raises(ValueError, match=r"build: name must be one of UNet, got 'os.system'"):
+    with pytest.raises(ValueError, match=r"build: name must be one of AlexNet, .*UNet, VGG, got 'os.system'"):
         models.build({"name": "os.system"})
-    with pytest.raises(ValueError, match="build: name must be one of UNet, got None"):
+    with pytest.raises(ValueError, match=r"build: name must be one of AlexNet, .*UNet, VGG, got None"):
         models.build({})
     with pytest.raises(ValueError, match=r"build: UNet takes in_channels, .*, got depth, x"):
         models.build({"name": "UNet", "depth": 3, "x": 1})
     with pytest.raises(TypeError, match="build: config must be a mapping, got list"):
         models.build([])
-    with pytest.raises(TypeError, match="config: model must be one of UNet, got Linear"):
+    with pytest.raises(TypeError, match=r"config: model must be one of AlexNet, .*, got Linear"):
         models.config(nn.Linear(1, 1))

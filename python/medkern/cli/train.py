@@ -22,8 +22,9 @@ from medkern.cli.values import add_device, add_precision, integer, number
 from medkern.data import Augment, DataLoader, Dataset, demo
 from medkern.data.folder import Case, SliceDataset, find_labels, find_pairs, read_cases
 from medkern.data.loader import Augmentation
+from medkern.extras import optional_import
 from medkern.io import DataError
-from medkern.io.files import optional_import, write_text
+from medkern.io.files import write_text
 from medkern.segmentation import Segmenter
 from medkern.trainer import Trainer
 

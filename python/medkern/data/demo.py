@@ -20,7 +20,7 @@ import numpy as np
 
 from medkern.data.dataset import ArrayDataset
 from medkern.data.transforms import Augment, fit, normalize, smooth_field
-from medkern.io.files import optional_import
+from medkern.extras import optional_import
 
 CLASSES = ("background", "gray matter", "white matter")
 BIAS = 0.3

@@ -76,11 +76,10 @@ def smooth_field(shape: Sequence[int], rng: np.random.Generator, order: int = 3)
 
 
 class Augment:
-    """Mild random changes of a sample (C, H, W) and its labels (H, W).
+    """Mild random changes of a sample (C, H, W) and its labels (H, W), or a class, which stays.
 
     Args:
-        flip: axes of the labels along which the sample is mirrored half of the time, 0 for H and 1
-            for W.
+        flip: spatial axes along which the sample is mirrored half of the time, 0 for H and 1 for W.
         shift: the largest move along each axis, in pixels; what enters repeats the edge.
         gain: the largest relative change of intensity, by a smooth field; a channel's lowest value counts
             as 0.
@@ -98,16 +97,17 @@ class Augment:
         self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """The changed sample; x and y stay as they are."""
+        is_map = np.ndim(y) > 0
         for axis in self.flip:
             if rng.random() < 0.5:
-                x, y = np.flip(x, axis + 1), np.flip(y, axis)
+                x, y = np.flip(x, axis + 1), np.flip(y, axis) if is_map else y
         if self.shift:
             move = rng.integers(-self.shift, self.shift + 1, 2)
-            x, y = _move(x, move), _move(y, move)
+            x, y = _move(x, move), _move(y, move) if is_map else y
         if self.gain:
             low = x.min(axis=(1, 2), keepdims=True)
             x = low + (x - low) * (1 + self.gain * smooth_field(x.shape[1:], rng)).astype(x.dtype)
-        return np.ascontiguousarray(x), np.ascontiguousarray(y)
+        return np.ascontiguousarray(x), np.ascontiguousarray(y) if is_map else y
 
 
 def _move(x: np.ndarray, move: np.ndarray) -> np.ndarray:

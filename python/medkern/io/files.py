@@ -1,41 +1,18 @@
-"""What all readers and writers share: one kind of error, optional packages, atomic writes, size limits."""
+"""What all readers and writers share: one kind of error, atomic writes, size limits."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 MAX_ELEMENTS = 2**28  # of one image or volume: 1 GiB as float32
 
 
 class DataError(ValueError):
     """A file, folder or model that can't be used; the message is one line and names it."""
-
-
-def optional_import(module: str, extra: str) -> Any:
-    """Imports a package that only some uses of medkern need.
-
-    Args:
-        module: what to import.
-        extra: the extra of medkern that brings it.
-
-    Raises:
-        ModuleNotFoundError: it is not installed; the message says what to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise
-        raise ModuleNotFoundError(
-            f"{package} is not installed; install it with: pip install 'medkern[{extra}]'", name=package
-        ) from None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from medkern.io.files import DataError, check_size, optional_import, replacing
+from medkern.extras import optional_import
+from medkern.io.files import DataError, check_size, replacing
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff")
 _GRAY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "F")

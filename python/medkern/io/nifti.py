@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from medkern.io.files import DataError, check_size, optional_import, replacing
+from medkern.extras import optional_import
+from medkern.io.files import DataError, check_size, replacing
 from medkern.io.image import as_labels
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")

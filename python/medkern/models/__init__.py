@@ -6,11 +6,18 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from medkern.models.alexnet import AlexNet
+from medkern.models.cnn import CNN
+from medkern.models.resnet import ResNet
+from medkern.models.segnet import SegNet
 from medkern.models.unet import UNet
+from medkern.models.vgg import VGG
 from medkern.nn import Module
 
 # A description names its class here and nowhere else: reading a file imports nothing.
-_MODELS: dict[str, type[Module]] = {"UNet": UNet}
+_MODELS: dict[str, type[Module]] = {
+    network.__name__: network for network in (AlexNet, CNN, ResNet, SegNet, UNet, VGG)
+}
 
 
 def config(model: Module) -> dict[str, Any]:
@@ -61,4 +68,4 @@ def build(config: Mapping[str, Any]) -> Module:
     return _MODELS[name](**arguments)
 
 
-__all__ = ["UNet", "build", "config"]
+__all__ = ["CNN", "VGG", "AlexNet", "ResNet", "SegNet", "UNet", "build", "config"]

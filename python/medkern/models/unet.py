@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from medkern import functional, nn
-from medkern.nn import init
+from medkern.models._network import Network, expect_one_of, start_convolutions
 from medkern.nn._checks import expect_positive, expect_probability
-from medkern.nn.conv import Convolution
 from medkern.tensor import Tensor
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -61,7 +59,35 @@ def _norm(norm: str | None, channels: int, spatial_dims: int) -> nn.Module:
     return nn.Identity()
 
 
-class UNet(nn.Module):
+class AttentionGate(nn.Module):
+    """Weighs the features of a level by what the level below has found; Oktay et al., 2018.
+
+        y = x up(sigmoid(psi(relu(theta x + phi g))))
+
+    theta is a 2x2 convolution of stride 2 without bias, phi and psi are 1x1 convolutions, psi to one channel,
+    and up is linear interpolation to the size of x.
+
+    Args:
+        channels: of x and y; half as many lie between.
+        gate_channels: of g.
+        spatial_dims: 2 or 3.
+    """
+
+    def __init__(self, channels: int, gate_channels: int, spatial_dims: int):
+        super().__init__()
+        conv, between = _CONV[spatial_dims], max(1, channels // 2)
+        self.theta = conv(channels, between, 2, stride=2, bias=False)
+        self.phi = conv(gate_channels, between, 1)
+        self.psi = conv(between, 1, 1)
+        self._mode = _LINEAR[spatial_dims]
+
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        """From x (N, channels, spatial...) and g, half as large along each axis, to y, shaped like x."""
+        weight = functional.sigmoid(self.psi(functional.relu(self.theta(x) + self.phi(gate))))
+        return x * functional.interpolate(weight, scale_factor=2, mode=self._mode)
+
+
+class UNet(Network):
     """U-Net in 2-D or 3-D; Ronneberger, Fischer and Brox, 2015, with convolutions that keep the size.
 
     Level i has two 3x3 convolutions + ReLU with filters[i] channels; max pooling by 2 leads down, a 2x2
@@ -78,6 +104,8 @@ class UNet(nn.Module):
         up: "transposed", or "resize" for a 1x1 convolution and linear interpolation.
         activation: "sigmoid", "softmax" (over the channels) or None for logits.
         dropout: probability of dropout at the end of the way down.
+        attention: whether an `AttentionGate` weighs the features before they are concatenated, which makes
+            it the attention U-Net of Oktay et al., 2018.
 
     Raises:
         ValueError: an option is unknown or a number out of range; names it.
@@ -99,10 +127,23 @@ class UNet(nn.Module):
         up: str = "transposed",
         activation: str | None = "sigmoid",
         dropout: float = 0.0,
+        attention: bool = False,
     ):
-        super().__init__()
-        expect_positive(self, in_channels=in_channels, out_channels=out_channels)
         filters = tuple(filters)
+        super().__init__(
+            {
+                "in_channels": in_channels,
+                "out_channels": out_channels,
+                "spatial_dims": spatial_dims,
+                "filters": list(filters),
+                "norm": norm,
+                "up": up,
+                "activation": activation,
+                "dropout": dropout,
+                "attention": attention,
+            }
+        )
+        expect_positive(self, in_channels=in_channels, out_channels=out_channels)
         if len(filters) < 2:
             raise ValueError(f"UNet: filters must have at least 2 levels, got {filters}")
         for count in filters:
@@ -112,20 +153,10 @@ class UNet(nn.Module):
             ("norm", norm, _NORMS),
             ("up", up, _UPS),
             ("activation", activation, _ACTIVATIONS),
+            ("attention", attention, (False, True)),
         ):
-            if value not in known:
-                raise ValueError(f"UNet: {name} must be one of {known}, got {value!r}")
+            expect_one_of(self, name, value, known)
         expect_probability(self, "dropout", dropout)
-        self._config: dict[str, Any] = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "spatial_dims": spatial_dims,
-            "filters": list(filters),
-            "norm": norm,
-            "up": up,
-            "activation": activation,
-            "dropout": dropout,
-        }
         channels = (in_channels, *filters)
         self.down = nn.ModuleList(
             DoubleConv(a, b, spatial_dims, norm) for a, b in zip(channels, filters, strict=False)
@@ -134,17 +165,9 @@ class UNet(nn.Module):
         steps = list(zip(filters[:0:-1], filters[-2::-1], strict=True))  # (from, to), the deepest first
         self.rise = nn.ModuleList(_rise(up, a, b, spatial_dims) for a, b in steps)
         self.up = nn.ModuleList(DoubleConv(2 * b, b, spatial_dims, norm) for _, b in steps)
-        for module in self.modules():
-            if isinstance(module, Convolution):
-                init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    init.zeros_(module.bias)
+        self.gates = nn.ModuleList(AttentionGate(b, a, spatial_dims) for a, b in steps if attention)
+        start_convolutions(self, "fan_in")
         self.head = _CONV[spatial_dims](filters[0], out_channels, 1)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The arguments that make this network again, fit for JSON."""
-        return {**self._config, "filters": list(self._config["filters"])}
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...).
@@ -167,8 +190,11 @@ class UNet(nn.Module):
                 x = pool(x, 2)
             x = block(x)
         x = self.dropout(x)
-        for rise, block in zip(self.rise, self.up, strict=True):
-            x = block(functional.concat([skips.pop(), rise(x)], 1))
+        for i, (rise, block) in enumerate(zip(self.rise, self.up, strict=True)):
+            skip = skips.pop()
+            if self._config["attention"]:
+                skip = self.gates[i](skip, x)
+            x = block(functional.concat([skip, rise(x)], 1))
         x = self.head(x)
         activation = self._config["activation"]
         if activation == "sigmoid":

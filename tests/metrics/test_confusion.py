@@ -18,6 +18,8 @@ def test_measures_follow_their_definitions(rng):
         assert metrics.iou(confusion)[label] == pytest.approx(both / either)
         assert metrics.precision(confusion)[label] == pytest.approx(both / p)
         assert metrics.recall(confusion)[label] == pytest.approx(both / t)
+        others = target != label
+        assert metrics.specificity(confusion)[label] == pytest.approx((prediction != label)[others].mean())
     assert metrics.accuracy(confusion) == pytest.approx((prediction == target).mean())
     assert confusion[2, 1] == ((target == 2) & (prediction == 1)).sum()
 
@@ -28,6 +30,8 @@ def test_empty_classes():
     assert [f(confusion)[3] for f in measures] == [1, 1, 1, 1]  # nowhere
     assert [f(confusion)[2] for f in measures] == [0, 0, 0, 0]  # never predicted
     assert [f(confusion)[1] for f in measures] == [0, 0, 0, 0]  # never true
+    np.testing.assert_allclose(metrics.specificity(confusion), [0, 2 / 3, 1, 1])
+    assert metrics.specificity(metrics.confusion_matrix(np.array([1, 0]), np.array([1, 1]), 2))[1] == 1
     assert metrics.accuracy(metrics.confusion_matrix(np.zeros(0, int), np.zeros(0, int), 2)) == 1
 
 

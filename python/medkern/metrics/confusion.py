@@ -1,12 +1,10 @@
-"""Measures of a segmentation or classification.
+"""Measures that come from counts of true and predicted classes.
 
-All are ratios of counts, per class. Where a class is neither in the truth nor in the prediction there is
+All are ratios, per class. Where a class is neither in the truth nor in the prediction there is
 nothing to get wrong and the value is 1; where only the denominator of precision or recall is empty it is 0.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -73,6 +71,17 @@ def recall(confusion: np.ndarray) -> np.ndarray:
     return _ratio(confusion, np.diag(confusion), confusion.sum(axis=1))
 
 
+def specificity(confusion: np.ndarray) -> np.ndarray:
+    """|neither truth nor prediction| / |not truth| per class, from a `confusion_matrix`.
+
+    1 where every element is of the class: there is nothing to take for it by mistake.
+    """
+    total = confusion.sum()
+    negatives = total - confusion.sum(axis=1)
+    right = negatives - (confusion.sum(axis=0) - np.diag(confusion))
+    return np.where(negatives == 0, 1.0, right / np.maximum(negatives, 1))
+
+
 def accuracy(confusion: np.ndarray) -> float:
     """The share of elements whose class is right; 1 if there are none."""
     total = int(confusion.sum())
@@ -86,49 +95,3 @@ def predicted_classes(output: np.ndarray) -> np.ndarray:
     probability of class 1 and is cut at 0.5.
     """
     return output.argmax(axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5).astype(np.int64)
-
-
-class SegmentationMetrics:
-    """Measures over all samples of a pass together, for `Trainer` and evaluation.
-
-    Args:
-        class_names: one per class; class 0 counts as background and is left out of the means.
-
-    Example:
-        >>> metrics = SegmentationMetrics(["background", "lesion"])
-        >>> metrics.update(output, target)
-        >>> metrics.compute()["dice"]
-    """
-
-    def __init__(self, class_names: Sequence[str]):
-        if len(class_names) < 2:
-            raise ValueError(
-                f"SegmentationMetrics: class_names must name at least 2 classes, got {len(class_names)}"
-            )
-        self.class_names = list(class_names)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all samples."""
-        count = len(self.class_names)
-        self.confusion = np.zeros((count, count), np.int64)
-
-    def update(self, output: np.ndarray, target: np.ndarray) -> None:
-        """Adds a batch: the network's output (N, C, ...) and the true classes (N, ...)."""
-        self.confusion += confusion_matrix(predicted_classes(output), target, len(self.class_names))
-
-    def compute(self) -> dict[str, float]:
-        """The mean Dice over the classes but the first, and their Dice one by one."""
-        values = dice(self.confusion)
-        named = {f"dice {name}": float(value) for name, value in zip(self.class_names, values, strict=True)}
-        named.pop(f"dice {self.class_names[0]}")
-        return {"dice": float(values[1:].mean()), **named}
-
-    def report(self) -> dict[str, dict[str, float]]:
-        """All measures per class, and the accuracy."""
-        columns = {f.__name__: f(self.confusion) for f in (dice, iou, precision, recall)}
-        per_class = {
-            name: {measure: float(values[i]) for measure, values in columns.items()}
-            for i, name in enumerate(self.class_names)
-        }
-        return {**per_class, "all": {"accuracy": accuracy(self.confusion)}}
