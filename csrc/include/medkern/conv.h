@@ -43,8 +43,10 @@ typedef struct mk_conv_desc {
  *   bias    [O]                        dtype of x, or float32 beside 16 bits; may be NULL
  *   activation                         an mk_activation
  *   y       [N, O, output]             dtype of x, contiguous or channels-last, or some channels of
- * a channels-last image; overwritten output = floor((size + padding - dilation (kernel - 1) - 1) /
- * stride) + 1 */
+ * a channels-last image; overwritten
+ * output = floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1
+ *
+ * Ask for scratch memory with the arrays you will pass: on CUDA it may depend on where they lie. */
 MK_API mk_status mk_conv_output_shape(const mk_conv_desc* desc, const DLTensor* x,
                                       const DLTensor* weight, int64_t* shape);
 MK_API mk_status mk_conv_workspace(const mk_conv_desc* desc, const DLTensor* x,
