@@ -88,9 +88,12 @@ def test_names_are_unique():
 
 
 def test_ptx_serves_later_chips(table):
+    oldest = compiler.ARCHITECTURES[0]
     for source in SOURCES:
-        ptx = table[source, compiler.ARCHITECTURES[0]].ptx
-        assert f".target {compiler.ARCHITECTURES[0]}".encode() in ptx
+        if oldest not in compiler.architectures_of(source):
+            continue  # its kernels are those of one chip only
+        ptx = table[source, oldest].ptx
+        assert f".target {oldest}".encode() in ptx
         assert ptx.endswith(b"\0")
 
 
