@@ -113,9 +113,7 @@ def main() -> None:
     tested = metrics.ClassificationMetrics(parts.classes)
     tested.update(trainer.predict(parts.test.x, 256), parts.test.y)
     result = {
-        "accuracy": tested.compute()["accuracy"],
-        "f1": tested.compute()["f1"],
-        "auc": tested.compute()["auc"],
+        **tested.compute(),
         "confusion": tested.confusion.tolist(),
         "samples": {name: len(getattr(parts, name)) for name in ("train", "validation", "test")},
         "seconds": round(time.perf_counter() - start, 1),

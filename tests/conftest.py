@@ -21,7 +21,7 @@ if os.environ.get("MEDKERN_CUDA") == "emulated" and "MEDKERN_CUDA_EMULATOR" not 
 
 # Tests that say nothing of devices run with each as the default: those in these folders and files.
 _ON_EVERY_DEVICE = {"functional", "inference", "io", "losses", "models", "nn", "optim"}
-_ON_EVERY_DEVICE |= {"test_metrics.py", "test_trainer.py"}
+_ON_EVERY_DEVICE |= {"test_explain.py", "test_trainer.py"}
 
 _CUDA = [pytest.param("cuda", marks=pytest.mark.cuda)] if medkern.cuda.is_available() else []
 

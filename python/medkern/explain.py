@@ -17,6 +17,7 @@ import numpy as np
 
 from medkern import autograd, functional
 from medkern.nn import Module
+from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
 
 Target = int | Sequence[int] | Callable[[Tensor], Tensor] | None
@@ -61,7 +62,7 @@ def grad_cam(model: Module, x: np.ndarray, layer: Module, target: Target = None)
     with _evaluating(model):
         vars(layer)["forward"] = cut
         try:
-            score = _score("grad_cam", model(tensor(x, device=_device(model))), target)
+            score = _score("grad_cam", model(tensor(x, device=device_of(model))), target)
         finally:
             del vars(layer)["forward"]
         if len(seen) != 1:
@@ -128,7 +129,7 @@ def smooth_grad(
     with _evaluating(model):
         if target is None:
             with autograd.no_grad():
-                target = _largest(model(tensor(x, device=_device(model)))).tolist()
+                target = _largest(model(tensor(x, device=device_of(model)))).tolist()
         for _ in range(samples):
             noisy = x + (spread * rng.standard_normal(x.shape)).astype(np.float32)
             total += _gradient("smooth_grad", model, noisy, target)
@@ -164,7 +165,7 @@ def occlusion(
     steps = _sizes("stride", tuple(max(1, s // 2) for s in sizes) if stride is None else stride, rank)
     fall, times = np.zeros((len(x), *x.shape[2:])), np.zeros(x.shape[2:])
     with _evaluating(model), autograd.no_grad():
-        output = model(tensor(x, device=_device(model)))
+        output = model(tensor(x, device=device_of(model)))
         if target is None:
             target = _largest(output).tolist()
         before = _score("occlusion", output, target).numpy()
@@ -176,7 +177,7 @@ def occlusion(
             covered = x.copy()
             for image in covered.reshape(-1, *x.shape[2:]):
                 image[place] = fill
-            after = _score("occlusion", model(tensor(covered, device=_device(model))), target).numpy()
+            after = _score("occlusion", model(tensor(covered, device=device_of(model))), target).numpy()
             for of_sample, value in zip(fall, before - after, strict=True):
                 of_sample[place] += value
             times[place] += 1
@@ -193,11 +194,6 @@ def _evaluating(model: Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
-
-
-def _device(model: Module) -> str | None:
-    first = next(model.parameters(), None)
-    return None if first is None else first.device
 
 
 def _expect_images(op: str, x: Any) -> np.ndarray:
@@ -240,7 +236,7 @@ def _score(op: str, output: Tensor, target: Target) -> Tensor:
 
 def _gradient(op: str, model: Module, x: np.ndarray, target: Target) -> np.ndarray:
     """D score / d x, like x: samples don't depend on each other, so that the sum has each one's gradient."""
-    leaf = tensor(x, device=_device(model), requires_grad=True)
+    leaf = tensor(x, device=device_of(model), requires_grad=True)
     (slope,) = autograd.grad(functional.sum(_score(op, model(leaf), target)), [leaf])
     if slope is None:
         raise ValueError(f"{op}: the score doesn't depend on x")

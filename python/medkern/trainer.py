@@ -20,6 +20,7 @@ from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
 from medkern.kernels._precision import BY_TYPE, matmul_precision
 from medkern.nn import Module
+from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
@@ -217,9 +218,8 @@ class Trainer:
 
     @property
     def device(self) -> str | None:
-        """Where the model is, which is where batches go; None for one without parameters."""
-        first = next(self.model.parameters(), None)
-        return None if first is None else first.device
+        """Where the model is, which is where batches go; None for one without parameters or buffers."""
+        return device_of(self.model)
 
     def _lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])

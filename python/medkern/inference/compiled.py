@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -17,6 +16,7 @@ from medkern.inference.passes import simplify
 from medkern.inference.program import Program
 from medkern.inference.weights import Weights
 from medkern.nn import Module
+from medkern.nn.module import device_of
 from medkern.tensor import Tensor
 
 _MOST_SHAPES = 8  # whose programs are kept
@@ -33,7 +33,7 @@ class CompiledModel:
     def __init__(self, model: Module, example: Any):
         if not isinstance(model, Module):
             raise TypeError(f"compile: model must be a Module, got {type(model).__name__}")
-        self.device = _device_of(model)
+        self.device = device_of(model) or get_default_device()
         examples = example if isinstance(example, tuple) else (example,)
         arrays = [_array(x, number, self.device) for number, x in enumerate(examples)]
         self.dtypes = [array.dtype for array in arrays]
@@ -188,12 +188,6 @@ class Predictor:
 
     def _tensors(self) -> list[Tensor]:
         return [*self.model.parameters(), *self.model.buffers()]
-
-
-def _device_of(model: Module) -> str:
-    """Where a model's weights are; a model without any is on the default device."""
-    first = next(itertools.chain(model.parameters(), model.buffers()), None)
-    return get_default_device() if first is None else first.device
 
 
 def _array(x: Any, number: int, device: str | None) -> _C.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tokenize
 import zipfile
@@ -58,9 +59,7 @@ def _read_array(
             ) from error
         if dtype.kind not in "biuf":
             raise DataError(f"{path}: {member.filename} must hold numbers or booleans, got {dtype}")
-        count = 1
-        for size in shape:
-            count *= size
+        count = math.prod(shape)
         if count > MAX_ELEMENTS:
             raise DataError(f"{path}: {member.filename} says {shape}, more than {MAX_ELEMENTS} elements")
         data = file.read(count * dtype.itemsize + 1)

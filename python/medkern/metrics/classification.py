@@ -7,8 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from medkern import kernels
 from medkern.extras import optional_import
-from medkern.metrics.confusion import accuracy, confusion_matrix, dice, precision, recall, specificity
+from medkern.metrics.confusion import (
+    accuracy,
+    confusion_matrix,
+    dice,
+    expect_class_names,
+    precision,
+    recall,
+    specificity,
+)
 
 
 def roc_auc(scores: np.ndarray, target: np.ndarray) -> float:
@@ -78,13 +87,6 @@ def _expect(op: str, probabilities: np.ndarray, target: np.ndarray) -> tuple[np.
     return probabilities, target
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (N, C) of logits (N, C), float64."""
-    shifted = np.asarray(logits, np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
 class ClassificationMetrics:
     """Measures over all samples of a pass together, for `Trainer` and evaluation.
 
@@ -100,10 +102,7 @@ class ClassificationMetrics:
     """
 
     def __init__(self, class_names: Sequence[str], logits: bool = True):
-        if len(class_names) < 2:
-            raise ValueError(
-                f"ClassificationMetrics: class_names must name at least 2 classes, got {len(class_names)}"
-            )
+        expect_class_names(self, class_names)
         self.class_names = list(class_names)
         self.logits = logits
         self.reset()
@@ -121,7 +120,7 @@ class ClassificationMetrics:
                 f"ClassificationMetrics: output must have {len(self.class_names)} columns, one per class, "
                 f"got {probabilities.shape}"
             )
-        self._probabilities.append(softmax(probabilities) if self.logits else probabilities)
+        self._probabilities.append(kernels.softmax(probabilities, 1) if self.logits else probabilities)
         self._target.append(target)
 
     @property

@@ -6,6 +6,8 @@ nothing to get wrong and the value is 1; where only the denominator of precision
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -95,3 +97,11 @@ def predicted_classes(output: np.ndarray) -> np.ndarray:
     probability of class 1 and is cut at 0.5.
     """
     return output.argmax(axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5).astype(np.int64)
+
+
+def expect_class_names(collector: object, class_names: Sequence[str]) -> None:
+    """Raises unless there are names for at least two classes."""
+    if len(class_names) < 2:
+        raise ValueError(
+            f"{type(collector).__name__}: class_names must name at least 2 classes, got {len(class_names)}"
+        )

@@ -13,6 +13,7 @@ from medkern.metrics.confusion import (
     accuracy,
     confusion_matrix,
     dice,
+    expect_class_names,
     iou,
     precision,
     predicted_classes,
@@ -93,10 +94,7 @@ class SegmentationMetrics:
     """
 
     def __init__(self, class_names: Sequence[str]):
-        if len(class_names) < 2:
-            raise ValueError(
-                f"SegmentationMetrics: class_names must name at least 2 classes, got {len(class_names)}"
-            )
+        expect_class_names(self, class_names)
         self.class_names = list(class_names)
         self.reset()
 
@@ -143,10 +141,7 @@ class SegmentationCases:
     """
 
     def __init__(self, class_names: Sequence[str]):
-        if len(class_names) < 2:
-            raise ValueError(
-                f"SegmentationCases: class_names must name at least 2 classes, got {len(class_names)}"
-            )
+        expect_class_names(self, class_names)
         self.class_names = list(class_names)
         self.rows: list[dict[str, Any]] = []
 

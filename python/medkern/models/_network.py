@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from medkern import nn
+from medkern import functional, nn
 from medkern.nn import init
 from medkern.nn.conv import Convolution
 from medkern.tensor import Tensor
@@ -27,6 +27,16 @@ class Network(nn.Module):
     def config(self) -> dict[str, Any]:
         """The arguments that make this network again, fit for JSON."""
         return copy.deepcopy(self._config)
+
+
+ACTIVATIONS = ("sigmoid", "softmax", None)  # that may end a segmentation network
+
+
+def activate(x: Tensor, activation: str | None) -> Tensor:
+    """Logits (N, C, ...), or their sigmoid, or their softmax over the channels."""
+    if activation == "sigmoid":
+        return functional.sigmoid(x)
+    return functional.softmax(x, 1) if activation == "softmax" else x
 
 
 def expect_one_of(network: object, name: str, value: Any, known: Sequence[Any]) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medkern import functional, nn
-from medkern.models._network import Network, expect_images, expect_one_of, start_convolutions
+from medkern.models._network import (
+    ACTIVATIONS,
+    Network,
+    activate,
+    expect_images,
+    expect_one_of,
+    start_convolutions,
+)
 from medkern.nn._checks import expect_positive
 from medkern.tensor import Tensor
-
-_ACTIVATIONS = ("sigmoid", "softmax", None)
 
 
 class SegNet(Network):
@@ -60,7 +65,7 @@ class SegNet(Network):
             )
         for level, count in zip(filters, convolutions, strict=True):
             expect_positive(self, filters=level, convolutions=count)
-        expect_one_of(self, "activation", activation, _ACTIVATIONS)
+        expect_one_of(self, "activation", activation, ACTIVATIONS)
         down, up = [], []
         before = in_channels
         for level, count in zip(filters, convolutions, strict=True):
@@ -87,10 +92,7 @@ class SegNet(Network):
         for block in self.up:
             indices, size = places.pop()
             x = block(functional.max_unpool2d(x, indices, 2, output_size=size))
-        activation = self._config["activation"]
-        if activation == "sigmoid":
-            return functional.sigmoid(x)
-        return functional.softmax(x, 1) if activation == "softmax" else x
+        return activate(x, self._config["activation"])
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Sequential:

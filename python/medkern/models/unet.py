@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from medkern import functional, nn
-from medkern.models._network import Network, expect_one_of, start_convolutions
+from medkern.models._network import ACTIVATIONS, Network, activate, expect_one_of, start_convolutions
 from medkern.nn._checks import expect_positive, expect_probability
 from medkern.tensor import Tensor
 
@@ -20,7 +20,6 @@ _MOST_GROUPS = 8  # of group norm; fewer where this doesn't divide the channels
 
 _NORMS = (None, "batch", "instance", "group")
 _UPS = ("transposed", "resize")
-_ACTIVATIONS = ("sigmoid", "softmax", None)
 
 
 class DoubleConv(nn.Module):
@@ -152,7 +151,7 @@ class UNet(Network):
             ("spatial_dims", spatial_dims, (2, 3)),
             ("norm", norm, _NORMS),
             ("up", up, _UPS),
-            ("activation", activation, _ACTIVATIONS),
+            ("activation", activation, ACTIVATIONS),
             ("attention", attention, (False, True)),
         ):
             expect_one_of(self, name, value, known)
@@ -195,11 +194,7 @@ class UNet(Network):
             if self._config["attention"]:
                 skip = self.gates[i](skip, x)
             x = block(functional.concat([skip, rise(x)], 1))
-        x = self.head(x)
-        activation = self._config["activation"]
-        if activation == "sigmoid":
-            return functional.sigmoid(x)
-        return functional.softmax(x, 1) if activation == "softmax" else x
+        return activate(self.head(x), self._config["activation"])
 
     def _check(self, x: Tensor) -> None:
         rank, channels = self._config["spatial_dims"], self._config["in_channels"]

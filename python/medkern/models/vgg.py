@@ -9,7 +9,7 @@ from medkern.nn._checks import expect_positive, expect_probability
 from medkern.tensor import Tensor
 
 _FILTERS = (64, 128, 256, 512, 512)  # of each level; max pooling by 2 ends it
-CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+_CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _LEAST = 2 ** len(_FILTERS)  # pixels that leave one after all poolings
 
 
@@ -48,12 +48,12 @@ class VGG(Network):
                 "dropout": dropout,
             }
         )
-        expect_one_of(self, "depth", depth, tuple(CONVOLUTIONS))
+        expect_one_of(self, "depth", depth, tuple(_CONVOLUTIONS))
         expect_positive(self, in_channels=in_channels, classes=classes)
         expect_probability(self, "dropout", dropout)
         layers: list[nn.Module] = []
         before = in_channels
-        for filters, count in zip(_FILTERS, CONVOLUTIONS[depth], strict=True):
+        for filters, count in zip(_FILTERS, _CONVOLUTIONS[depth], strict=True):
             for _ in range(count):
                 # An Identity stands where torchvision has its ReLU.
                 if batch_norm:
