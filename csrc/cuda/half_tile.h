@@ -74,9 +74,6 @@ struct HalfSlice {
   }
 };
 
-template <class T>
-constexpr int kHalfStage = (T::kRows + T::kColumns) * kHalfDepth;  // elements
-
 // sums += the products of one slice.
 template <class T, class Element, class A, class B>
 MK_INLINE void multiply_halves(const uint16_t* a, const uint16_t* b, Sums<T>& sums) {
@@ -109,31 +106,14 @@ MK_INLINE void multiply_halves(const uint16_t* a, const uint16_t* b, Sums<T>& su
   }
 }
 
-// sums = the products of slices 0 .. slices - 1. load(a, b, slice) starts the copies of a slice to
-// shared memory at a and b, and is called in the order of the slices.
+// sums = the products of slices 0 .. slices - 1, which `load` of each_slice brings.
 template <class T, class Element, class A, class B, class Load>
 MK_INLINE void sum_halves(int slices, Load load, Sums<T>& sums) {
-  uint16_t* memory = shared<uint16_t>();
+  constexpr int kOfA = T::kRows * kHalfDepth, kStage = kOfA + T::kColumns * kHalfDepth;
   sums.clear();
-#pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) {
-    uint16_t* stage = memory + s * kHalfStage<T>;
-    if (s < slices) load(stage, stage + T::kRows * kHalfDepth, s);
-    cp_async_commit();
-  }
-  int reading = 0, writing = kStages - 1;
-  for (int s = 0; s < slices; ++s) {
-    cp_async_wait<kStages - 2>();
-    __syncthreads();  // slice s is there, and all have read slice s - 1
-    uint16_t* stage = memory + writing * kHalfStage<T>;
-    if (s + kStages - 1 < slices) load(stage, stage + T::kRows * kHalfDepth, s + kStages - 1);
-    cp_async_commit();
-    const uint16_t* from = memory + reading * kHalfStage<T>;
-    multiply_halves<T, Element, A, B>(from, from + T::kRows * kHalfDepth, sums);
-    reading = reading + 1 == kStages ? 0 : reading + 1;
-    writing = writing + 1 == kStages ? 0 : writing + 1;
-  }
-  cp_async_wait<0>();
+  each_slice<uint16_t, kOfA, kStage>(slices, load, [&](const uint16_t* a, const uint16_t* b) {
+    multiply_halves<T, Element, A, B>(a, b, sums);
+  });
 }
 
 // Calls what(row, column, first, second) for the sums that this thread holds where both operands

@@ -49,6 +49,10 @@ void launch_cooperative(Kernel& kernel, Grid grid, uint32_t threads, size_t shar
   detail::launch(kernel, grid, threads, shared_bytes, true, &args);
 }
 
+// Long sums are split for a device of this many multiprocessors (an H200) whatever the device is,
+// so that bits are the same on all.
+constexpr int64_t kSplitProcessors = 132;
+
 // Multiprocessors of the current device.
 int multiprocessors();
 // Compute capability of the current device, 90 for 9.0.

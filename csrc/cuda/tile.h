@@ -42,6 +42,14 @@ struct Tile {
   static constexpr int kStageFloats = (kRows + kColumns) * kDepth;
 };
 
+// What products are cut into.
+using Large = Tile<128, 128, 64, 32>;
+using Narrow = Tile<128, 64, 64, 32>;
+using Small = Tile<64, 64, 32, 32>;
+// Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
+// needs.
+constexpr int kSmallBound = 192;
+
 // A slice of an operand in shared memory: kRows rows of kDepth floats (by row), or kDepth rows of
 // kRows floats. Vectors of 4 floats are swapped about in each row, so that neither copies nor reads
 // of fragments meet in a bank.
@@ -213,31 +221,39 @@ MK_INLINE void multiply(const float* a, const float* b, Sums<T>& sums) {
   }
 }
 
-// sums = the products of slices 0 .. slices - 1. load(a, b, slice) starts the copies of a slice to
-// shared memory at a and b, and is called in the order of the slices.
-template <class T, class Math, class A, class B, class Load>
-MK_INLINE void sum_slices(int slices, Load load, Sums<T>& sums) {
-  float* memory = shared<float>();
-  sums.clear();
+// Brings slices 0 .. slices - 1 to shared memory, ahead of what is multiplied: load(a, b, slice)
+// starts the copies of a slice to a and b, multiply(a, b) takes it; both in the order of the
+// slices. A stage has kStage elements, b begins kOfA after a.
+template <class Element, int kOfA, int kStage, class Load, class Multiply>
+MK_INLINE void each_slice(int slices, Load load, Multiply multiply) {
+  Element* memory = shared<Element>();
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) {
-    float* stage = memory + s * T::kStageFloats;
-    if (s < slices) load(stage, stage + T::kRows * kDepth, s);
+    Element* stage = memory + s * kStage;
+    if (s < slices) load(stage, stage + kOfA, s);
     cp_async_commit();
   }
   int reading = 0, writing = kStages - 1;
   for (int s = 0; s < slices; ++s) {
     cp_async_wait<kStages - 2>();
     __syncthreads();  // slice s is there, and all have read slice s - 1
-    float* stage = memory + writing * T::kStageFloats;
-    if (s + kStages - 1 < slices) load(stage, stage + T::kRows * kDepth, s + kStages - 1);
+    Element* stage = memory + writing * kStage;
+    if (s + kStages - 1 < slices) load(stage, stage + kOfA, s + kStages - 1);
     cp_async_commit();
-    const float* from = memory + reading * T::kStageFloats;
-    multiply<T, Math, A, B>(from, from + T::kRows * kDepth, sums);
+    const Element* from = memory + reading * kStage;
+    multiply(from, from + kOfA);
     reading = reading + 1 == kStages ? 0 : reading + 1;
     writing = writing + 1 == kStages ? 0 : writing + 1;
   }
   cp_async_wait<0>();
+}
+
+// sums = the products of slices 0 .. slices - 1, which `load` of each_slice brings.
+template <class T, class Math, class A, class B, class Load>
+MK_INLINE void sum_slices(int slices, Load load, Sums<T>& sums) {
+  sums.clear();
+  each_slice<float, T::kRows * kDepth, T::kStageFloats>(
+      slices, load, [&](const float* a, const float* b) { multiply<T, Math, A, B>(a, b, sums); });
 }
 
 // Sums all slices and calls store(row, column, v[8], wanted) for the results of this thread: bit i

@@ -32,7 +32,7 @@ except compiler.CompileError as error:
 def threads_of(source):
     """Kernel -> threads of its blocks, as MK_KERNEL states them."""
     constants = dict(re.findall(r"constexpr \w+ (k\w+) = (\d+);", source))
-    headers = re.findall(r'#include "(kernels/[^"]+)"', source)
+    headers = re.findall(r'#include "([^"]+)"', source)
     for header in headers:
         constants |= dict(re.findall(r"constexpr \w+ (k\w+) = (\d+);", (CSRC / header).read_text()))
     found = re.findall(r"MK_KERNEL\(\s*(\w+),\s*\w+,\s*(\w+)\s*(?:,\s*\d+\s*)?\)", source)

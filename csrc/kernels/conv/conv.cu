@@ -18,15 +18,9 @@
 
 namespace medkern::cuda {
 
-using Large = Tile<128, 128, 64, 32>;
-using Narrow = Tile<128, 64, 64, 32>;
-using Small = Tile<64, 64, 32, 32>;
 using LeanLarge = Tile<128, 128, 64, 32, 1>;
 using LeanNarrow = Tile<128, 64, 64, 32, 1>;
 using LeanSmall = Tile<64, 64, 32, 32, 1>;
-// Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
-// needs.
-constexpr int kSmallBound = 192;
 
 template <class T, class Math>
 MK_INLINE void conv_floats(const ConvKernelArgs& p) {

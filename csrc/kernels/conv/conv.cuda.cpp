@@ -19,9 +19,6 @@ constexpr int64_t kMostTaps = 31;     // of the three axes, together: a bit each
 constexpr int64_t kMostTable = 2048;  // taps in shared memory
 constexpr int64_t kTapBytes = 16;
 constexpr int64_t kFewChannels = 4;
-// Splits are cut for a device of this many multiprocessors whatever the device is, so that bits are
-// the same on all.
-constexpr int64_t kProcessors = 132;
 constexpr int64_t kShortestSplit = 576;
 
 struct TileKind {
@@ -124,9 +121,9 @@ Plan plan_of(const ConvArgs& a) {
   if (p.fast && classes == 1) {
     // By the size of one image: a sample has the same bits alone and in a batch.
     const int64_t tiles = divide_up(pixels, 64) * divide_up(p.columns, 64) * a.groups;
-    p.splits = std::max<int64_t>(
-        std::min(kProcessors / std::max<int64_t>(tiles, 1), product * p.padded / kShortestSplit),
-        1);
+    p.splits = std::max<int64_t>(std::min(kSplitProcessors / std::max<int64_t>(tiles, 1),
+                                          product * p.padded / kShortestSplit),
+                                 1);
   }
   Scratch scratch;
   p.weights_at = scratch.take(a.groups * p.columns * p.taps * p.padded, a.dtype);

@@ -16,10 +16,6 @@
 
 namespace medkern::cuda {
 
-using Large = Tile<128, 128, 64, 32>;
-using Narrow = Tile<128, 64, 64, 32>;
-using Small = Tile<64, 64, 32, 32>;
-
 template <class T, class Element>
 MK_INLINE void conv_halves(const ConvKernelArgs& p) {
   using A = HalfSlice<T::kRows, true>;

@@ -14,12 +14,6 @@
 
 namespace medkern::cuda {
 
-using Large = Tile<128, 128, 64, 32>;
-using Small = Tile<64, 64, 32, 32>;
-// Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
-// needs.
-constexpr int kSmallBound = 192;
-
 template <class T, class Math>
 MK_INLINE void conv_weight_floats(const ConvWeightKernelArgs& p) {
   using A = Slice<T::kRows, false>;

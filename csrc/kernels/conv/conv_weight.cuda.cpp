@@ -11,10 +11,9 @@ void conv_backward_weight(const ConvWeightArgs& args);
 
 namespace {
 
-constexpr int64_t kProcessors = 132;  // as in conv.cuda.cpp
 constexpr int64_t kShortestSplit = 256;
 constexpr int64_t kMostParts = int64_t{1} << 26;  // elements of all parts
-constexpr int64_t kWarp = 32, kDepthwiseBlocks = 8 * kProcessors;
+constexpr int64_t kWarp = 32, kDepthwiseBlocks = 8 * kSplitProcessors;
 constexpr size_t kStartBytes = 8 * 16;  // where windows begin, in shared memory, for each k
 
 struct TileKind {
@@ -83,7 +82,7 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.kind = !p.fast ? &kPlain : large ? &kLarge : &kSmall;
   p.tiles = divide_up(p.rows, p.kind->side) * divide_up(columns, p.kind->side);
   const int64_t parts = std::max<int64_t>(a.groups * p.rows * columns, 1);
-  int64_t splits = kProcessors * p.kind->blocks / std::max<int64_t>(p.tiles * a.groups, 1);
+  int64_t splits = kSplitProcessors * p.kind->blocks / std::max<int64_t>(p.tiles * a.groups, 1);
   if (p.depthwise) {
     splits = kDepthwiseBlocks / std::max<int64_t>(divide_up(a.dy.c, kWarp) * p.taps, 1);
   }

@@ -17,12 +17,6 @@
 
 namespace medkern::cuda {
 
-using Large = Tile<128, 128, 64, 32>;
-using Small = Tile<64, 64, 32, 32>;
-// Of a small tile's blocks, which have 128: with this bound the compiler takes the registers it
-// needs.
-constexpr int kSmallBound = 192;
-
 // Starts the copy of rows first.. and k from .. from + kDepth - 1 (0 from `end` on) of an operand.
 template <int kThreads, class S>
 MK_INLINE void copy_slice(const GemmOperand& x, int first, int from, int end, float* to) {

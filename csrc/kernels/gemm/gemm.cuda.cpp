@@ -20,9 +20,6 @@ void add_splits(const GemmReduceArgs& args, Dtype dtype);
 namespace {
 
 constexpr int64_t kDepth = 32;
-// Splits are cut for a device of this many multiprocessors whatever the device is, so that bits are
-// the same on all.
-constexpr int64_t kProcessors = 132;
 constexpr int64_t kShortestSplit = 256;
 
 // Whether the tensor cores of compute capability 9.0 multiply by warpgroups
@@ -73,7 +70,7 @@ struct Cut {
 Cut cut_of(const GemmArgs& g) {
   int64_t splits = 1;
   if (g.a_col != 1 && g.m > 0 && g.n > 0) {
-    splits = std::min(divide_up(2 * kProcessors, tiles_of(g, kSmall)), g.k / kShortestSplit);
+    splits = std::min(divide_up(2 * kSplitProcessors, tiles_of(g, kSmall)), g.k / kShortestSplit);
   }
   const int64_t split_k = divide_up(divide_up(g.k, std::max<int64_t>(splits, 1)), kDepth) * kDepth;
   return {std::max<int64_t>(split_k > 0 ? divide_up(g.k, split_k) : 1, 1),

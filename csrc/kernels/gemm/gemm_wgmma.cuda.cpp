@@ -21,8 +21,6 @@ namespace {
 constexpr uint32_t kThreads = 288;
 constexpr size_t kSharedBytes = (192 << 10) + 8 * 16 * 40 * 4 + 256;  // ring, chunks, barriers
 constexpr int64_t kRows = 128;
-// Splits are cut for a device of this many multiprocessors, so that bits are the same on all.
-constexpr int64_t kProcessors = 132;
 constexpr int64_t kShortestSplit = 1024;
 
 // A tile's columns, and clocks of a slice of it (of the tensor cores, or of what L2 gives), and of
@@ -97,8 +95,8 @@ Plan plan_of(const GemmArgs& g) {
   int64_t splits = 1;
   if (g.a_col != 1) {
     const int64_t tiles = divide_up(g.m, kRows) * divide_up(g.n, 128);
-    splits =
-        std::clamp<int64_t>(kProcessors / tiles, 1, std::max<int64_t>(g.k / kShortestSplit, 1));
+    splits = std::clamp<int64_t>(kSplitProcessors / tiles, 1,
+                                 std::max<int64_t>(g.k / kShortestSplit, 1));
   }
   p.split_slices = divide_up(p.slices, splits);
   p.splits = divide_up(p.slices, p.split_slices);
