@@ -18,10 +18,17 @@ from ctypes import (
     c_uint,
     c_void_p,
 )
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from emulator import build
+from emulator import compiler as host_compiler
+
+# How the emulator orders threads, and a seed.
+SCHEDULES = {"forward": (0, 0), "backward": (1, 0), "random": (2, 7), "every": (3, 0)}
+EVERYWHERE = [*SCHEDULES, pytest.param("gpu", marks=pytest.mark.cuda)]
 
 
 class _Args(Structure):
@@ -178,3 +185,24 @@ def open_gpu(source: Path, only: str = "") -> Device:
     except compiler.CompileError as error:
         pytest.skip(str(error))
     return Device(runtime, compiled.machine_code if native else compiled.ptx)
+
+
+@cache
+def _emulator(source: Path) -> Device:
+    return Device(build([source]))
+
+
+def open_emulator(source: Path) -> Device:
+    """The emulator with the kernels of a `.cu` file; skips the test where nothing can compile it."""
+    if host_compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    return _emulator(source)
+
+
+def open_device(where: str, source: Path, only: str = "") -> Device:
+    """The GPU, or the emulator under the schedule of that name; `where` is one of EVERYWHERE."""
+    if where == "gpu":
+        return open_gpu(source, only)
+    device = open_emulator(source)
+    device.runtime.medkern_emulator_set_schedule(*SCHEDULES[where])
+    return device

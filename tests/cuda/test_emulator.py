@@ -2,28 +2,21 @@
 
 import numpy as np
 import pytest
-from emulator import ROOT, build, compiler
-from launcher import Device, open_gpu
+from emulator import ROOT
+from launcher import EVERYWHERE, open_device, open_emulator
 
 SOURCE = ROOT / "tests" / "cuda" / "primitives.cu"
-SCHEDULES = {"forward": (0, 0), "backward": (1, 0), "random": (2, 7), "every": (3, 0)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def emulated():
-    if compiler() is None:
-        pytest.skip("needs a C++ compiler")
-    return Device(build([SOURCE]))
+    return open_emulator(SOURCE)
 
 
-@pytest.fixture(params=[*SCHEDULES, pytest.param("gpu", marks=pytest.mark.cuda)])
+@pytest.fixture(params=EVERYWHERE)
 def device(request):
     """The emulator under each schedule, then the GPU."""
-    if request.param == "gpu":
-        return open_gpu(SOURCE)
-    device = request.getfixturevalue("emulated")
-    device.runtime.medkern_emulator_set_schedule(*SCHEDULES[request.param])
-    return device
+    return open_device(request.param, SOURCE)
 
 
 def bits(x):

@@ -8,11 +8,10 @@ from ctypes import byref, c_int, c_int32, c_uint32, c_uint64, c_void_p
 
 import numpy as np
 import pytest
-from emulator import ROOT, build, compiler
-from launcher import Buffer, CudaError, Device, open_gpu
+from emulator import ROOT
+from launcher import EVERYWHERE, Buffer, CudaError, open_device, open_emulator
 
 SOURCE = ROOT / "tests" / "cuda" / "hopper.cu"
-SCHEDULES = {"forward": (0, 0), "backward": (1, 0), "random": (2, 7), "every": (3, 0)}
 TYPES = {"f16": (6, np.uint16), "bf16": (9, np.uint16), "tf32": (11, np.float32)}  # the driver's numbers
 SWIZZLE_128 = 3
 
@@ -25,21 +24,15 @@ class _Args(ctypes.Structure):
     _fields_ += [("rest", c_int32 * 10)]  # to a multiple of 64 bytes
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def emulated():
-    if compiler() is None:
-        pytest.skip("needs a C++ compiler")
-    return Device(build([SOURCE]))
+    return open_emulator(SOURCE)
 
 
-@pytest.fixture(params=[*SCHEDULES, pytest.param("gpu", marks=pytest.mark.cuda)])
+@pytest.fixture(params=EVERYWHERE)
 def device(request):
     """The emulator under each schedule, then the GPU."""
-    if request.param == "gpu":
-        return open_gpu(SOURCE, "sm_90a")
-    device = request.getfixturevalue("emulated")
-    device.runtime.medkern_emulator_set_schedule(*SCHEDULES[request.param])
-    return device
+    return open_device(request.param, SOURCE, "sm_90a")
 
 
 def encode(device, kind, buffer, sizes, strides, box, swizzle=SWIZZLE_128):
