@@ -199,8 +199,10 @@ void gemm_of(const GemmArgs& g) {
         const int64_t first_tile = part_start(row_block, p.row_blocks, p.row_tiles);
         const int64_t last_tile = part_start(row_block + 1, p.row_blocks, p.row_tiles);
         const int64_t panel_block = task / p.row_blocks;
-        const int64_t first_panel = part_start(panel_block, p.panel_blocks, p.panels);
-        const int64_t last_panel = part_start(panel_block + 1, p.panel_blocks, p.panels);
+        const int64_t together = p.wide ? 2 : 1, sets = divide_up(p.panels, together);
+        const int64_t first_panel = together * part_start(panel_block, p.panel_blocks, sets);
+        const int64_t end = together * part_start(panel_block + 1, p.panel_blocks, sets);
+        const int64_t last_panel = smaller(end, p.panels);
         const int64_t blocks = larger(divide_up(g.k, kGemmBlockK), 1);
         // A tile's rows of a stay in the L1 cache for all panels, which come from the L2 cache one
         // after the other: one stream, where rows of a are many.
@@ -223,7 +225,6 @@ void gemm_of(const GemmArgs& g) {
           const int64_t first_row = tile_start(first_tile, p.row_tiles, g.m);
           const int64_t a_rows = tile_start(last_tile, p.row_tiles, g.m) - first_row;
           if (p.pack_a) pack_a<T>(g, first_row, a_rows, k, steps, a_packed, packed_a_row<T>(p));
-          const int64_t together = p.wide ? 2 : 1;
           // Tile i of the rows times `b` and the panel after it.
           const auto run = [&](int64_t i, int64_t panel, PanelPart<T> b, PanelPart<T> next) {
             const int64_t row = tile_start(i, p.row_tiles, g.m), column = panel * p.panel;
