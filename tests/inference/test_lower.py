@@ -64,6 +64,7 @@ def cases():
         weights = (4, 3, *(3,) * rank)
         yield f"conv{rank}d", [x, weights], getattr(f, f"conv{rank}d")
     yield "interpolate", [(1, 2, 5, 6)], lambda x: f.interpolate(x, scale_factor=1.7, mode="bilinear")
+    yield "grid_sample", [(2, 3, 5, 6), (2, 4, 4, 2)], lambda x, grid: f.grid_sample(x, grid)
     yield "concat", [(2, 3, 4), (2, 1, 4)], lambda x, y: f.concat([x, y, x], 1)
     yield "cat", [(2, 3)], lambda x: f.cat([f.relu(x), x])
     yield "stack", [(2, 3)], lambda x: f.stack([f.relu(x), x], 1)

@@ -180,8 +180,8 @@ class UNet(Network):
         start_convolutions(self, "fan_in")
         self.head = _CONV[spatial_dims](filters[0], out_channels, 1)
         if residual:
-            init.zeros_(self.head.weight)
-            init.zeros_(self.head.bias)
+            for parameter in self.head.parameters():
+                init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...).
