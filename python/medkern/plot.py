@@ -143,7 +143,8 @@ def grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height, width = images[0].shape
-    figure = _figure(1.2 * columns, 1.2 * rows * height / width + (0.3 if titles else 0))
+    cell = max(1.2, width / 80)  # inches
+    figure = _figure(cell * columns, cell * rows * height / width + (0.3 if titles else 0))
     cells = figure.subplots(rows, columns, squeeze=False)
     for i, axes in enumerate(cells.flat):
         axes.set_axis_off()
