@@ -11,7 +11,7 @@ def test_fields_begin_near_0_and_warp_the_moving_image(rng, dims):
     x = rng.random((2, 4, *(8, 10, 6)[:dims])).astype(np.float32)
     y = net(medkern.tensor(x)).numpy()
     assert y.shape == (2, 2 + dims, *x.shape[2:])
-    assert 0 < np.abs(y[:, 2:]).max() < 0.1
+    assert 0 < np.abs(y[:, 2:]).max() < 1
     warped = functional.warp(medkern.tensor(x[:, :2]), medkern.tensor(np.ascontiguousarray(y[:, 2:])))
     np.testing.assert_allclose(y[:, :2], warped.numpy(), atol=1e-5)
     again = models.build(models.config(net))
