@@ -124,7 +124,7 @@ def main() -> None:
         "-o", "--output", type=Path, default=Path("registration"), help="default: %(default)s"
     )
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2, help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, help="default: 30 in 2-D, 25 in 3-D")
+    parser.add_argument("--epochs", type=int, help="default: 50 in 2-D, 25 in 3-D")
     parser.add_argument("--pairs", type=int, default=20, help="test pairs, default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args()
@@ -133,7 +133,7 @@ def main() -> None:
     medkern.random.manual_seed(options.seed)
     if options.dims == 2:
         images, tests = load_slices()
-        epochs, batch, filters, rate = options.epochs or 30, 4, (16, 32, 32, 32), 5e-3
+        epochs, batch, filters, rate = options.epochs or 50, 4, (16, 32, 32, 32), 5e-3
     else:
         images = tests = load_volume()[None]
         images = np.repeat(images, 24, axis=0)  # as many new deformations per epoch
