@@ -39,7 +39,11 @@ from medkern.devices import device, get_default_device, set_default_device
 from medkern.embed import get_include, get_library
 from medkern.inference import compile
 from medkern.kernels._algorithm import get_algorithm, set_algorithm
-from medkern.kernels._precision import get_float32_matmul_precision, set_float32_matmul_precision
+from medkern.kernels._precision import (
+    autocast,
+    get_float32_matmul_precision,
+    set_float32_matmul_precision,
+)
 from medkern.tensor import Tensor, full, ones, tensor, zeros
 from medkern.trainer import Trainer
 
@@ -50,6 +54,7 @@ __all__ = [
     "Tensor",
     "Trainer",
     "__version__",
+    "autocast",
     "bfloat16",
     "callbacks",
     "compile",

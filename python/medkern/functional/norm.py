@@ -24,6 +24,8 @@ def _tensors(arrays: tuple[_C.Array, ...]) -> Gradients:
 class BatchNorm(Function):
     """Batch normalization."""
 
+    takes_bfloat16 = True
+
     @staticmethod
     def forward(
         ctx: Node,
@@ -80,6 +82,8 @@ class BatchNorm(Function):
 class InstanceNorm(Function):
     """Instance normalization."""
 
+    takes_bfloat16 = True
+
     @staticmethod
     def forward(
         ctx: Node,
@@ -116,6 +120,8 @@ class InstanceNorm(Function):
 
 class GroupNorm(Function):
     """Group normalization."""
+
+    takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -157,6 +163,8 @@ class GroupNorm(Function):
 
 class LayerNorm(Function):
     """Layer normalization."""
+
+    takes_bfloat16 = True
 
     @staticmethod
     def forward(
