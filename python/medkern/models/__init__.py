@@ -8,6 +8,7 @@ from typing import Any
 
 from medkern.models.alexnet import AlexNet
 from medkern.models.cnn import CNN
+from medkern.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from medkern.models.resnet import ResNet
 from medkern.models.segnet import SegNet
 from medkern.models.unet import UNet
@@ -16,7 +17,8 @@ from medkern.nn import Module
 
 # A description names its class here and nowhere else: reading a file imports nothing.
 _MODELS: dict[str, type[Module]] = {
-    network.__name__: network for network in (AlexNet, CNN, ResNet, SegNet, UNet, VGG)
+    network.__name__: network
+    for network in (AlexNet, CNN, DCGANDiscriminator, DCGANGenerator, ResNet, SegNet, UNet, VGG)
 }
 
 
@@ -68,4 +70,15 @@ def build(config: Mapping[str, Any]) -> Module:
     return _MODELS[name](**arguments)
 
 
-__all__ = ["CNN", "VGG", "AlexNet", "ResNet", "SegNet", "UNet", "build", "config"]
+__all__ = [
+    "CNN",
+    "VGG",
+    "AlexNet",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "ResNet",
+    "SegNet",
+    "UNet",
+    "build",
+    "config",
+]
