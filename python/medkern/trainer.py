@@ -23,7 +23,7 @@ from medkern.nn import Module
 from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
 
-Batches = Iterable[tuple[np.ndarray, np.ndarray]]
+Batches = Iterable[tuple[Any, np.ndarray]]  # x is an array, or a tuple of what the model takes
 Record = dict[str, Any]
 
 
@@ -45,7 +45,7 @@ class Trainer:
     """Trains, evaluates and applies a model.
 
     Args:
-        model: maps a batch x to an output.
+        model: maps a batch x to an output; where x is a tuple, such as frames and their lengths, its parts.
         loss: `loss(output, y)`, a tensor with one element, averaged over the batch.
         optimizer: holds the model's parameters.
         metrics: measures beside the loss, for evaluation; or None.
@@ -171,16 +171,21 @@ class Trainer:
         self.model.eval()
         with no_grad(), matmul_precision(self.precision):
             for x, y in data:
-                output = self.model(tensor(x, device=device))
-                losses.add(self.loss(output, tensor(y, device=device)), len(x))
+                output = self.model(*_parts(x, device))
+                losses.add(self.loss(output, tensor(y, device=device)), len(y))
                 if self.metrics is not None:
                     self.metrics.update(output.numpy(), y)
         if losses.count == 0:
             raise ValueError("evaluate: data must give at least one sample")
         return {"loss": losses.mean(), **(self.metrics.compute() if self.metrics is not None else {})}
 
-    def predict(self, x: np.ndarray, batch_size: int = 8) -> np.ndarray:
-        """The compiled model's output for the samples x (N, ...), in evaluation mode, some at a time."""
+    def predict(self, x: Any, batch_size: int = 8) -> np.ndarray:
+        """The model's output for the samples x (N, ...), in evaluation mode, some at a time.
+
+        With one array the model is compiled; with a tuple of arrays of N samples each it runs as it is.
+        """
+        if isinstance(x, tuple):
+            return self._predict_parts(x, batch_size)
         if len(x) == 0 or batch_size < 1:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
         if self._predictor.model is not self.model:
@@ -188,6 +193,21 @@ class Trainer:
         with matmul_precision(self.precision):
             parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
+
+    def _predict_parts(self, x: tuple[np.ndarray, ...], batch_size: int) -> np.ndarray:
+        counts = {len(part) for part in x}
+        if len(counts) != 1 or 0 in counts or batch_size < 1:
+            raise ValueError(
+                f"predict: needs parts of one length, at least 1, and batch_size >= 1, got {sorted(counts)} and "
+                f"{batch_size}"
+            )
+        self.model.eval()
+        results = []
+        with no_grad(), matmul_precision(self.precision):
+            for i in range(0, counts.pop(), batch_size):
+                batch = tuple(part[i : i + batch_size] for part in x)
+                results.append(self.model(*_parts(batch, self.device)).numpy())
+        return np.concatenate(results)
 
     def _train_epoch(self, batches: Batches, title: str, bar: bool) -> float:
         from tqdm import tqdm
@@ -197,8 +217,8 @@ class Trainer:
         self.model.train()
         for x, y in shown:
             with matmul_precision(self.precision):
-                loss = self.loss(self.model(tensor(x, device=device)), tensor(y, device=device))
-                losses.add(loss, len(x))
+                loss = self.loss(self.model(*_parts(x, device)), tensor(y, device=device))
+                losses.add(loss, len(y))
                 self._step(loss)
             if bar and losses.is_read:
                 shown.set_postfix(loss=f"{losses.mean():.4f}", refresh=False)
@@ -224,14 +244,14 @@ class Trainer:
     def _lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def _parts(self, train: Batches) -> dict[str, Any]:
+    def _stateful(self, train: Batches) -> dict[str, Any]:
         """What has a state of its own."""
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "data": train}
         return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
 
     def _state(self, train: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
         return {
-            **{name: part.state_dict() for name, part in self._parts(train).items()},
+            **{name: part.state_dict() for name, part in self._stateful(train).items()},
             "callbacks": [callback.state_dict() for callback in callbacks],
             "random": random.get_state(),
             "history": self.history,
@@ -240,7 +260,7 @@ class Trainer:
 
     def _load(self, path: Path, train: Batches, callbacks: Sequence[Callback]) -> None:
         state = load_state(path)
-        parts = self._parts(train)
+        parts = self._stateful(train)
         try:
             if len(state["callbacks"]) != len(callbacks):
                 raise ValueError(f"{len(state['callbacks'])} callbacks expected, got {len(callbacks)}")
@@ -256,6 +276,11 @@ class Trainer:
 
 
 _MOST_UNREAD = 32  # losses of a CUDA device
+
+
+def _parts(x: Any, device: Any) -> list[Tensor]:
+    """What the model gets of a batch."""
+    return [tensor(part, device=device) for part in (x if isinstance(x, tuple) else (x,))]
 
 
 class _Losses:

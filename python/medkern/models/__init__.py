@@ -8,15 +8,18 @@ from typing import Any
 
 from medkern.models.alexnet import AlexNet
 from medkern.models.cnn import CNN
+from medkern.models.report import ReportModel, TextModel
 from medkern.models.resnet import ResNet
 from medkern.models.segnet import SegNet
+from medkern.models.sequence import SequenceClassifier
 from medkern.models.unet import UNet
 from medkern.models.vgg import VGG
 from medkern.nn import Module
 
 # A description names its class here and nowhere else: reading a file imports nothing.
 _MODELS: dict[str, type[Module]] = {
-    network.__name__: network for network in (AlexNet, CNN, ResNet, SegNet, UNet, VGG)
+    network.__name__: network
+    for network in (AlexNet, CNN, ReportModel, ResNet, SegNet, SequenceClassifier, TextModel, UNet, VGG)
 }
 
 
@@ -68,4 +71,16 @@ def build(config: Mapping[str, Any]) -> Module:
     return _MODELS[name](**arguments)
 
 
-__all__ = ["CNN", "VGG", "AlexNet", "ResNet", "SegNet", "UNet", "build", "config"]
+__all__ = [
+    "CNN",
+    "VGG",
+    "AlexNet",
+    "ReportModel",
+    "ResNet",
+    "SegNet",
+    "SequenceClassifier",
+    "TextModel",
+    "UNet",
+    "build",
+    "config",
+]
