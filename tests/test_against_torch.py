@@ -256,3 +256,82 @@ def test_second_derivatives(rng):
     theirs(*theirs_in).backward()
     for a, b in zip(ours_in[1:], theirs_in[1:], strict=True):
         assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv", "transposed"])
+def test_spectral_norm(rng, kind):
+    """From the same u and v: the weight of each use, and the gradients through three of them."""
+    arguments = {"linear": (7, 5), "conv": (3, 6, 3), "transposed": (3, 6, 3)}[kind]
+    name = {"linear": "Linear", "conv": "Conv2d", "transposed": "ConvTranspose2d"}[kind]
+    ours = medkern.nn.spectral_norm(getattr(medkern.nn, name)(*arguments), n_power_iterations=2)
+    ours.to("float64")
+    theirs = getattr(torch.nn, name)(*arguments).double()
+    torch.nn.utils.parametrizations.spectral_norm(theirs, n_power_iterations=2)
+    keys = {
+        "bias": "bias",
+        "weight_original": "parametrizations.weight.original",
+        "weight_u": "parametrizations.weight.0._u",
+        "weight_v": "parametrizations.weight.0._v",
+    }
+    state = {theirs: torch.tensor(ours.state_dict()[mine].numpy()) for mine, theirs in keys.items()}
+    theirs.load_state_dict(state)
+    x = rng.standard_normal((2, 7) if kind == "linear" else (2, 3, 5, 6))
+    for _ in range(3):
+        a, b = ours(medkern.tensor(x)), theirs(torch.tensor(x))
+        assert_close(a, b)
+        functional.sum(functional.square(a)).backward()
+        b.square().sum().backward()
+    assert_close(ours.weight_u, theirs.parametrizations.weight[0]._u)
+    assert_close(ours.weight_original.grad, theirs.parametrizations.weight.original.grad)
+    assert_close(ours.bias.grad, theirs.bias.grad)
+    ours.eval(), theirs.eval()
+    assert_close(ours.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "spectral"])
+def test_penalties_of_a_dcgan_discriminator(rng, norm):
+    """Second derivatives: the gradients of R1 by every parameter."""
+    medkern.random.manual_seed(2)
+    ours = medkern.models.DCGANDiscriminator(filters=2, norm=norm).to("float64").eval()
+    layers = []
+    for layer in ours.layers:
+        if isinstance(layer, medkern.nn.Conv2d):
+            args = (layer.in_channels, layer.out_channels, 4)
+            stride = {} if layer.stride == 1 else dict(stride=2, padding=1)
+            layers.append(torch.nn.Conv2d(*args, **stride).double())
+            values = layers[-1]
+            values.weight.data = torch.tensor(layer.weight.numpy() * 20)
+            values.bias.data = torch.tensor(layer.bias.numpy())
+            for own in (layer.weight_original if norm == "spectral" else layer.weight,):
+                own.copy_(own.numpy() * 20)
+            if norm == "spectral":
+                torch.nn.utils.parametrizations.spectral_norm(values)
+                values.parametrizations.weight[0]._u = torch.tensor(layer.weight_u.numpy())
+                values.parametrizations.weight[0]._v = torch.tensor(layer.weight_v.numpy())
+                values.parametrizations.weight.original.data = torch.tensor(layer.weight_original.numpy())
+        elif isinstance(layer, medkern.nn.BatchNorm2d):
+            layers.append(torch.nn.BatchNorm2d(layer.num_features).double())
+        else:
+            layers.append(torch.nn.LeakyReLU(0.2))
+    theirs = torch.nn.Sequential(*layers).train(norm == "batch")
+    ours.train(norm == "batch")
+    x = rng.standard_normal((3, 1, 64, 64))
+    images = torch.tensor(x, requires_grad=True)
+    (slope,) = torch.autograd.grad(theirs(images).sum(), images, create_graph=True)
+    expected = slope.square().sum((1, 2, 3)).mean() / 2
+    expected.backward()
+    penalty = medkern.losses.r1_penalty(ours, medkern.tensor(x))
+    penalty.backward()
+    assert penalty.item() == pytest.approx(expected.item(), rel=1e-9)
+    pairs = zip(ours.layers, theirs, strict=True)
+    compared = 0
+    for a, b in pairs:
+        if isinstance(a, medkern.nn.Conv2d):
+            if norm == "spectral":
+                assert_close(a.weight_original.grad, b.parametrizations.weight.original.grad)
+            else:
+                assert_close(a.weight.grad, b.weight.grad)
+            compared += 1
+        elif isinstance(a, medkern.nn.BatchNorm2d):
+            assert_close(a.weight.grad, b.weight.grad)
+    assert compared == 5

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import medkern
+from medkern import models
 from medkern.cli import main
 from medkern.data.folder import read_slices
+from medkern.io.weights import save_model
 from medkern.segmentation import Segmenter
 
 pillow = pytest.importorskip("PIL.Image")
@@ -140,6 +142,20 @@ def test_volumes_can_be_trained_on(tmp_path):
     run = tmp_path / "run"
     assert main(["train", "--data", str(tmp_path), "-o", str(run), *SMALL, "--epochs", "1"]) == 0
     assert (run / "overlays.png").stat().st_size > 5000
+
+
+def test_info_summarizes_a_model(tmp_path, capsys):
+    save_model(models.UNet(filters=(4, 8)), tmp_path)
+    arguments = ["info", "--model", str(tmp_path), "--shape", "1", "1", "16", "16"]
+    assert main([*arguments, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["model"] == "UNet" and data["layers"][0]["shape"] == [1, 4, 16, 16]
+    assert main(arguments) == 0
+    assert "down.0.conv1  Conv2d" in capsys.readouterr().out
+    assert main([*arguments[:-1], "15"]) == 2
+    assert "--shape: UNet: every spatial size must be a multiple of 2" in capsys.readouterr().err
+    assert main(arguments[:3]) == 2
+    assert "--model and --shape go together" in capsys.readouterr().err
 
 
 def test_info_tells_what_was_chosen(capsys):

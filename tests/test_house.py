@@ -58,6 +58,7 @@ LAYERS = [
     ["segmentation"],
     ["callbacks"],
     ["trainer"],
+    ["gan"],
     [""],  # medkern itself
     ["demo"],
     ["bench", "cli"],

@@ -54,3 +54,15 @@ def test_the_same_plot_is_the_same_file_and_no_window_system_is_touched(tmp_path
         plot.learning_curves(history, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_a_grid_shows_every_image_in_one_scale(tmp_path):
+    images = [np.full((8, 8), value) for value in (0.0, 1.0, 2.0, 0.0, 2.0)]
+    plot.grid(images, tmp_path / "a.png", columns=3, titles=["a", "b", "c"])
+    picture = pixels(tmp_path / "a.png")
+    gray, black = near(picture, (128, 128, 128)), near(picture, (0, 0, 0))
+    assert gray > 5000 and 1.8 < black / gray < 2.3  # one image of 1, two of 0 and the titles
+    plot.grid(images, tmp_path / "b.png", columns=3, low=0, high=1)
+    assert near(pixels(tmp_path / "b.png"), (128, 128, 128)) < gray / 10
+    with pytest.raises(ValueError, match="at least one"):
+        plot.grid([], tmp_path / "c.png")

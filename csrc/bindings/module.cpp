@@ -33,6 +33,7 @@ PYBIND11_MODULE(_C, module) {
   bind_random(module);
   bind_recurrent(module);
   bind_reduce(module);
+  bind_resample(module);
   bind_resize(module);
   bind_softmax(module);
 }

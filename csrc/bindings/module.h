@@ -20,6 +20,7 @@ void bind_program(pybind11::module_& module);
 void bind_random(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
 void bind_reduce(pybind11::module_& module);
+void bind_resample(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_softmax(pybind11::module_& module);
 

@@ -18,6 +18,7 @@ extern const PeakKernels peak_kernels;
 extern const PoolKernels pool_kernels;
 extern const RandomKernels random_kernels;
 extern const ReduceKernels reduce_kernels;
+extern const ResampleKernels resample_kernels;
 extern const ResizeKernels resize_kernels;
 extern const RecurrentKernels rnn_relu_kernels;
 extern const RecurrentKernels rnn_tanh_kernels;
@@ -42,6 +43,7 @@ constinit const KernelTable table = {
     .pool = &pool_kernels,
     .random = &random_kernels,
     .reduce = &reduce_kernels,
+    .resample = &resample_kernels,
     .resize = &resize_kernels,
     .rnn_relu = &rnn_relu_kernels,
     .rnn_tanh = &rnn_tanh_kernels,

@@ -32,6 +32,7 @@
 #include "medkern/random.h"
 #include "medkern/recurrent.h"
 #include "medkern/reduce.h"
+#include "medkern/resample.h"
 #include "medkern/resize.h"
 #include "medkern/softmax.h"
 

@@ -14,6 +14,7 @@
 #include "kernels/random/random.h"
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/resample/resample.h"
 #include "kernels/resize/resize.h"
 #include "kernels/softmax/softmax.h"
 #include "medkern/base.h"
@@ -36,6 +37,7 @@ struct KernelTable {
   const PoolKernels* pool;
   const RandomKernels* random;
   const ReduceKernels* reduce;
+  const ResampleKernels* resample;
   const ResizeKernels* resize;
   const RecurrentKernels* rnn_relu;
   const RecurrentKernels* rnn_tanh;

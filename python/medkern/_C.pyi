@@ -504,6 +504,35 @@ def reduce_put(
 def reduce_shape(x: Any, dim: Any, keepdim: bool) -> tuple[Any, ...]: ...
 def reduce_take(x: Any, indices: Any, dim: Any, keepdim: bool, out: Any) -> Array: ...
 
+# Reading images at any places.
+
+def affine_resample(
+    x: Any,
+    matrix: Any,
+    size: Any,
+    displacement: Any,
+    spline: str,
+    mode: str,
+    padding_mode: str,
+    value: float,
+    out: Any,
+) -> Array: ...
+def grid_sample(
+    x: Any, grid: Any, mode: str, padding_mode: str, align_corners: bool, value: float, out: Any
+) -> Array: ...
+def grid_sample_backward_grid(
+    dy: Any, x: Any, grid: Any, mode: str, padding_mode: str, align_corners: bool, value: float, out: Any
+) -> Array: ...
+def grid_sample_backward_input(
+    dy: Any,
+    grid: Any,
+    input_shape: Sequence[int],
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    out: Any,
+) -> Array: ...
+
 # Resizing.
 
 def interpolate(x: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool, out: Any) -> Array: ...

@@ -9,7 +9,7 @@ The namespaces:
 - `data`, `io`: data sets, batches and files.
 - `inference`: prediction with compiled models.
 - `explain`: what a prediction depends on.
-- `callbacks`, `metrics`, `plot`: what goes with training, by `Trainer`.
+- `callbacks`, `metrics`, `plot`: what goes with training, by `Trainer` and `GANTrainer`.
 - `random`: the seed of all random numbers.
 - `cuda`, `devices`: GPUs, and where tensors are made.
 """
@@ -37,6 +37,7 @@ from medkern._C import version as _version
 from medkern.autograd import enable_grad, is_grad_enabled, no_grad
 from medkern.devices import device, get_default_device, set_default_device
 from medkern.embed import get_include, get_library
+from medkern.gan import GANTrainer
 from medkern.inference import compile
 from medkern.kernels._algorithm import get_algorithm, set_algorithm
 from medkern.kernels._precision import get_float32_matmul_precision, set_float32_matmul_precision
@@ -47,6 +48,7 @@ __version__ = _version()
 
 __all__ = [
     "DeviceError",
+    "GANTrainer",
     "Tensor",
     "Trainer",
     "__version__",

@@ -218,10 +218,32 @@ def _initial_grad(root: Tensor, grad: Tensor | None) -> Tensor:
     return grad
 
 
+def _ways(roots: Sequence[Tensor], inputs: Sequence[Tensor]) -> dict[Node, tuple[bool, ...]]:
+    """For each node below the roots, which of its inputs lead to one of these leaves."""
+    wanted = {id(x) for x in inputs}
+    nodes: set[Node] = set()
+    found = [root._node for root in roots if root._node is not None]
+    while found:
+        node = found.pop()
+        if node not in nodes:
+            nodes.add(node)
+            found += [edge[0] for edge in node.edges if isinstance(edge, tuple)]
+    ways: dict[Node, tuple[bool, ...]] = {}
+    for node in sorted(nodes, key=lambda node: node.sequence):  # what a node reads is older
+        ways[node] = tuple(
+            any(ways[edge[0]]) if isinstance(edge, tuple) else id(edge) in wanted for edge in node.edges
+        )
+    return ways
+
+
 def _sweep(
-    roots: Sequence[Tensor], grads: Sequence[Tensor | None], retain_graph: bool, create_graph: bool
+    roots: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    retain_graph: bool,
+    create_graph: bool,
+    ways: dict[Node, tuple[bool, ...]] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields (leaf or requested tensor, gradient) as the reverse pass reaches leaves."""
+    """Yields (leaf, gradient) as the reverse pass reaches leaves; those that `ways` lead to, or all."""
     waiting: list[tuple[int, Node]] = []  # a heap, the latest node first
     pending: dict[Node, list[Tensor | None]] = {}
 
@@ -230,6 +252,8 @@ def _sweep(
             yield edge, grad
             return
         node, index = edge
+        if ways is not None and not any(ways[node]):
+            return
         if node not in pending:
             pending[node] = [None] * len(node.results)
             heapq.heappush(waiting, (-node.sequence, node))
@@ -246,12 +270,17 @@ def _sweep(
             raise RuntimeError(
                 f"{node.function.__name__} can be differentiated once only (create_graph=True)"
             )
+        needs = node.needs
+        if ways is not None:
+            node.needs = ways[node]
         results = node.function.backward(node, *pending.pop(node))
         if not isinstance(results, tuple):
             results = (results,)
+        edges = [edge if wanted else None for edge, wanted in zip(node.edges, node.needs, strict=True)]
+        node.needs = needs
         if not (retain_graph or create_graph):
             node.release()
-        for edge, grad in zip(node.edges, results, strict=True):
+        for edge, grad in zip(edges, results, strict=True):
             if edge is not None and grad is not None:
                 yield from send(edge, grad)
 
@@ -284,6 +313,8 @@ def grad(
 ) -> list[Tensor | None]:
     """The gradients of `roots` with respect to the leaves `inputs`, leaving every `.grad` alone.
 
+    Nothing is computed for other leaves.
+
     Args:
         roots: the tensor or tensors to differentiate.
         inputs: leaf tensors with `requires_grad`.
@@ -300,6 +331,7 @@ def grad(
             raise ValueError("grad: inputs must be leaf tensors that require a gradient")
     found: dict[int, Tensor] = {}
     with _grad_mode(create_graph):
-        for leaf, leaf_grad in _sweep(roots, grads or [None] * len(roots), retain_graph, create_graph):
+        ways = _ways(roots, inputs)
+        for leaf, leaf_grad in _sweep(roots, grads or [None] * len(roots), retain_graph, create_graph, ways):
             found[id(leaf)] = _add(found.get(id(leaf)), leaf_grad, create_graph)
     return [found.get(id(x)) for x in inputs]

@@ -185,4 +185,43 @@ def image_rows(
             if titles is not None:
                 grid[i][j].set_title(titles[i][j], fontsize=7, wrap=True)
         grid[i][0].set_ylabel(name)
+
+
+def grid(
+    images: Sequence[np.ndarray],
+    path: str | os.PathLike[str],
+    *,
+    columns: int = 8,
+    low: float | None = None,
+    high: float | None = None,
+    titles: Sequence[str] | None = None,
+) -> None:
+    """Draws images side by side, in rows, all in one scale of gray.
+
+    Args:
+        images: (H, W) each, all of one shape.
+        path: the PNG file.
+        columns: images per row.
+        low: the value shown black; None takes the least of all.
+        high: the value shown white; None takes the largest of all.
+        titles: a name per column, above the first row; or None.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not len(images):
+        raise ValueError("grid: images must hold at least one")
+    low = min(float(np.min(image)) for image in images) if low is None else low
+    high = max(float(np.max(image)) for image in images) if high is None else high
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    height, width = images[0].shape
+    figure = _figure(1.2 * columns, 1.2 * rows * height / width + (0.3 if titles else 0))
+    cells = figure.subplots(rows, columns, squeeze=False)
+    for i, axes in enumerate(cells.flat):
+        axes.set_axis_off()
+        if i < len(images):
+            axes.imshow(images[i], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        if titles is not None and i < columns:
+            axes.set_title(titles[i], fontsize=8)
     _save(figure, path)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from medkern import optim, random
+from medkern import functional, optim, random
 from medkern.autograd import no_grad
 from medkern.callbacks import Callback
 from medkern.inference import Predictor
@@ -52,6 +53,10 @@ class Trainer:
         schedule: changes the learning rate after every batch, `ReduceLROnPlateau` after every epoch by the
             validation loss (or the training loss); or None.
         max_grad_norm: scale the gradients of a step down to this norm; or None.
+        accumulate: how many batches a step of the optimizer takes; their gradients are averaged over samples,
+            as for one batch of all of them (batch norm still sees each for itself).
+        penalty: `penalty(model)`, added to what is minimized but not to the losses reported, such as
+            `medkern.losses.WeightPenalty`; or None.
         device: where model and batches go ("cuda", say); None leaves the model where it is. On a CUDA device
             losses are read now and then only, so that the device needn't be waited for.
         precision: how a CUDA device multiplies in matrix products and convolutions while this trainer works:
@@ -79,12 +84,18 @@ class Trainer:
         metrics: Metrics | None = None,
         schedule: Any = None,
         max_grad_norm: float | None = None,
+        accumulate: int = 1,
+        penalty: Callable[[Module], Tensor] | None = None,
         device: Any = None,
         precision: str | None = None,
     ):
         if precision is not None and precision not in BY_TYPE:
             raise ValueError(f"Trainer: precision must be 'float32', 'tf32' or 'bf16', got {precision!r}")
+        if accumulate < 1:
+            raise ValueError(f"Trainer: accumulate must be at least 1, got {accumulate}")
         self.precision = precision
+        self.accumulate = accumulate
+        self.penalty = penalty
         self.model = model if device is None else model.to(device)
         self.loss = loss
         self.optimizer = optimizer
@@ -93,6 +104,7 @@ class Trainer:
         self.max_grad_norm = max_grad_norm
         self.history: list[Record] = []
         self.stop = False
+        self._callbacks: tuple[Callback, ...] = ()
         self._predictor = Predictor(model)
         self._plateau = isinstance(schedule, optim.ReduceLROnPlateau)
 
@@ -113,7 +125,7 @@ class Trainer:
             train: gives (x, y) batches anew on every iteration, such as a `DataLoader`.
             validation: likewise, evaluated after each epoch; or None.
             epochs: the number of epochs in all.
-            callbacks: called in this order after each epoch.
+            callbacks: called in this order, each time.
             progress: True for a bar per epoch, False for none, or a function that gets each record.
             checkpoint: a file ending in `.safetensors` that gets everything a run needs to go on, in one
                 step after each epoch; or None.
@@ -137,10 +149,15 @@ class Trainer:
             checkpoint = Path(checkpoint)
             if resume and checkpoint.exists():
                 self._load(checkpoint, train, callbacks)
+        self._callbacks = tuple(callbacks)
         while len(self.history) < epochs and not self.stop:
             start = time.perf_counter()
             record: Record = {"epoch": len(self.history) + 1, "loss": 0.0, "lr": self._lr()}
-            record["loss"] = self._train_epoch(train, f"epoch {record['epoch']}/{epochs}", progress is True)
+            for callback in callbacks:
+                callback.on_epoch_start(self)
+            record |= self._train_epoch(train, f"epoch {record['epoch']}/{epochs}", progress is True)
+            for callback in callbacks:
+                callback.on_steps_end(self)
             if validation is not None:
                 record |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
             if self._plateau:
@@ -165,7 +182,7 @@ class Trainer:
         Raises:
             ValueError: there are no batches.
         """
-        losses, device = _Losses("evaluate"), self.device
+        losses, device = Losses("evaluate"), self.device
         if self.metrics is not None:
             self.metrics.reset()
         self.model.eval()
@@ -198,8 +215,8 @@ class Trainer:
         counts = {len(part) for part in x}
         if len(counts) != 1 or 0 in counts or batch_size < 1:
             raise ValueError(
-                f"predict: needs parts of one length, at least 1, and batch_size >= 1, got {sorted(counts)} and "
-                f"{batch_size}"
+                f"predict: needs parts of one length, at least 1, and batch_size >= 1, got {sorted(counts)} "
+                f"and {batch_size}"
             )
         self.model.eval()
         results = []
@@ -209,27 +226,35 @@ class Trainer:
                 results.append(self.model(*_parts(batch, self.device)).numpy())
         return np.concatenate(results)
 
-    def _train_epoch(self, batches: Batches, title: str, bar: bool) -> float:
+    def _train_epoch(self, batches: Batches, title: str, bar: bool) -> dict[str, float]:
+        """Takes the steps of an epoch; gives its "loss" and what else goes into the record."""
         from tqdm import tqdm
 
         shown = tqdm(batches, desc=title, unit="batch", leave=False, dynamic_ncols=True, disable=not bar)
-        losses, device = _Losses(title, finite=True), self.device
+        losses, device = Losses(title, finite=True), self.device
         self.model.train()
-        for x, y in shown:
+        for group in _groups(shown, self.accumulate):
+            samples = sum(len(y) for _, y in group)
+            self.optimizer.zero_grad()
+            for x, y in group:
+                with matmul_precision(self.precision):
+                    loss = self.loss(self.model(*_parts(x, device)), tensor(y, device=device))
+                    losses.add(loss, len(y))
+                    (loss if len(group) == 1 else functional.mul(loss, len(y) / samples)).backward()
             with matmul_precision(self.precision):
-                loss = self.loss(self.model(*_parts(x, device)), tensor(y, device=device))
-                losses.add(loss, len(y))
-                self._step(loss)
+                self._step()
+            for callback in self._callbacks:
+                callback.on_step(self)
             if bar and losses.is_read:
                 shown.set_postfix(loss=f"{losses.mean():.4f}", refresh=False)
         if losses.count == 0:
             raise ValueError("fit: train must give at least one batch")
-        return losses.mean()
+        return {"loss": losses.mean()}
 
-    def _step(self, loss: Tensor) -> None:
-        """Changes the weights by the gradients of a batch's loss."""
-        self.optimizer.zero_grad()
-        loss.backward()
+    def _step(self) -> None:
+        """Changes the weights by their gradients."""
+        if self.penalty is not None:
+            self.penalty(self.model).backward()
         if self.max_grad_norm is not None:
             optim.clip_grad_norm_(list(self.model.parameters()), self.max_grad_norm)
         self.optimizer.step()
@@ -275,6 +300,13 @@ class Trainer:
             raise DataError(f"{path}: doesn't fit this run: {' '.join(str(error).split())}") from error
 
 
+def _groups(batches: Batches, size: int) -> Iterator[list[tuple[Any, np.ndarray]]]:
+    """Lists of `size` batches; the last may be shorter."""
+    rest = iter(batches)
+    while group := list(itertools.islice(rest, size)):
+        yield group
+
+
 _MOST_UNREAD = 32  # losses of a CUDA device
 
 
@@ -283,7 +315,7 @@ def _parts(x: Any, device: Any) -> list[Tensor]:
     return [tensor(part, device=device) for part in (x if isinstance(x, tuple) else (x,))]
 
 
-class _Losses:
+class Losses:
     """The mean loss over samples.
 
     Args:

@@ -4,6 +4,7 @@ import pytest
 import medkern
 from arrays import channels_last
 from medkern import functional
+from medkern.autograd import grad
 from medkern.testing import gradcheck
 
 
@@ -45,6 +46,39 @@ def test_gradient_with_relu(arrays, norm):
 def test_layer_norm_gradient(rng):
     arrays = [rng.standard_normal(shape) for shape in ((3, 2, 5), (2, 5), (2, 5))]
     gradcheck(lambda x, w, b: functional.layer_norm(x, (2, 5), w, b), arrays)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x, w, b: functional.batch_norm(x, None, None, w, b, training=True),
+        lambda x, w, b: functional.batch_norm(x, None, None, w, b, training=True, activation="relu"),
+        lambda x, w, b: functional.batch_norm(
+            x, medkern.tensor(np.linspace(-1, 1, 4)), medkern.tensor(np.linspace(0.5, 2, 4)), w, b
+        ),
+        functional.instance_norm,
+        lambda x, w, b: functional.group_norm(x, 2, w, b, activation="relu"),
+        lambda x, w, b: functional.layer_norm(functional.permute(x, (0, 2, 3, 1)), 4, w, b),
+        lambda x, w, b: functional.group_norm(x, 2),
+    ],
+)
+def test_gradients_of_gradients(arrays, norm):
+    """And the gradients that can be differentiated are those of the kernel."""
+    tensors = [medkern.tensor(a, requires_grad=True) for a in arrays]
+    y = norm(*tensors)
+    dy = medkern.tensor(np.random.default_rng(1).standard_normal(y.shape))
+    once = grad(y, tensors, [dy], retain_graph=True)
+    twice = grad(y, tensors, [dy], create_graph=True)
+    for a, b in zip(once, twice, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-12)
+    wanted = [a for a, g in zip(arrays, once, strict=True) if g is not None]
+    gradcheck(
+        lambda *x: functional.square(norm(*x, *[medkern.tensor(a) for a in arrays[len(wanted) :]])),
+        wanted,
+        create_graph=True,
+    )
 
 
 def test_gradients_without_weight_and_bias(arrays):

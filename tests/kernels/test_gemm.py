@@ -118,10 +118,22 @@ def test_a_row_has_the_same_bits_alone_and_in_a_batch(isa, rng, dtype):
         np.testing.assert_array_equal(kernels.linear(x[rows], weight, bias), together[rows])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_a_multiple_of_4096_bytes_apart(isa, rng, dtype):
+    # They meet in the same sets of a cache, so many of them take other tiles than a few.
+    k = 4096 // np.dtype(dtype).itemsize
+    a = rng.standard_normal((290, k)).astype(dtype)
+    for n in (96, 200, 209, 233):  # last panels of each number of vectors, and parts of one
+        b = rng.standard_normal((k, n)).astype(dtype)
+        together = kernels.gemm(a, b)
+        assert_close(together, *reference.gemm(a, b))
+        np.testing.assert_array_equal(kernels.gemm(a[:20], b), together[:20])
+
+
 @pytest.mark.parametrize("a_layout", LAYOUTS)
 def test_the_same_bits_at_any_number_of_threads(isa, rng, a_layout):
     before = medkern.get_num_threads()
-    for m, n, k in [(300, 200, 600), (20, 400, 100)]:
+    for m, n, k in [(300, 200, 600), (20, 400, 100), (300, 200, 1024)]:
         a = a_layout(rng.standard_normal((m, k)).astype(np.float32))
         b = transposed(rng.standard_normal((k, n)).astype(np.float32))
         dy = rng.standard_normal((2000, 50)).astype(np.float32)

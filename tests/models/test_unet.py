@@ -65,6 +65,17 @@ def test_activations(rng):
         np.testing.assert_array_equal(net(x).numpy(), function(logits(x)).numpy())
 
 
+def test_a_residual_network_adds_its_input(rng):
+    x = medkern.tensor(rng.normal(size=(1, 2, 8, 8)).astype(np.float32))
+    plain = UNet(2, 2, filters=(4, 8), activation=None)
+    net = UNet(2, 2, filters=(4, 8), activation=None, residual=True)
+    net.load_state_dict(plain.state_dict())
+    np.testing.assert_allclose(net(x).numpy(), plain(x).numpy() + x.numpy(), rtol=1e-6, atol=1e-6)
+    assert models.build(models.config(net)).config["residual"]
+    with pytest.raises(ValueError, match="residual needs as many out_channels as in_channels, got 3 and 2"):
+        UNet(2, 3, residual=True)
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_attention_weighs_what_is_concatenated(rng, spatial_dims):
     net = UNet(1, 2, spatial_dims=spatial_dims, filters=(4, 6, 8), activation=None, attention=True)

@@ -28,20 +28,19 @@ struct Counting<2> {
   using Type = Indices<0, 1>;
 };
 
-// Width of the panel that starts with `rest` columns to go: kPanel, or one vector if that is
-// enough.
-template <class T>
-MK_INLINE int64_t panel_width(int64_t rest) {
-  return rest <= Vec<T>::kLanes ? Vec<T>::kLanes : kPanel<T>;
-}
-template <class T>
-MK_INLINE int64_t panels_in(int64_t n) {
-  return (n + kPanel<T> - 1) / kPanel<T>;
-}
-// Columns of all panels of an n-column matrix together.
+// Columns in whole vectors: of all panels of an n-column matrix together.
 template <class T>
 MK_INLINE int64_t padded_columns(int64_t n) {
   return (n + Vec<T>::kLanes - 1) / Vec<T>::kLanes * Vec<T>::kLanes;
+}
+// Width of the panel that starts with `rest` columns to go: `panel`, or the vectors they take.
+template <class T>
+MK_INLINE int64_t panel_width(int64_t rest, int64_t panel = kPanel<T>) {
+  return rest < panel ? padded_columns<T>(rest) : panel;
+}
+template <class T>
+MK_INLINE int64_t panels_in(int64_t n, int64_t panel = kPanel<T>) {
+  return (n + panel - 1) / panel;
 }
 
 // Two kinds of shuffles of two vectors that cost the processor one instruction each, unlike those
@@ -168,12 +167,13 @@ MK_INLINE void for_each_column(const T* from, int64_t from_row, int64_t rows, in
   }
 }
 
-// One panel: to[k * width + j] = b[k * b_row + j * b_col] for j < columns, 0 for the rest.
+// One panel: to[k * width + j] = b[k * b_row + j * b_col] for j < columns, 0 for the rest of its
+// last vector.
 template <class T>
 MK_INLINE void pack_panel(const T* b, int64_t b_row, int64_t b_col, int64_t k, int64_t columns,
                           T* to) {
   constexpr int64_t kLanes = Vec<T>::kLanes;
-  const int64_t width = panel_width<T>(columns);
+  const int64_t width = padded_columns<T>(columns);
   for (int64_t j = 0; j < width; j += kLanes) {
     const int64_t rest = columns - j < kLanes ? columns - j : kLanes;
     const int64_t lanes = rest > 0 ? rest : 0;

@@ -19,7 +19,7 @@ _COMMANDS = {
     "train": "train a U-Net on the demo's brain or on your own images",
     "predict": "label images with a trained model",
     "evaluate": "compare a trained model with masks",
-    "info": "show version, instruction sets, threads and memory",
+    "info": "show version, instruction sets, threads and memory, or the layers of a model",
     "bench": "measure the kernels",
 }
 _BAD_INPUT = 2

@@ -5,20 +5,33 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import medkern
 from medkern import _C
+from medkern.cli.values import integer
+from medkern.io import DataError
+from medkern.io.weights import load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """A model to summarize as well."""
+    parser.add_argument("--model", type=Path, help="summarize this run folder or .safetensors file instead")
+    parser.add_argument(
+        "--shape",
+        type=integer(1, 2**20),
+        nargs="+",
+        help="of what the model is given, batch first, such as 1 1 256 256",
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Tells what medkern found on this machine."""
+    """Tells what medkern found on this machine, or what a model is made of."""
+    if options.model is not None or options.shape is not None:
+        return _summary(options)
     pages = {name: os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE")}
     result: dict[str, Any] = {
         "version": medkern.__version__,
@@ -49,6 +62,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         for line in _lines(result["cuda"]):
             print(line)
     return result
+
+
+def _summary(options: argparse.Namespace) -> dict[str, Any]:
+    """The layers of a model."""
+    if options.model is None or options.shape is None:
+        raise DataError("--model and --shape go together")
+    model, _ = load_model(options.model)
+    try:
+        summary = model.summary(tuple(options.shape))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"--shape: {' '.join(str(error).split())}") from error
+    if not options.json:
+        print(summary)
+    return summary.as_dict()
 
 
 def _cuda() -> dict[str, Any]:

@@ -1,15 +1,20 @@
-"""Normalization on tensors."""
+"""Normalization on tensors.
+
+Gradients come from one kernel each or, where they are to be differentiated again, from
+`standardize_backward`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from medkern import _C, kernels
-from medkern.autograd import Function, Node
+from medkern.autograd import Function, Node, is_grad_enabled
+from medkern.functional._standardize import standardize_backward
 from medkern.kernels._activation import activation_number
 from medkern.tensor import Tensor
 
-Gradients = tuple[Tensor, Tensor, Tensor]
+Gradients = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 def _array(x: Tensor | None) -> _C.Array | None:
@@ -21,8 +26,14 @@ def _tensors(arrays: tuple[_C.Array, ...]) -> Gradients:
     return Tensor(dx), Tensor(dweight), Tensor(dbias)
 
 
+def _per_channel(x: Tensor) -> tuple[int, ...]:
+    return (1, x.shape[1], *(1,) * (x.ndim - 2))
+
+
 class BatchNorm(Function):
     """Batch normalization."""
+
+    twice_differentiable = True
 
     @staticmethod
     def forward(
@@ -40,7 +51,7 @@ class BatchNorm(Function):
     ) -> _C.Array:
         """Keeps x and the statistics; with an activation backward computes y anew."""
         ctx.save(x, weight, bias)
-        ctx.training, ctx.activation = training, activation
+        ctx.training, ctx.activation, ctx.eps = training, activation, eps
         y, ctx.mean, ctx.rstd = _C.batch_norm(
             x.array,
             _array(running_mean),
@@ -63,6 +74,18 @@ class BatchNorm(Function):
     def backward(ctx: Node, dy: Tensor) -> Gradients:
         """All three gradients in one call."""
         x, weight, bias = ctx.saved
+        if is_grad_enabled():
+            return standardize_backward(
+                dy,
+                x,
+                weight,
+                bias,
+                axes=(0, *range(2, x.ndim)),
+                eps=ctx.eps,
+                activation=ctx.activation,
+                parameter_shape=_per_channel(x),
+                statistics=None if ctx.training else (Tensor(ctx.mean), Tensor(ctx.rstd)),
+            )
         return _tensors(
             kernels.batch_norm_backward(
                 dy.array,
@@ -80,6 +103,8 @@ class BatchNorm(Function):
 class InstanceNorm(Function):
     """Instance normalization."""
 
+    twice_differentiable = True
+
     @staticmethod
     def forward(
         ctx: Node,
@@ -92,7 +117,7 @@ class InstanceNorm(Function):
     ) -> _C.Array:
         """As `BatchNorm`."""
         ctx.save(x, weight, bias)
-        ctx.activation = activation
+        ctx.activation, ctx.eps = activation, eps
         number = activation_number("instance_norm", activation)
         y, ctx.mean, ctx.rstd = _C.instance_norm(x.array, _array(weight), _array(bias), eps, number, None)
         return y
@@ -101,6 +126,17 @@ class InstanceNorm(Function):
     def backward(ctx: Node, dy: Tensor) -> Gradients:
         """All three gradients in one call."""
         x, weight, bias = ctx.saved
+        if is_grad_enabled():
+            return standardize_backward(
+                dy,
+                x,
+                weight,
+                bias,
+                axes=tuple(range(2, x.ndim)),
+                eps=ctx.eps,
+                activation=ctx.activation,
+                parameter_shape=_per_channel(x),
+            )
         return _tensors(
             kernels.instance_norm_backward(
                 dy.array,
@@ -117,6 +153,8 @@ class InstanceNorm(Function):
 class GroupNorm(Function):
     """Group normalization."""
 
+    twice_differentiable = True
+
     @staticmethod
     def forward(
         ctx: Node,
@@ -130,7 +168,7 @@ class GroupNorm(Function):
     ) -> _C.Array:
         """As `BatchNorm`."""
         ctx.save(x, weight, bias)
-        ctx.num_groups, ctx.activation = num_groups, activation
+        ctx.num_groups, ctx.activation, ctx.eps = num_groups, activation, eps
         number = activation_number("group_norm", activation)
         y, ctx.mean, ctx.rstd = _C.group_norm(
             x.array, num_groups, _array(weight), _array(bias), eps, number, None
@@ -141,6 +179,19 @@ class GroupNorm(Function):
     def backward(ctx: Node, dy: Tensor) -> Gradients:
         """All three gradients in one call."""
         x, weight, bias = ctx.saved
+        if is_grad_enabled():
+            members = x.shape[1] // ctx.num_groups
+            return standardize_backward(
+                dy,
+                x,
+                weight,
+                bias,
+                axes=tuple(range(2, x.ndim + 1)),
+                eps=ctx.eps,
+                activation=ctx.activation,
+                shape=(x.shape[0], ctx.num_groups, members, *x.shape[2:]),
+                parameter_shape=(1, ctx.num_groups, members, *(1,) * (x.ndim - 2)),
+            )
         return _tensors(
             kernels.group_norm_backward(
                 dy.array,
@@ -158,13 +209,15 @@ class GroupNorm(Function):
 class LayerNorm(Function):
     """Layer normalization."""
 
+    twice_differentiable = True
+
     @staticmethod
     def forward(
         ctx: Node, x: Tensor, weight: Tensor | None, bias: Tensor | None, *, normalized_shape: Any, eps: float
     ) -> _C.Array:
         """Keeps the statistics."""
-        ctx.save(x, weight)
-        ctx.normalized_shape = normalized_shape
+        ctx.save(x, weight, bias)
+        ctx.normalized_shape, ctx.eps = normalized_shape, eps
         y, ctx.mean, ctx.rstd = _C.layer_norm(
             x.array, normalized_shape, _array(weight), _array(bias), eps, None
         )
@@ -173,7 +226,18 @@ class LayerNorm(Function):
     @staticmethod
     def backward(ctx: Node, dy: Tensor) -> Gradients:
         """All three gradients in one call."""
-        x, weight = ctx.saved
+        x, weight, bias = ctx.saved
+        if is_grad_enabled():
+            inner = 1 if isinstance(ctx.normalized_shape, int) else len(ctx.normalized_shape)
+            return standardize_backward(
+                dy,
+                x,
+                weight,
+                bias,
+                axes=tuple(range(x.ndim - inner, x.ndim)),
+                eps=ctx.eps,
+                parameter_shape=x.shape[x.ndim - inner :],
+            )
         return _tensors(
             kernels.layer_norm_backward(
                 dy.array, x.array, ctx.normalized_shape, ctx.mean, ctx.rstd, _array(weight)

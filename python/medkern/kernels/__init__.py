@@ -119,6 +119,12 @@ from medkern.kernels.recurrent_cell import (
     rnn_cell_backward,
 )
 from medkern.kernels.reduce import max, mean, min, reduce_put, reduce_take, sum, var
+from medkern.kernels.resample import (
+    affine_resample,
+    grid_sample,
+    grid_sample_backward_grid,
+    grid_sample_backward_input,
+)
 from medkern.kernels.resize import interpolate, interpolate_backward
 from medkern.kernels.softmax import (
     cross_entropy,
@@ -147,6 +153,7 @@ __all__ = [
     "adaptive_max_pool3d",
     "adaptive_max_pool_backward",
     "add",
+    "affine_resample",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -182,6 +189,9 @@ __all__ = [
     "full",
     "gelu",
     "gemm",
+    "grid_sample",
+    "grid_sample_backward_grid",
+    "grid_sample_backward_input",
     "group_norm",
     "group_norm_backward",
     "gru",

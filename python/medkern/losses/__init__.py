@@ -4,6 +4,7 @@ Predictions are tensors; targets are tensors or arrays of the same shape and any
 Every loss takes `reduction`: "mean" over all elements (the default), "sum", or "none".
 """
 
+from medkern.losses.adversarial import AdversarialLoss, gradient_penalty, r1_penalty
 from medkern.losses.dice import DiceCELoss, DiceLoss, dice_loss
 from medkern.losses.entropy import (
     BCELoss,
@@ -14,8 +15,10 @@ from medkern.losses.entropy import (
     cross_entropy,
 )
 from medkern.losses.regression import L1Loss, MSELoss, l1_loss, mse_loss
+from medkern.losses.weights import WeightPenalty
 
 __all__ = [
+    "AdversarialLoss",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
@@ -23,10 +26,13 @@ __all__ = [
     "DiceLoss",
     "L1Loss",
     "MSELoss",
+    "WeightPenalty",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dice_loss",
+    "gradient_penalty",
     "l1_loss",
     "mse_loss",
+    "r1_penalty",
 ]

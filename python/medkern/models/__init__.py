@@ -8,6 +8,7 @@ from typing import Any
 
 from medkern.models.alexnet import AlexNet
 from medkern.models.cnn import CNN
+from medkern.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from medkern.models.report import ReportModel, TextModel
 from medkern.models.resnet import ResNet
 from medkern.models.segnet import SegNet
@@ -19,7 +20,19 @@ from medkern.nn import Module
 # A description names its class here and nowhere else: reading a file imports nothing.
 _MODELS: dict[str, type[Module]] = {
     network.__name__: network
-    for network in (AlexNet, CNN, ReportModel, ResNet, SegNet, SequenceClassifier, TextModel, UNet, VGG)
+    for network in (
+        AlexNet,
+        CNN,
+        DCGANDiscriminator,
+        DCGANGenerator,
+        ReportModel,
+        ResNet,
+        SegNet,
+        SequenceClassifier,
+        TextModel,
+        UNet,
+        VGG,
+    )
 }
 
 
@@ -75,6 +88,8 @@ __all__ = [
     "CNN",
     "VGG",
     "AlexNet",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "ReportModel",
     "ResNet",
     "SegNet",

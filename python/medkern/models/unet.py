@@ -105,6 +105,9 @@ class UNet(Network):
         dropout: probability of dropout at the end of the way down.
         attention: whether an `AttentionGate` weighs the features before they are concatenated, which makes
             it the attention U-Net of Oktay et al., 2018.
+        residual: whether x is added to the last convolution's result, so that the network has to find only
+            what is wrong with x, such as artifacts of a reconstruction (Jin et al., 2017); needs as many
+            out_channels as in_channels.
 
     Raises:
         ValueError: an option is unknown or a number out of range; names it.
@@ -127,6 +130,7 @@ class UNet(Network):
         activation: str | None = "sigmoid",
         dropout: float = 0.0,
         attention: bool = False,
+        residual: bool = False,
     ):
         filters = tuple(filters)
         super().__init__(
@@ -140,6 +144,7 @@ class UNet(Network):
                 "activation": activation,
                 "dropout": dropout,
                 "attention": attention,
+                "residual": residual,
             }
         )
         expect_positive(self, in_channels=in_channels, out_channels=out_channels)
@@ -153,9 +158,15 @@ class UNet(Network):
             ("up", up, _UPS),
             ("activation", activation, ACTIVATIONS),
             ("attention", attention, (False, True)),
+            ("residual", residual, (False, True)),
         ):
             expect_one_of(self, name, value, known)
         expect_probability(self, "dropout", dropout)
+        if residual and in_channels != out_channels:
+            raise ValueError(
+                f"UNet: residual needs as many out_channels as in_channels, got {out_channels} and "
+                f"{in_channels}"
+            )
         channels = (in_channels, *filters)
         self.down = nn.ModuleList(
             DoubleConv(a, b, spatial_dims, norm) for a, b in zip(channels, filters, strict=False)
@@ -182,7 +193,7 @@ class UNet(Network):
         """
         self._check(x)
         pool = _POOL[self._config["spatial_dims"]]
-        skips = []
+        skips, given = [], x
         for level, block in enumerate(self.down):
             if level:
                 skips.append(x)
@@ -194,7 +205,10 @@ class UNet(Network):
             if self._config["attention"]:
                 skip = self.gates[i](skip, x)
             x = block(functional.concat([skip, rise(x)], 1))
-        return activate(self.head(x), self._config["activation"])
+        x = self.head(x)
+        if self._config["residual"]:
+            x = functional.add(x, given)
+        return activate(x, self._config["activation"])
 
     def _check(self, x: Tensor) -> None:
         rank, channels = self._config["spatial_dims"], self._config["in_channels"]

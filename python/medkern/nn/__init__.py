@@ -49,6 +49,7 @@ from medkern.nn.pool import (
 from medkern.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from medkern.nn.resize import Upsample
 from medkern.nn.shape import Flatten, Identity, Unflatten
+from medkern.nn.spectral import spectral_norm
 
 __all__ = [
     "ELU",
@@ -109,4 +110,5 @@ __all__ = [
     "Unflatten",
     "Upsample",
     "init",
+    "spectral_norm",
 ]

@@ -11,7 +11,8 @@ import numpy as np
 
 from medkern import _C
 from medkern.devices import is_device
-from medkern.tensor import ArrayLike, Tensor, tensor
+from medkern.nn.summary import Summary, summarize
+from medkern.tensor import ArrayLike, Tensor, tensor, zeros
 
 Self = TypeVar("Self", bound="Module")
 
@@ -284,6 +285,52 @@ class Module:
                 x.array = array
                 x._version += 1
                 x.grad = None if grad is None else Tensor(grad)
+
+    def summary(self, *inputs: ArrayLike) -> Summary:
+        """What this model is made of and what a prediction costs, layer by layer; nothing is computed.
+
+        Parameters and results are counted as they are in memory (indices of max pooling included). Flops are
+        multiplications and additions, each as one: 2 K per output of a convolution or product with K terms,
+        bias included; K per output of a pooling of K elements; 2 per element of a batch norm, whose
+        statistics are known, 6 of other norms; 3 of softmax; 1 of anything else that computes. Other
+        algorithms, such as Winograd's, need fewer.
+
+        Args:
+            inputs: tensors or arrays as `forward` takes them, of which only shape and type count, or shapes
+                of float32 tensors, as tuples.
+
+        Returns:
+            A table as a string; its `layers` and totals as attributes, and all of it as a dict for JSON by
+            `as_dict()`.
+
+        Raises:
+            ValueError: the model refuses the shapes, or reads values of tensors.
+
+        Example:
+            >>> net = medkern.nn.Sequential(medkern.nn.Linear(4, 8), medkern.nn.ReLU())
+            >>> print(net.summary((1, 4)))
+            Sequential of (1, 4)
+            layer  kind    output  parameters  flops  memory
+            ------------------------------------------------
+            0      Linear  (1, 8)          40     64    32 B
+            1      ReLU    (1, 8)           0      8    32 B
+            ------------------------------------------------
+            parameters  40 (40 trainable, 0 frozen), 0 in buffers, 160 B
+            flops       72
+            memory      64 B of results of layers
+        """
+        device = device_of(self)
+        return summarize(
+            self,
+            [
+                zeros(x, device=device)
+                if isinstance(x, tuple)
+                else x
+                if isinstance(x, Tensor)
+                else tensor(x, device=device)
+                for x in inputs
+            ],
+        )
 
     def extra_repr(self) -> str:
         """The arguments shown by `repr`; defined by subclasses that have any."""

@@ -1,6 +1,7 @@
-"""Optimizers, learning-rate schedules and gradient clipping. Names are those of `torch.optim`."""
+"""Optimizers, schedules, gradient clipping and averages of weights. Names are those of `torch.optim`."""
 
 from medkern.optim.adam import Adam, AdamW
+from medkern.optim.average import ExponentialMovingAverage
 from medkern.optim.clip import clip_grad_norm_, clip_grad_value_
 from medkern.optim.optimizer import Optimizer
 from medkern.optim.schedule import (
@@ -21,6 +22,7 @@ __all__ = [
     "AdamW",
     "CosineAnnealingLR",
     "ExponentialLR",
+    "ExponentialMovingAverage",
     "LinearWarmup",
     "MultiStepLR",
     "Optimizer",
