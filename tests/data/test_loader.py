@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medkern.data import ArrayDataset, DataLoader, Dataset
+from medkern.data import ArrayDataset, DataLoader, Dataset, class_weights
 
 
 def numbered(count):
@@ -78,3 +78,79 @@ def test_bad_arguments_are_named():
     uneven = [(np.zeros((1, size), np.float32), np.zeros(size)) for size in (4, 5)]
     with pytest.raises(ValueError, match=r"x of sample 1 must be \(1, 4\) float32 like sample 0"):
         list(DataLoader(uneven, 2))
+
+
+@pytest.mark.parametrize("options", [dict(shuffle=True), dict(weights=np.arange(30) % 7 + 0.5)])
+def test_any_number_of_workers_gives_the_same_batches(options):
+    def noisy(x, y, rng):
+        return x + rng.random(), y
+
+    def epochs(workers):
+        loader = DataLoader(numbered(30), 4, seed=3, augment=noisy, workers=workers, **options)
+        first = list(loader)
+        again = DataLoader(numbered(30), 4, seed=9, augment=noisy, workers=workers, **options)
+        again.load_state_dict(loader.state_dict())
+        return np.concatenate([x for batches in (first, loader, again) for x, _ in batches]).tolist()
+
+    expected = epochs(0)
+    assert expected[30:60] == expected[60:] != expected[:30]
+    assert epochs(1) == epochs(3) == expected
+
+
+def test_workers_load_ahead_and_stop_with_the_loop():
+    asked = []
+
+    class Counting:
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return np.zeros(1, np.float32), np.int64(index)
+
+    for _ in DataLoader(Counting(), 2, workers=2):
+        break
+    assert 2 <= len(asked) <= 8 and sorted(asked) == list(range(len(asked)))
+
+
+def test_errors_of_workers_are_the_data_sets_own():
+    class Broken(list):
+        def __getitem__(self, index):
+            if index == 5:
+                raise ValueError("scan5.png: can't be read")
+            return np.zeros(1, np.float32), np.int64(index)
+
+    for workers in (0, 2):
+        found = []
+        with pytest.raises(ValueError, match=r"scan5.png: can't be read"):
+            for _, y in DataLoader(Broken(range(8)), 2, workers=workers):
+                found += y.tolist()
+        assert found == [0, 1, 2, 3]
+
+
+def test_weights_balance_classes():
+    labels = np.array([0] * 95 + [1] * 5)
+    data = ArrayDataset(np.zeros((100, 1), np.float32), labels)
+    loader = DataLoader(data, 10, weights=class_weights(labels))
+    counts = np.bincount([label for _ in range(20) for label in order(loader)], minlength=2)
+    assert counts.sum() == 2000 and 850 < counts[1] < 1150  # 1000 +- 6.7 standard deviations of 22
+    drawn = []
+    for x, _ in DataLoader(
+        data, 10, weights=class_weights(labels), augment=lambda x, y, rng: (x + rng.random(), y)
+    ):
+        drawn += x[:, 0].tolist()
+    assert len(set(drawn)) == 100  # what comes twice is augmented anew
+
+
+def test_bad_weights_and_workers_are_named():
+    with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
+        DataLoader(numbered(3), workers=-1)
+    with pytest.raises(ValueError, match=r"weights must have one number per sample, 3, got \(2,\)"):
+        DataLoader(numbered(3), weights=[1, 2])
+    for weights in ([1, np.nan, 1], [0, 0, 0], [1, -1, 1]):
+        with pytest.raises(ValueError, match="weights must be numbers of at least 0"):
+            DataLoader(numbered(3), weights=weights)
+    x = np.zeros((4, 2), np.float32)
+    x[2, 1] = np.nan
+    with pytest.raises(ValueError, match="x of sample 2 holds NaN or infinity"):
+        ArrayDataset(x, np.zeros(4))

@@ -31,7 +31,8 @@ class ArrayDataset:
         y: (N, ...).
 
     Raises:
-        ValueError: the arrays differ in length or have none.
+        ValueError: the arrays differ in length or have none, or hold NaN or infinity; the message names the
+            first such sample.
 
     Example:
         >>> data = ArrayDataset(np.zeros((10, 1, 32, 32), np.float32), np.zeros((10, 32, 32), np.int64))
@@ -44,6 +45,10 @@ class ArrayDataset:
             raise ValueError("ArrayDataset: x and y must have at least 1 dimension")
         if len(x) != len(y):
             raise ValueError(f"ArrayDataset: x and y must have the same length, got {len(x)} and {len(y)}")
+        for name, values in (("x", x), ("y", y)):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                wrong = next(i for i, sample in enumerate(values) if not np.isfinite(sample).all())
+                raise ValueError(f"ArrayDataset: {name} of sample {wrong} holds NaN or infinity")
         self.x = x
         self.y = y
 

@@ -1,11 +1,14 @@
-"""What happens to images before the network sees them, and mild augmentation."""
+"""What happens to images before the network sees them, and augmentation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from medkern.data import geometry
 
 _SPLITS = 10  # enough for the split to settle
 
@@ -75,42 +78,209 @@ def smooth_field(shape: Sequence[int], rng: np.random.Generator, order: int = 3)
     return field / max(np.abs(field).max(), math.ulp(1.0))
 
 
+def gaussian_blur(x: np.ndarray, sigma: float) -> np.ndarray:
+    """Images (C, spatial) smoothed along the spatial axes by a Gaussian, cut off at 4 sigma; edges repeat."""
+    radius = math.ceil(4 * sigma)
+    if radius == 0:
+        return x
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    taps = (taps / taps.sum()).astype(x.dtype)
+    for axis in range(1, x.ndim):
+        wide = np.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)], mode="edge")
+        total = np.zeros_like(x)
+        for k, tap in enumerate(taps):
+            part = [slice(None)] * x.ndim
+            part[axis] = slice(k, k + x.shape[axis])
+            total += tap * wide[tuple(part)]
+        x = total
+    return x
+
+
 class Augment:
-    """Mild random changes of a sample (C, H, W) and its labels (H, W), or a class, which stays.
+    """Random changes of a sample (C, H, W) or (C, D, H, W), its labels moving with it.
+
+    What moves elements is put together into one map and one resampling, linear for the sample, nearest for
+    its labels: mirrored; then, as in Keras' `ImageDataGenerator`, rotated, shifted, sheared and zoomed about
+    the center; and displaced by a cubic B-spline. What changes intensities comes after: a bias field,
+    brightness, contrast, gamma, blur, noise, in this order. Labels are arrays with the spatial sizes of the
+    sample as their last axes; anything else, such as a class, stays.
+
+    Ranges are the largest change; each is drawn evenly, for every sample anew, and one that is 0 draws
+    nothing. Where a number per axis may be given, one number stands for all.
 
     Args:
-        flip: spatial axes along which the sample is mirrored half of the time, 0 for H and 1 for W.
-        shift: the largest move along each axis, in pixels; what enters repeats the edge.
-        gain: the largest relative change of intensity, by a smooth field; a channel's lowest value counts
-            as 0.
+        flip: spatial axes along which the sample is mirrored half of the time, 0 for H (D in 3-D) and so on.
+        shift: the largest move along each axis: an int in whole elements, a float below 1 as a share of the
+            size, or one of these per axis, in the order of the axes (H first).
+        gain: the largest relative change of intensity, by a smooth field (the bias of a receiver coil); a
+            channel's lowest value counts as 0.
+        rotation: degrees; in 3-D in each plane, or one per plane (0, 1), (0, 2), (1, 2).
+        shear: degrees, as `rotation`.
+        zoom: each axis is scaled by a factor from 1 - zoom to 1 + zoom, or from the first to the second of a
+            pair; below 1 enlarges.
+        elastic: standard deviation of the displacement of control points, in elements.
+        elastic_points: how many control points there are along each axis, at least 4.
+        brightness: what is added, as a share of a channel's range (largest less smallest value).
+        contrast: values are multiplied by 1 - contrast to 1 + contrast about their mean.
+        gamma: values, scaled to [0, 1] by the channel's range, are raised to a power from 1 / (1 + gamma) to
+            1 + gamma.
+        blur: the largest standard deviation of a Gaussian, in elements.
+        noise: the largest standard deviation of normal noise, as a share of the channel's range.
+        fill: what lies beyond the edges: "nearest", "constant", "reflect" (b a | a b), "wrap".
+        value: of the sample for "constant".
+        label_value: of the labels for "constant".
+        spacing: sizes of an element along the axes, so that turns are turns where they differ.
+
+    Raises:
+        ValueError: a range is negative, a zoom not above 0, or a fill unknown.
 
     Example:
-        >>> loader = DataLoader(dataset, batch_size=4, shuffle=True, augment=Augment(flip=(1,)))
+        >>> loader = DataLoader(dataset, batch_size=4, shuffle=True, augment=Augment(flip=(1,), rotation=15))
     """
 
-    def __init__(self, flip: Sequence[int] = (), shift: int = 0, gain: float = 0.0):
+    def __init__(
+        self,
+        flip: Sequence[int] = (),
+        shift: float | Sequence[float] = 0,
+        gain: float = 0.0,
+        *,
+        rotation: float | Sequence[float] = 0.0,
+        shear: float | Sequence[float] = 0.0,
+        zoom: float | tuple[float, float] = 0.0,
+        elastic: float = 0.0,
+        elastic_points: int = 6,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        gamma: float = 0.0,
+        blur: float = 0.0,
+        noise: float = 0.0,
+        fill: str = "nearest",
+        value: float = 0.0,
+        label_value: float = 0.0,
+        spacing: Sequence[float] | None = None,
+    ):
+        self.zoom = (1 - zoom, 1 + zoom) if isinstance(zoom, int | float) else tuple(zoom)
+        if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"Augment: zoom must lead to factors above 0, got {zoom}")
+        if fill not in geometry.FILLS:
+            raise ValueError(f"Augment: fill must be one of {', '.join(geometry.FILLS)}, got {fill!r}")
+        if elastic_points < 4:
+            raise ValueError(f"Augment: elastic_points must be at least 4, got {elastic_points}")
         self.flip = tuple(flip)
-        self.shift = shift
-        self.gain = gain
+        self.shift, self.rotation, self.shear = shift, rotation, shear
+        self.gain, self.elastic, self.elastic_points = gain, elastic, elastic_points
+        self.brightness, self.contrast, self.gamma = brightness, contrast, gamma
+        self.blur, self.noise = blur, noise
+        for name in ("shift", "rotation", "shear", "gain", "elastic", "brightness", "contrast", "gamma"):
+            _expect_range(name, getattr(self, name))
+        _expect_range("blur", blur)
+        _expect_range("noise", noise)
+        self.fill, self.value, self.label_value = fill, value, label_value
+        self.spacing = None if spacing is None else tuple(spacing)
 
     def __call__(
         self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """The changed sample; x and y stay as they are."""
-        is_map = np.ndim(y) > 0
-        for axis in self.flip:
-            if rng.random() < 0.5:
-                x, y = np.flip(x, axis + 1), np.flip(y, axis) if is_map else y
-        if self.shift:
-            move = rng.integers(-self.shift, self.shift + 1, 2)
-            x, y = _move(x, move), _move(y, move) if is_map else y
-        if self.gain:
-            low = x.min(axis=(1, 2), keepdims=True)
-            x = low + (x - low) * (1 + self.gain * smooth_field(x.shape[1:], rng)).astype(x.dtype)
+        sizes = x.shape[1:]
+        is_map = np.ndim(y) >= len(sizes) and np.shape(y)[np.ndim(y) - len(sizes) :] == sizes
+        matrix, displacement = self._map(sizes, rng)
+        if displacement is not None or not np.array_equal(matrix, np.eye(len(matrix))):
+            x = geometry.resample(x, matrix, displacement=displacement, fill=self.fill, value=self.value)
+            if is_map:
+                y = geometry.resample(
+                    np.asarray(y),
+                    matrix,
+                    displacement=displacement,
+                    mode="nearest",
+                    fill=self.fill,
+                    value=self.label_value,
+                )
+        x = self._intensities(x, rng)
         return np.ascontiguousarray(x), np.ascontiguousarray(y) if is_map else y
 
+    def _map(self, sizes: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        """The matrix from outputs to inputs, and the control points."""
+        rank = len(sizes)
+        mirrored = [axis for axis in self.flip if rng.random() < 0.5]
+        matrix = np.eye(rank + 1)
+        if np.any(self.rotation):
+            matrix = matrix @ geometry.rotation(rank, self._angles("rotation", rank, rng))
+        if np.any(self.shift):
+            matrix = matrix @ geometry.shift(self._steps(sizes, rng))
+        if np.any(self.shear):
+            matrix = matrix @ geometry.shear(rank, self._angles("shear", rank, rng))
+        if self.zoom != (1.0, 1.0):
+            matrix = matrix @ geometry.zoom(rng.uniform(self.zoom[0], self.zoom[1], rank))
+        if self.spacing is not None:
+            scale = geometry.zoom(_each("spacing", self.spacing, rank))
+            steps = matrix[:-1, -1].copy()  # in elements already
+            matrix = np.linalg.inv(scale) @ matrix @ scale
+            matrix[:-1, -1] = steps
+        matrix = geometry.mirror(sizes, mirrored) @ geometry.about_center(matrix, sizes)
+        if not self.elastic:
+            return matrix, None
+        return matrix, rng.normal(0, self.elastic, (rank, *[self.elastic_points] * rank))
 
-def _move(x: np.ndarray, move: np.ndarray) -> np.ndarray:
-    for axis, step in zip((x.ndim - 2, x.ndim - 1), move, strict=True):
-        x = x.take(np.clip(np.arange(x.shape[axis]) - step, 0, x.shape[axis] - 1), axis)
-    return x
+    def _angles(self, name: str, rank: int, rng: np.random.Generator) -> np.ndarray:
+        most = _each(name, getattr(self, name), len(geometry.axis_pairs(rank)))
+        return rng.uniform(-1, 1, len(most)) * most
+
+    def _steps(self, sizes: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """How far along each axis."""
+        shifts = self.shift if isinstance(self.shift, Sequence) else [self.shift] * len(sizes)
+        if len(shifts) != len(sizes):
+            raise ValueError(f"Augment: shift must have one number for each of {len(sizes)} axes")
+        if all(isinstance(s, int) for s in shifts):
+            most = np.asarray(shifts)
+            return -rng.integers(-most, most + 1)
+        most = np.array(
+            [s if isinstance(s, int) or s >= 1 else s * n for s, n in zip(shifts, sizes, strict=True)]
+        )
+        return rng.uniform(-1, 1, len(sizes)) * most
+
+    def _intensities(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        axes = tuple(range(1, x.ndim))
+        kind = x.dtype
+
+        def drawn(most: float) -> float:
+            return float(rng.uniform(-most, most))
+
+        def low() -> np.ndarray:
+            return x.min(axis=axes, keepdims=True)
+
+        def span() -> np.ndarray:
+            return np.ptp(x, axis=axes, keepdims=True)
+
+        if self.gain:
+            x = low() + (x - low()) * (1 + self.gain * smooth_field(x.shape[1:], rng)).astype(kind)
+        if self.brightness:
+            x = x + span() * kind.type(drawn(self.brightness))
+        if self.contrast:
+            mean = x.mean(axis=axes, keepdims=True)
+            x = mean + (x - mean) * kind.type(1 + drawn(self.contrast))
+        if self.gamma:
+            power = math.exp(drawn(math.log1p(self.gamma)))
+            scale = np.where(span() > 0, span(), 1)
+            x = (low() + scale * ((x - low()) / scale).clip(0, 1) ** power).astype(kind)
+        if self.blur:
+            x = gaussian_blur(x, float(rng.uniform(0, self.blur)))
+        if self.noise:
+            deviation = span() * kind.type(rng.uniform(0, self.noise))
+            x = x + deviation * rng.standard_normal(x.shape, np.float32).astype(kind)
+        return x
+
+
+def _expect_range(name: str, value: Any) -> None:
+    if not all(math.isfinite(v) and v >= 0 for v in np.atleast_1d(value)):
+        raise ValueError(f"Augment: {name} must be at least 0, got {value}")
+
+
+def _each(name: str, value: float | Sequence[float], count: int) -> np.ndarray:
+    """A number for each."""
+    values = (
+        np.broadcast_to(np.asarray(value, np.float64), count) if np.ndim(value) == 0 else np.asarray(value)
+    )
+    if len(values) != count:
+        raise ValueError(f"Augment: {name} must be one number or {count}, got {value}")
+    return values
