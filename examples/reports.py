@@ -2,8 +2,8 @@
 
     python examples/reports.py --output runs/reports              # in English
     python examples/reports.py --language zh                      # in Chinese
-    python examples/reports.py --text-only                        # Embedding, LSTM, Dense: the next word of a report
-    python examples/reports.py --vectors glove.6B.128d.txt        # starts from word vectors
+    python examples/reports.py --text-only                        # Embedding, LSTM, Dense: the next word of
+    a report python examples/reports.py --vectors glove.6B.128d.txt        # starts from word vectors
 
 The last line of the output is JSON.
 """
@@ -140,7 +140,7 @@ def main() -> None:
         ]
     else:
         images = [images_of(part) for part in parts]
-        model = models.ReportModel(SIZE, len(vocabulary), cell=options.cell, dropout=0.2)
+        model = models.ReportModel(SIZE, len(vocabulary), cell=options.cell, dropout=0.1)
         loaders = [
             PartsLoader((x, inputs), targets, 32, shuffle=i == 0, seed=options.seed)
             for i, (x, (inputs, targets)) in enumerate(zip(images, words, strict=True))

@@ -1,4 +1,4 @@
-"""What a lesion is by its uptake of contrast agent: frames, convolutions and a GRU; see docs/examples/uptake.md.
+"""What a lesion is by its uptake of contrast agent, from frames by a GRU; see docs/examples/uptake.md.
 
     python examples/uptake.py --output runs/uptake
 

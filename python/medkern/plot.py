@@ -185,6 +185,7 @@ def image_rows(
             if titles is not None:
                 grid[i][j].set_title(titles[i][j], fontsize=7, wrap=True)
         grid[i][0].set_ylabel(name)
+    _save(figure, path)
 
 
 def grid(

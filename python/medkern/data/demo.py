@@ -14,6 +14,7 @@ alone; training sees its slices scanned anew in every epoch (`Rescan`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,8 +70,9 @@ class Demo:
     test: Slices
 
 
+@functools.lru_cache(maxsize=1)
 def volumes() -> tuple[np.ndarray, np.ndarray]:
-    """The template, float32 (X, Y, Z) with 1 mm between voxels, and the label of every voxel, int64.
+    """The template, float32 (X, Y, Z), 1 mm apart, and the label of every voxel, int64; read-only.
 
     The label is the largest of the three: the gray map, the white map, and what is missing to 1 (background,
     which includes fluid).
@@ -87,7 +89,10 @@ def volumes() -> tuple[np.ndarray, np.ndarray]:
             datasets.load_mni152_wm_template,
         )
     )
-    return template, np.argmax(np.stack([1 - gray - white, gray, white]), axis=0)
+    labels = np.argmax(np.stack([1 - gray - white, gray, white]), axis=0)
+    for array in (template, labels):  # they are kept for the next call
+        array.setflags(write=False)
+    return template, labels
 
 
 def slices(numbers: Sequence[int], seed: int = 0, shape: tuple[int, int] = SHAPE) -> Slices:

@@ -2,13 +2,13 @@
 
     x' = x (1 - p) + t (1 + c) p,  p = clip((r(a) - d) / e + 1/2, 0, 1)
 
-at distance d and angle a from the center, where t is the tissue's mean intensity, c the contrast, e = 2 mm the
-width of the edge and
+at distance d and angle a from the center, where t is the tissue's mean intensity, c the contrast, e = 2 mm
+the width of the edge and
 
     r(a) = radius (1 + sum_{k = 2..5} s_k cos(k a + f_k)),  s_k normal with standard deviation 0.2 / k.
 
-With |c| from 0.3 on lesions are brighter than white matter or darker than gray matter, as fluid is. Pixels are
-1 mm wide, as those of `medkern.data.demo`.
+With |c| from 0.3 on lesions are brighter than white matter or darker than gray matter, as fluid is. Pixels
+are 1 mm wide, as those of `medkern.data.demo`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Lesion:
 
     @property
     def size(self) -> str:
-        """ "small" below a radius of 6.5 mm, "large" from 10.5 mm on, else "medium"."""
+        """From a radius of 10.5 mm on "large", below 6.5 mm "small", else "medium"."""
         return SIZES[(self.radius >= _SMALL) + (self.radius >= _LARGE)]
 
 
@@ -231,8 +231,8 @@ def simulate(
 def interleaved(first: int = 30, last: int = 130) -> tuple[list[int], list[int], list[int]]:
     """Numbers of slices for training, validation and test, so that each part covers the whole range.
 
-    Of every 20 slices 10 are for training and 4 for the test (validation in every other period), with 3 unused
-    ones to either side, so that no slice has a neighbor within 4 mm in another part.
+    Of every 20 slices 10 are for training and 4 for the test (validation in every other period), with 3
+    unused ones to either side, so that no slice has a neighbor within 4 mm in another part.
 
     Args:
         first: the first slice of all.

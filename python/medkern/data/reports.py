@@ -1,7 +1,7 @@
-"""Reports about simulated lesions, in English and Chinese and in varied wording, and the facts back from a report.
+"""Reports about simulated lesions, in English and Chinese, in varied wording; and the facts back from one.
 
-A report says how many lesions there are and, from left to right, the size, the side and mostly the intensity of each.
-The Chinese words are written as escapes, since sources are ASCII; a comment says what each means.
+A report says how many lesions there are and, from left to right, the size, the side and mostly the intensity
+of each. The Chinese words are written as escapes, since sources are ASCII; a comment says what each means.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _NONE = {
     "zh": (
         "\u672a\u89c1\u75c5\u7076\u3002",  # no lesion seen
         "\u8111\u5185\u672a\u89c1\u660e\u663e\u75c5\u7076\u3002",  # no evident lesion seen in the brain
-        "\u8111\u5b9e\u8d28\u672a\u89c1\u5f02\u5e38\u75c5\u7076\u3002",  # no abnormal lesion in the parenchyma
+        "\u8111\u5b9e\u8d28\u672a\u89c1\u5f02\u5e38\u75c5\u7076\u3002",  # no lesion in the parenchyma
     ),
 }
 _ONE = {
@@ -73,7 +73,7 @@ _ONE = {
         "one {size} lesion on the {side}, {tone}.",
     ),
     "zh": (
-        "{side}\u89c1\u4e00\u4e2a{size}{tone}\u75c5\u7076\u3002",  # on the {side} one {size} {tone} lesion is seen
+        "{side}\u89c1\u4e00\u4e2a{size}{tone}\u75c5\u7076\u3002",  # on the {side} one {size} {tone} lesion
         "{side}\u5927\u8111\u534a\u7403\u89c1\u5355\u4e2a{size}\u75c5\u7076\uff0c\u5448{tone}\u3002",
         "\u53ef\u89c1\u4e00\u4e2a{size}\u75c5\u7076\uff0c\u4f4d\u4e8e{side}\uff0c{tone}\u3002",
     ),
@@ -82,7 +82,7 @@ _SEVERAL = {
     "en": ("two lesions are seen: {all}.", "there are two lesions, {all}.", "two lesions: {all}."),
     "zh": (
         "\u89c1\u4e24\u4e2a\u75c5\u7076\uff1a{all}\u3002",  # two lesions are seen: {all}
-        "\u8111\u5185\u53ef\u89c1\u4e24\u4e2a\u75c5\u7076\uff0c{all}\u3002",  # two lesions can be seen in the brain, {all}
+        "\u8111\u5185\u53ef\u89c1\u4e24\u4e2a\u75c5\u7076\uff0c{all}\u3002",  # two in the brain, {all}
     ),
 }
 _PART = {

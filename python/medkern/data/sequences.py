@@ -34,8 +34,8 @@ def pad_sequences(sequences: Sequence[np.ndarray], fill: float = 0) -> tuple[np.
             raise ValueError(f"pad_sequences: sequence {i} must have at least one step, got {sequence.shape}")
         if sequence.shape[1:] != first.shape[1:] or sequence.dtype != first.dtype:
             raise ValueError(
-                f"pad_sequences: sequence {i} must be (T, {', '.join(map(str, first.shape[1:]))}) {first.dtype} like "
-                f"the first, got {sequence.shape} {sequence.dtype}"
+                f"pad_sequences: sequence {i} must be (T, {', '.join(map(str, first.shape[1:]))}) "
+                f"{first.dtype} like the first, got {sequence.shape} {sequence.dtype}"
             )
     lengths = np.array([len(sequence) for sequence in sequences], np.int64)
     result = np.full((len(sequences), lengths.max(), *first.shape[1:]), fill, first.dtype)
@@ -55,12 +55,12 @@ class PartsLoader:
         batch_size: samples per batch.
         shuffle: a new order each epoch, from `seed` and the number of the epoch.
         seed: where the random numbers start.
-        lengths: which part holds the lengths of sequences (N) that the first part has, or None. They are checked
-            here, and a batch has as many steps as its longest sequence.
+        lengths: which part holds the lengths of sequences (N) that the first part has, or None. They are
+            checked here, and a batch has as many steps as its longest sequence.
 
     Raises:
-        ValueError: parts and y differ in length or there are none, a length is below 1 or beyond its sequence, or an
-            option is out of range.
+        ValueError: parts and y differ in length or there are none, a length is below 1 or beyond its
+            sequence, or an option is out of range.
 
     Example:
         >>> x, lengths = pad_sequences(frames)

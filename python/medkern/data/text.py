@@ -26,7 +26,8 @@ _BEFORE = re.compile(r" (?=[.,;:!?)])")  # no space comes before these signs
 def split_words(text: str, language: str = "en") -> list[str]:
     """The words of a text.
 
-    English in lower case, signs for themselves; Chinese character by character, but for numbers and Latin words.
+    English in lower case, signs for themselves; Chinese character by character, but for numbers and Latin
+    words.
 
     Raises:
         ValueError: the language is neither "en" nor "zh".
@@ -50,8 +51,8 @@ def join_words(words: Sequence[str], language: str = "en") -> str:
 class Vocabulary:
     """The words that a model knows, each with a number.
 
-    Numbers 0 to 3 stand for padding, the start and the end of a text, and any word that is not known; the words
-    themselves follow.
+    Numbers 0 to 3 stand for padding, the start and the end of a text, and any word that is not known; the
+    words themselves follow.
 
     Args:
         words: each once.
@@ -188,8 +189,8 @@ def teacher_forcing(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndar
         texts: numbers from start to end, as `Vocabulary.encode` gives them.
 
     Returns:
-        (inputs, targets), int64 (N, T), T one less than the longest text; `PAD` after a text's end. The inputs are
-        the texts without their ends, the targets the texts without their starts.
+        (inputs, targets), int64 (N, T), T one less than the longest text; `PAD` after a text's end. The
+        inputs are the texts without their ends, the targets the texts without their starts.
 
     Raises:
         ValueError: there are no texts, or one doesn't begin with START or end with END.

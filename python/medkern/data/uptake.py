@@ -6,9 +6,10 @@ where a is the amplitude and u the curve: 0 before the agent arrives at t0, then
 
     u(t) = 1 - exp(-(t - t0) / tau) + s (t - t0)
 
-with s > 0 (persistent), s = 0 (plateau) or s < 0 (washout), the three types of curve that radiologists tell apart;
-Kuhl et al., 1999. A frame is a window of 64 x 64 mm about a place near the lesion; the coil's bias field stays, the
-noise is new in every frame. What is given are the differences to the first frame, which is before the injection.
+with s > 0 (persistent), s = 0 (plateau) or s < 0 (washout), the three types of curve that radiologists tell
+apart; Kuhl et al., 1999. A frame is a window of 64 x 64 mm about a place near the lesion; the coil's bias
+field stays, the noise is new in every frame. What is given are the differences to the first frame, which is
+before the injection.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,7 +78,8 @@ def beam_search(
 ) -> list[list[tuple[float, list[int]]]]:
     """The likeliest texts that a search of limited width finds.
 
-    After each step the `width` likeliest texts that have not ended go on; each may also end. A text's score is
+    After each step the `width` likeliest texts that have not ended go on; each may also end. A text's score
+    is
 
         sum log p(word | words before) / (words, the end included)^length_penalty
 
@@ -158,7 +158,7 @@ def _settled(
 
 
 class _Steps:
-    """A model's states while texts are written; in evaluation mode, and then for each module the mode it was in."""
+    """A model's states while texts are written, in evaluation mode; modules get their mode back after."""
 
     def __init__(self, model: Any, inputs: Any):
         self._model = model

@@ -19,8 +19,8 @@ def read_word_vectors(
 ) -> dict[str, np.ndarray]:
     """Reads the vectors of words from a text file in UTF-8.
 
-    A first line of two whole numbers is word2vec's header (how many, how long) and is checked; GloVe's files have
-    none. Of a word that comes twice the first vector counts.
+    A first line of two whole numbers is word2vec's header (how many, how long) and is checked; GloVe's files
+    have none. Of a word that comes twice the first vector counts.
 
     Args:
         path: the file.
@@ -30,8 +30,8 @@ def read_word_vectors(
         float32 vectors by word, all of one size, in the order of the file; words that it lacks are left out.
 
     Raises:
-        DataError: the file can't be read, or a line has no vector of the size of the first, at most 4096, or a
-            value that is no finite number; the message has the line's number.
+        DataError: the file can't be read, or a line has no vector of the size of the first, at most 4096, or
+            a value that is no finite number; the message has the line's number.
 
     Example:
         >>> vectors = read_word_vectors("glove.6B.50d.txt", vocabulary.words)
@@ -62,8 +62,8 @@ def read_word_vectors(
                 word = " ".join(parts[:-size])
                 if not 1 <= size <= _MOST_SIZE or not word:
                     raise DataError(
-                        f"{path}: line {number} must have a word and from 1 to {_MOST_SIZE} numbers, as many as the "
-                        f"first, got {len(parts) - 1}"
+                        f"{path}: line {number} must have a word and from 1 to {_MOST_SIZE} numbers, as "
+                        f"many as the first, got {len(parts) - 1}"
                     )
                 if word in found or (wanted is not None and word not in wanted):
                     continue

@@ -24,9 +24,9 @@ class CNN(Network):
         padding: of each convolution: 1 keeps the size, 0 shrinks it by 2.
         poolings: how many convolutions, from the first on, have a pooling; None for all.
         dropout: its probability before each linear layer.
-        norm: "batch" for a batch norm before each ReLU, or None. A linear layer after large images has tens of
-            thousands of inputs, none below 0: a step of Adam moves all of its weights together, and units die.
-            A batch norm keeps them alive.
+        norm: "batch" for a batch norm before each ReLU, or None. A linear layer after large images has tens
+            of thousands of inputs, none below 0: a step of Adam moves all of its weights together, and units
+            die. A batch norm keeps them alive.
 
     Raises:
         ValueError: an option is out of range, or the images are too small for so many layers.

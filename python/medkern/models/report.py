@@ -43,8 +43,8 @@ class _Writer(Network):
         rows, size = self.embedding.weight.shape
         if len(numbers) != len(vectors) or any(not 0 <= number < rows for number in numbers):
             raise ValueError(
-                f"load_vectors: needs a vector for each number from 0 to {rows - 1}, got {len(numbers)} numbers "
-                f"and {len(vectors)} vectors"
+                f"load_vectors: needs a vector for each number from 0 to {rows - 1}, got {len(numbers)} "
+                f"numbers and {len(vectors)} vectors"
             )
         table = self.embedding.weight.numpy().copy()
         for number, vector in zip(numbers, vectors, strict=True):
@@ -81,7 +81,7 @@ class _Writer(Network):
     def _expect_words(self, words: Tensor, count: int) -> None:
         if words.ndim != 2 or words.shape[0] != count or words.shape[1] < 1:
             raise ValueError(
-                f"{type(self).__name__}: words must have shape ({count}, T) with T at least 1, got {words.shape}"
+                f"{type(self).__name__}: words must be ({count}, T) with T at least 1, got {words.shape}"
             )
 
 
@@ -122,8 +122,9 @@ class TextModel(_Writer):
 class ReportModel(_Writer):
     """Writes a text about an image: convolutions, and an LSTM or GRU that starts from what they found.
 
-    Each 3x3 convolution has a batch norm, ReLU and 2x2 max pooling; a linear layer with ReLU makes the features.
-    A linear layer with tanh of them is the first state, and each step reads them beside the last word.
+    Each 3x3 convolution has a batch norm, ReLU and 2x2 max pooling; a linear layer, batch norm and ReLU make
+    the features. A linear layer with tanh of them is the first state, and each step reads them beside the
+    last word.
 
     Args:
         image_size: (H, W) of the images, or one int for both.
@@ -137,8 +138,8 @@ class ReportModel(_Writer):
         dropout: its probability on the features.
 
     Attributes:
-        sampling: the share of words that are read, in training, as the model itself would have written them instead
-            of as they are (scheduled sampling; Bengio et al., 2015). 0 is teacher forcing.
+        sampling: the share of words that are read, in training, as the model itself would have written them
+            instead of as they are (scheduled sampling; Bengio et al., 2015). 0 is teacher forcing.
 
     Raises:
         ValueError: an option is out of range, or the images are too small for so many layers.
@@ -185,7 +186,11 @@ class ReportModel(_Writer):
             raise ValueError(
                 f"ReportModel: image_size {image_size} leaves no pixel after {len(filters)} poolings"
             )
-        self.project = nn.Linear(channels * grid[0] * grid[1], features)
+        # With a norm, since a unit that Adam's first steps drive below 0 for all images would learn no more.
+        self.project = nn.Sequential(
+            nn.Linear(channels * grid[0] * grid[1], features, bias=False),
+            nn.BatchNorm1d(features, activation="relu"),
+        )
         self.dropout = nn.Dropout(dropout)
         self.first = nn.Linear(features, hidden * _states(cell))
         self._decoder(words, embedding, hidden, cell, features)
@@ -196,17 +201,16 @@ class ReportModel(_Writer):
         expected = (self._config["in_channels"], *self._config["image_size"])
         if images.ndim != 4 or images.shape[1:] != expected:
             raise ValueError(
-                f"ReportModel: images must have shape (N, {', '.join(map(str, expected))}), got {images.shape}"
+                f"ReportModel: images must be (N, {', '.join(map(str, expected))}), got {images.shape}"
             )
-        found = functional.relu(self.project(functional.flatten(self.encoder(images), 1)))
-        found = self.dropout(found)
+        found = self.dropout(self.project(functional.flatten(self.encoder(images), 1)))
         states = functional.tanh(self.first(found))
         size = self._config["hidden"]
         parts = [states[:, i * size : (i + 1) * size] for i in range(_states(self._config["cell"]))]
         return (*(functional.unsqueeze(part, 1) for part in parts), found)
 
     def forward(self, images: Tensor, words: Tensor) -> Tensor:
-        """Images (N, in_channels, H, W) and words read (N, T) to logits of the words that follow (N, words, T)."""
+        """Images (N, in_channels, H, W), words read (N, T) to logits of those that follow (N, words, T)."""
         self._expect_words(words, images.shape[0] if images.ndim else 0)
         state = self.start(images)
         if self.training and self.sampling > 0:
@@ -214,7 +218,7 @@ class ReportModel(_Writer):
         return functional.transpose(self._scores(words, state)[0], 1, 2)
 
     def _sampled(self, words: Tensor, state: State) -> Tensor:
-        """The words, a share of them, never the first, as the model would have written them after those before."""
+        """The words, a share of them (never the first) as the model would have written them."""
         own = random.uniform(words.shape).numpy() < self.sampling
         read: Any = words.numpy().copy()
         with no_grad():

@@ -14,9 +14,9 @@ from medkern.tensor import Tensor
 class SequenceClassifier(Network):
     """Convolutions on every frame, an LSTM or GRU over the frames, a linear layer on its last state.
 
-    Each 3x3 convolution has a batch norm, ReLU and 2x2 max pooling; the mean over the pixels and a linear layer
-    with ReLU make a frame's features. Frames of padding, from a sequence's length on, have no part in the recurrent
-    layer's states; batch norms do see them in training.
+    Each 3x3 convolution has a batch norm, ReLU and 2x2 max pooling; the mean over the pixels and a linear
+    layer with ReLU make a frame's features. Frames of padding, from a sequence's length on, have no part in
+    the recurrent layer's states; batch norms do see them in training.
 
     Args:
         in_channels: channels of a frame.
@@ -74,12 +74,12 @@ class SequenceClassifier(Network):
         self.head = nn.Linear(hidden * (2 if bidirectional else 1), classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(N, T, in_channels, H, W) and the lengths of the sequences (N), T if None, to logits (N, classes)."""
+        """(N, T, in_channels, H, W) and the sequences' lengths (N), T if None, to logits (N, classes)."""
         channels, least = self._config["in_channels"], 2 ** len(self._config["filters"])
         if x.ndim != 5 or x.shape[2] != channels or min(x.shape[3:]) < least:
             raise ValueError(
-                f"SequenceClassifier: x must have shape (N, T, {channels}, H, W), H and W at least {least}, got "
-                f"{x.shape}"
+                f"SequenceClassifier: x must have shape (N, T, {channels}, H, W), H and W at least {least}, "
+                f"got {x.shape}"
             )
         count, steps = x.shape[:2]
         frames = self.encoder(functional.reshape(x, (count * steps, *x.shape[2:])))
