@@ -9,6 +9,7 @@ from typing import Any
 from medkern.models.alexnet import AlexNet
 from medkern.models.cnn import CNN
 from medkern.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from medkern.models.registration import Registration
 from medkern.models.resnet import ResNet
 from medkern.models.segnet import SegNet
 from medkern.models.unet import UNet
@@ -18,7 +19,7 @@ from medkern.nn import Module
 # A description names its class here and nowhere else: reading a file imports nothing.
 _MODELS: dict[str, type[Module]] = {
     network.__name__: network
-    for network in (AlexNet, CNN, DCGANDiscriminator, DCGANGenerator, ResNet, SegNet, UNet, VGG)
+    for network in (AlexNet, CNN, DCGANDiscriminator, DCGANGenerator, Registration, ResNet, SegNet, UNet, VGG)
 }
 
 
@@ -76,6 +77,7 @@ __all__ = [
     "AlexNet",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "Registration",
     "ResNet",
     "SegNet",
     "UNet",
