@@ -66,3 +66,27 @@ def test_a_grid_shows_every_image_in_one_scale(tmp_path):
     assert near(pixels(tmp_path / "b.png"), (128, 128, 128)) < gray / 10
     with pytest.raises(ValueError, match="at least one"):
         plot.grid([], tmp_path / "c.png")
+
+
+def test_a_confusion_matrix_shows_shares(tmp_path):
+    plot.confusion(np.array([[8, 0], [0, 8]]), ["a", "b"], tmp_path / "a.png")
+    plot.confusion(np.array([[8, 0], [8, 0]]), ["a", "b"], tmp_path / "b.png")
+    dark = [
+        pixels(tmp_path / name)[:, : pixels(tmp_path / name).shape[1] // 2] for name in ("a.png", "b.png")
+    ]
+    blue = [near(picture, (8, 48, 107)) for picture in dark]  # what matplotlib's Blues ends with
+    assert blue[1] > 1.6 * blue[0] > 0  # the left column holds all samples of both classes
+    with pytest.raises(ValueError, match=r"confusion: counts must have shape \(2, 2\), got \(1, 2\)"):
+        plot.confusion(np.zeros((1, 2)), ["a", "b"], tmp_path / "c.png")
+
+
+def test_rows_of_images_have_names_and_titles(tmp_path):
+    black, white = np.zeros((8, 8)), np.ones((8, 8))
+    plot.image_rows([[white, white], [white]], ["a", "b"], tmp_path / "a.png", limits=(0, 2))
+    gray = near(pixels(tmp_path / "a.png"), (128, 128, 128))
+    plot.image_rows([[white, white], [black]], ["a", "b"], tmp_path / "b.png", limits=(0, 2))
+    assert near(pixels(tmp_path / "b.png"), (128, 128, 128)) == pytest.approx(gray * 2 / 3, rel=0.02)
+    plot.image_rows([[white]], ["a"], tmp_path / "c.png", titles=[["one lesion"]])
+    assert pixels(tmp_path / "c.png").shape[0] > 300
+    with pytest.raises(ValueError, match="a name for each row of images, got 1 and 2"):
+        plot.image_rows([[white]], ["a", "b"], tmp_path / "d.png")

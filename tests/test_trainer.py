@@ -295,3 +295,34 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     data.x[2, 0, 3, 3] = np.nan
     with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1/1"):
         trainer.fit(DataLoader(data, 4), epochs=1, progress=False)
+
+
+def test_a_model_of_several_inputs_gets_the_parts_of_x(rng):
+    """Sums of sequences of which only a part counts: learnt only if the lengths reach the model."""
+
+    class Shares(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+
+        def forward(self, x, lengths):
+            total = functional.sum(x * functional.unsqueeze(lengths, 1), 2)
+            return self.linear(total)
+
+    medkern.random.manual_seed(0)
+    x = np.abs(rng.standard_normal((64, 2, 3))).astype(np.float32)
+    sign = rng.choice(np.float32([-1, 1]), (64, 1))
+    y = (sign[:, 0] > 0).astype(np.int64)
+    batches = [((x[i : i + 16], sign[i : i + 16]), y[i : i + 16]) for i in range(0, 64, 16)]
+    model = Shares()
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+    trainer = Trainer(
+        model, losses.CrossEntropyLoss(), optimizer, metrics=metrics.ClassificationMetrics(["a", "b"])
+    )
+    history = trainer.fit(batches, batches, epochs=10, progress=False)
+    assert history[-1]["val_accuracy"] == 1 and history[-1]["loss"] < 0.2
+    found = trainer.predict((x, sign), 10)
+    np.testing.assert_array_equal(found.argmax(axis=1), y)
+    np.testing.assert_array_equal(found[20:30], trainer.predict((x[20:30], sign[20:30]), 10))
+    with pytest.raises(ValueError, match=r"predict: needs parts of one length, .* got \[63, 64\]"):
+        trainer.predict((x, sign[1:]))

@@ -114,6 +114,80 @@ def _palette(count: int) -> np.ndarray:
     return colors
 
 
+def confusion(counts: np.ndarray, classes: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Draws a confusion matrix: counts as numbers, their share of the true class as color.
+
+    Args:
+        counts: as `medkern.metrics.confusion_matrix` gives them, the truth along the rows.
+        classes: a name per class.
+        path: the PNG file.
+
+    Raises:
+        ValueError: there aren't as many rows and columns as names.
+    """
+    count = len(classes)
+    if np.shape(counts) != (count, count):
+        raise ValueError(f"confusion: counts must have shape ({count}, {count}), got {np.shape(counts)}")
+    shares = counts / np.maximum(1, np.sum(counts, axis=1, keepdims=True))
+    figure = _figure(2.6 + 0.9 * count, 2.2 + 0.8 * count)
+    axes = figure.subplots()
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(count, count):
+        axes.text(
+            column,
+            row,
+            f"{int(counts[row][column])}",
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
+    axes.set(xlabel="predicted", ylabel="truth", title="Confusion matrix")
+    axes.set_xticks(range(count), classes)
+    axes.set_yticks(range(count), classes)
+    figure.colorbar(drawn, ax=axes, label="share of the true class")
+    _save(figure, path)
+
+
+def image_rows(
+    rows: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    titles: Sequence[Sequence[str]] | None = None,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Draws rows of gray images.
+
+    Args:
+        rows: images (H, W); rows may differ in length.
+        names: one per row.
+        path: the PNG file.
+        titles: a text over each image, or None.
+        limits: the values shown as black and white; None for each image's own.
+
+    Raises:
+        ValueError: there are no images, or the names aren't as many as the rows.
+    """
+    if len(rows) != len(names) or not rows or not all(len(row) for row in rows):
+        raise ValueError(f"image_rows: needs a name for each row of images, got {len(rows)} and {len(names)}")
+    most = max(len(row) for row in rows)
+    width = 3.0 if titles is not None else 1.5
+    figure = _figure(width * most + 0.5, (width + (0.6 if titles is not None else 0.1)) * len(rows))
+    grid = figure.subplots(len(rows), most, squeeze=False)
+    low, high = limits if limits is not None else (None, None)
+    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+        for axes in grid[i]:
+            axes.set(xticks=[], yticks=[])
+        for axes in grid[i][len(row) :]:
+            axes.set_axis_off()
+        for j, image in enumerate(row):
+            grid[i][j].imshow(image, cmap="gray", vmin=low, vmax=high)
+            if titles is not None:
+                grid[i][j].set_title(titles[i][j], fontsize=7, wrap=True)
+        grid[i][0].set_ylabel(name)
+    _save(figure, path)
+
+
 def grid(
     images: Sequence[np.ndarray],
     path: str | os.PathLike[str],
@@ -143,13 +217,18 @@ def grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height, width = images[0].shape
+    gap = max(1, width // 16)
+    step = np.array([height + gap, width + gap])
+    # One picture: a frame for each image takes seconds to lay out.
+    mosaic = np.full((rows * step[0] - gap, columns * step[1] - gap), np.nan)
+    for i, image in enumerate(images):
+        top, left = step * divmod(i, columns)
+        mosaic[top : top + height, left : left + width] = image
     cell = max(1.2, width / 80)  # inches
     figure = _figure(cell * columns, cell * rows * height / width + (0.3 if titles else 0))
-    cells = figure.subplots(rows, columns, squeeze=False)
-    for i, axes in enumerate(cells.flat):
-        axes.set_axis_off()
-        if i < len(images):
-            axes.imshow(images[i], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        if titles is not None and i < columns:
-            axes.set_title(titles[i], fontsize=8)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.imshow(np.ma.masked_invalid(mosaic), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    for i, title in enumerate(titles or ()):
+        axes.text(i * step[1] + width / 2, -2, title, ha="center", va="bottom", fontsize=8)
     _save(figure, path)

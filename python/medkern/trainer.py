@@ -14,17 +14,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from medkern import functional, optim, random
-from medkern.autograd import no_grad
+from medkern.autograd import no_grad, widened
 from medkern.callbacks import Callback
 from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
-from medkern.kernels._precision import BY_TYPE, matmul_precision
+from medkern.kernels._precision import BY_TYPE, matmul_precision, mixed_precision
 from medkern.nn import Module
 from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
 
-Batches = Iterable[tuple[np.ndarray, np.ndarray]]
+Batches = Iterable[tuple[Any, np.ndarray]]  # x is an array, or a tuple of what the model takes
 Record = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ class Trainer:
     """Trains, evaluates and applies a model.
 
     Args:
-        model: maps a batch x to an output.
+        model: maps a batch x to an output; where x is a tuple, such as frames and their lengths, its parts.
         loss: `loss(output, y)`, a tensor with one element, averaged over the batch.
         optimizer: holds the model's parameters.
         metrics: measures beside the loss, for evaluation; or None.
@@ -59,10 +59,12 @@ class Trainer:
             `medkern.losses.WeightPenalty`; or None.
         device: where model and batches go ("cuda", say); None leaves the model where it is. On a CUDA device
             losses are read now and then only, so that the device needn't be waited for.
-        precision: how a CUDA device multiplies in matrix products and convolutions while this trainer works:
-            "float32", "tf32" or "bf16" (`set_float32_matmul_precision`'s "highest", "high" and "medium"), or
-            None, which leaves it as it is set. Sums, weights, optimizer state, norms and losses are float32
-            always, and so is all the CPU computes.
+        precision: how a CUDA device computes while this trainer works: "float32", "tf32" or "bf16", or None,
+            which leaves it as it is set. Matrix products and convolutions multiply as with
+            `set_float32_matmul_precision`'s "highest", "high" and "medium"; with "bf16" layers also keep what
+            they compute in bfloat16 in training and evaluation, as `medkern.autocast` says. Weights, their
+            gradients, optimizer state, sums, statistics of norms and losses are float32 always, and so is
+            all the CPU computes.
 
     Attributes:
         history: one record per epoch: "epoch", "loss", "lr", "seconds" and, with validation data, "val_loss"
@@ -186,18 +188,23 @@ class Trainer:
         if self.metrics is not None:
             self.metrics.reset()
         self.model.eval()
-        with no_grad(), matmul_precision(self.precision):
+        with no_grad(), mixed_precision(self.precision):
             for x, y in data:
-                output = self.model(tensor(x, device=device))
-                losses.add(self.loss(output, tensor(y, device=device)), len(x))
+                output = widened(self.model(*_inputs(x, device)))
+                losses.add(self.loss(output, tensor(y, device=device)), len(y))
                 if self.metrics is not None:
                     self.metrics.update(output.numpy(), y)
         if losses.count == 0:
             raise ValueError("evaluate: data must give at least one sample")
         return {"loss": losses.mean(), **(self.metrics.compute() if self.metrics is not None else {})}
 
-    def predict(self, x: np.ndarray, batch_size: int = 8) -> np.ndarray:
-        """The compiled model's output for the samples x (N, ...), in evaluation mode, some at a time."""
+    def predict(self, x: Any, batch_size: int = 8) -> np.ndarray:
+        """The model's output for the samples x (N, ...), in evaluation mode, some at a time.
+
+        With one array the model is compiled; with a tuple of arrays of N samples each it runs as it is.
+        """
+        if isinstance(x, tuple):
+            return self._predict_parts(x, batch_size)
         if len(x) == 0 or batch_size < 1:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
         if self._predictor.model is not self.model:
@@ -205,6 +212,21 @@ class Trainer:
         with matmul_precision(self.precision):
             parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
+
+    def _predict_parts(self, x: tuple[np.ndarray, ...], batch_size: int) -> np.ndarray:
+        counts = {len(part) for part in x}
+        if len(counts) != 1 or 0 in counts or batch_size < 1:
+            raise ValueError(
+                f"predict: needs parts of one length, at least 1, and batch_size >= 1, got {sorted(counts)} "
+                f"and {batch_size}"
+            )
+        self.model.eval()
+        results = []
+        with no_grad(), matmul_precision(self.precision):
+            for i in range(0, counts.pop(), batch_size):
+                batch = tuple(part[i : i + batch_size] for part in x)
+                results.append(self.model(*_inputs(batch, self.device)).numpy())
+        return np.concatenate(results)
 
     def _train_epoch(self, batches: Batches, title: str, bar: bool) -> dict[str, float]:
         """Takes the steps of an epoch; gives its "loss" and what else goes into the record."""
@@ -214,14 +236,14 @@ class Trainer:
         losses, device = Losses(title, finite=True), self.device
         self.model.train()
         for group in _groups(shown, self.accumulate):
-            samples = sum(len(x) for x, _ in group)
+            samples = sum(len(y) for _, y in group)
             self.optimizer.zero_grad()
             for x, y in group:
-                with matmul_precision(self.precision):
-                    loss = self.loss(self.model(tensor(x, device=device)), tensor(y, device=device))
-                    losses.add(loss, len(x))
-                    (loss if len(group) == 1 else functional.mul(loss, len(x) / samples)).backward()
-            with matmul_precision(self.precision):
+                with mixed_precision(self.precision):
+                    loss = self.loss(self.model(*_inputs(x, device)), tensor(y, device=device))
+                    losses.add(loss, len(y))
+                    (loss if len(group) == 1 else functional.mul(loss, len(y) / samples)).backward()
+            with mixed_precision(self.precision):
                 self._step()
             for callback in self._callbacks:
                 callback.on_step(self)
@@ -249,14 +271,14 @@ class Trainer:
     def _lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def _parts(self, train: Batches) -> dict[str, Any]:
+    def _stateful(self, train: Batches) -> dict[str, Any]:
         """What has a state of its own."""
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "data": train}
         return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
 
     def _state(self, train: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
         return {
-            **{name: part.state_dict() for name, part in self._parts(train).items()},
+            **{name: part.state_dict() for name, part in self._stateful(train).items()},
             "callbacks": [callback.state_dict() for callback in callbacks],
             "random": random.get_state(),
             "history": self.history,
@@ -265,7 +287,7 @@ class Trainer:
 
     def _load(self, path: Path, train: Batches, callbacks: Sequence[Callback]) -> None:
         state = load_state(path)
-        parts = self._parts(train)
+        parts = self._stateful(train)
         try:
             if len(state["callbacks"]) != len(callbacks):
                 raise ValueError(f"{len(state['callbacks'])} callbacks expected, got {len(callbacks)}")
@@ -280,7 +302,7 @@ class Trainer:
             raise DataError(f"{path}: doesn't fit this run: {' '.join(str(error).split())}") from error
 
 
-def _groups(batches: Batches, size: int) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+def _groups(batches: Batches, size: int) -> Iterator[list[tuple[Any, np.ndarray]]]:
     """Lists of `size` batches; the last may be shorter."""
     rest = iter(batches)
     while group := list(itertools.islice(rest, size)):
@@ -288,6 +310,11 @@ def _groups(batches: Batches, size: int) -> Iterator[list[tuple[np.ndarray, np.n
 
 
 _MOST_UNREAD = 32  # losses of a CUDA device
+
+
+def _inputs(x: Any, device: Any) -> list[Tensor]:
+    """What the model gets of a batch."""
+    return [tensor(part, device=device) for part in (x if isinstance(x, tuple) else (x,))]
 
 
 class Losses:

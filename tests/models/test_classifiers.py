@@ -101,3 +101,15 @@ def test_x_is_checked():
     check(net, (1, 3, 32), r"ResNet: x must have shape \(N, 3, H, W\), got \(1, 3, 32\)")
     check(models.AlexNet(classes=2), (1, 3, 62, 80), "AlexNet: x must be at least 63 x 63 pixels, got")
     check(models.CNN(8), (1, 1, 8, 9), r"CNN: x must have shape \(N, 1, 8, 8\), got \(1, 1, 8, 9\)")
+
+
+def test_a_norm_goes_before_each_relu_of_the_small_classifier():
+    net = models.CNN(16, 3, 4, filters=(4, 8), hidden=(6,), norm="batch")
+    kinds = [type(module).__name__ for module in net.features]
+    assert kinds == ["Conv2d", "BatchNorm2d", "MaxPool2d"] * 2
+    kinds = [type(module).__name__ for module in net.classifier]
+    assert kinds == ["Dropout", "Linear", "BatchNorm1d", "Dropout", "Linear"]
+    assert net.features[0].bias is None and net.features[1].activation == "relu"
+    assert models.config(models.build(models.config(net))) == models.config(net)
+    with pytest.raises(ValueError, match="CNN: norm must be one of"):
+        models.CNN(16, norm="group")

@@ -14,6 +14,8 @@ alone; training sees its slices scanned anew in every epoch (`Rescan`).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +27,7 @@ from medkern.extras import optional_import
 CLASSES = ("background", "gray matter", "white matter")
 BIAS = 0.3
 NOISE = 0.05
-SHAPE = (160, 192)  # of a slice: the brain (145 x 181 mm) with a margin, multiples of 16
+SHAPE = (192, 160)  # of a slice: the brain (181 x 145 mm) with a margin, multiples of 16
 
 # Axial slices, 1 mm apart; the brain reaches from 0 to 154. At least 6 mm lie between the parts, so that
 # no slice has a neighbor in another part.
@@ -68,14 +70,12 @@ class Demo:
     test: Slices
 
 
-def load(seed: int = 0) -> Demo:
-    """Reads the template and makes the three parts.
+@functools.lru_cache(maxsize=1)
+def volumes() -> tuple[np.ndarray, np.ndarray]:
+    """The template, float32 (X, Y, Z), 1 mm apart, and the label of every voxel, int64; read-only.
 
-    The label of a voxel is the largest of the three: the gray map, the white map, and what is missing to
-    1 (background, which includes fluid).
-
-    Args:
-        seed: of bias fields and noise.
+    The label is the largest of the three: the gray map, the white map, and what is missing to 1 (background,
+    which includes fluid).
 
     Raises:
         ModuleNotFoundError: nilearn is not installed.
@@ -90,30 +90,57 @@ def load(seed: int = 0) -> Demo:
         )
     )
     labels = np.argmax(np.stack([1 - gray - white, gray, white]), axis=0)
-
-    def part(numbers: tuple[int, ...]) -> Slices:
-        # Rows from front to back, columns from left to right: the usual view.
-        def view(volume: np.ndarray, number: int) -> np.ndarray:
-            return fit(volume[:, :, number].T[::-1], SHAPE[::-1], fill=0)
-
-        clean = np.stack([view(template, number) for number in numbers])
-        return Slices(
-            numbers,
-            clean,
-            np.stack(
-                [scan(x, np.random.default_rng((seed, n))) for x, n in zip(clean, numbers, strict=True)]
-            ),
-            np.stack([view(labels, number) for number in numbers]),
-        )
-
-    return Demo(part(TRAIN), part(VALIDATION), part(TEST))
+    for array in (template, labels):  # they are kept for the next call
+        array.setflags(write=False)
+    return template, labels
 
 
-def scan(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def slices(numbers: Sequence[int], seed: int = 0, shape: tuple[int, int] = SHAPE) -> Slices:
+    """Axial slices of the template, scanned once each.
+
+    Args:
+        numbers: which, in mm from the lowest, from 0 to 154.
+        seed: of bias fields and noise.
+        shape: the height and width of a slice.
+
+    Raises:
+        ValueError: there is no slice of such a number.
+        ModuleNotFoundError: nilearn is not installed.
+    """
+    return _cut(*volumes(), tuple(numbers), seed, shape)
+
+
+def load(seed: int = 0) -> Demo:
+    """Reads the template and makes the three parts; see `slices`."""
+    template, labels = volumes()
+    return Demo(*(_cut(template, labels, numbers, seed, SHAPE) for numbers in (TRAIN, VALIDATION, TEST)))
+
+
+def _cut(
+    template: np.ndarray, labels: np.ndarray, numbers: tuple[int, ...], seed: int, shape: tuple[int, int]
+) -> Slices:
+    wrong = [number for number in numbers if not 0 <= number < template.shape[2]]
+    if wrong or not numbers:
+        raise ValueError(f"slices: numbers must be from 0 to {template.shape[2] - 1}, got {wrong or 'none'}")
+
+    # Rows from front to back, columns from left to right: the usual view.
+    def view(volume: np.ndarray, number: int) -> np.ndarray:
+        return fit(volume[:, :, number].T[::-1], shape, fill=0)
+
+    clean = np.stack([view(template, number) for number in numbers])
+    return Slices(
+        numbers,
+        clean,
+        np.stack([scan(x, np.random.default_rng((seed, n))) for x, n in zip(clean, numbers, strict=True)]),
+        np.stack([view(labels, number) for number in numbers]),
+    )
+
+
+def scan(clean: np.ndarray, rng: np.random.Generator, bias: float = BIAS, noise: float = NOISE) -> np.ndarray:
     """What a scanner makes of a slice (H, W): bias field and Rician noise, float32."""
-    biased = clean * (1 + BIAS * smooth_field(clean.shape, rng))
-    real = biased + rng.normal(0, NOISE, clean.shape)
-    imaginary = rng.normal(0, NOISE, clean.shape)
+    biased = clean * (1 + bias * smooth_field(clean.shape, rng))
+    real = biased + rng.normal(0, noise, clean.shape)
+    imaginary = rng.normal(0, noise, clean.shape)
     return np.hypot(real, imaginary).astype(np.float32)
 
 

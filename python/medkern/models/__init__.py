@@ -10,8 +10,10 @@ from medkern.models.alexnet import AlexNet
 from medkern.models.cnn import CNN
 from medkern.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from medkern.models.registration import Registration
+from medkern.models.report import ReportModel, TextModel
 from medkern.models.resnet import ResNet
 from medkern.models.segnet import SegNet
+from medkern.models.sequence import SequenceClassifier
 from medkern.models.unet import UNet
 from medkern.models.vgg import VGG
 from medkern.nn import Module
@@ -19,7 +21,20 @@ from medkern.nn import Module
 # A description names its class here and nowhere else: reading a file imports nothing.
 _MODELS: dict[str, type[Module]] = {
     network.__name__: network
-    for network in (AlexNet, CNN, DCGANDiscriminator, DCGANGenerator, Registration, ResNet, SegNet, UNet, VGG)
+    for network in (
+        AlexNet,
+        CNN,
+        DCGANDiscriminator,
+        DCGANGenerator,
+        Registration,
+        ReportModel,
+        ResNet,
+        SegNet,
+        SequenceClassifier,
+        TextModel,
+        UNet,
+        VGG,
+    )
 }
 
 
@@ -78,8 +93,11 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Registration",
+    "ReportModel",
     "ResNet",
     "SegNet",
+    "SequenceClassifier",
+    "TextModel",
     "UNet",
     "build",
     "config",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medkern import functional, nn
-from medkern.models._network import Network
+from medkern.models._network import Network, expect_one_of
 from medkern.nn._checks import expect_positive, expect_probability, sizes_of
 from medkern.tensor import Tensor
 
@@ -24,6 +24,9 @@ class CNN(Network):
         padding: of each convolution: 1 keeps the size, 0 shrinks it by 2.
         poolings: how many convolutions, from the first on, have a pooling; None for all.
         dropout: its probability before each linear layer.
+        norm: "batch" for a batch norm before each ReLU, or None. A linear layer after large images has tens
+            of thousands of inputs, none below 0: a step of Adam moves all of its weights together, and units
+            die. A batch norm keeps them alive.
 
     Raises:
         ValueError: an option is out of range, or the images are too small for so many layers.
@@ -45,6 +48,7 @@ class CNN(Network):
         padding: int = 1,
         poolings: int | None = None,
         dropout: float = 0.0,
+        norm: str | None = None,
     ):
         size = sizes_of(self, "image_size", image_size, 2)
         super().__init__(
@@ -57,17 +61,23 @@ class CNN(Network):
                 "padding": padding,
                 "poolings": poolings,
                 "dropout": dropout,
+                "norm": norm,
             }
         )
         expect_positive(self, in_channels=in_channels, classes=classes)
         expect_probability(self, "dropout", dropout)
+        expect_one_of(self, "norm", norm, (None, "batch"))
         if padding not in (0, 1):
             raise ValueError(f"CNN: padding must be 0 or 1, got {padding!r}")
         layers: list[nn.Module] = []
         before = in_channels
         for i, count in enumerate(filters):
             expect_positive(self, filters=count)
-            layers.append(nn.Conv2d(before, count, 3, padding=padding, activation="relu"))
+            if norm is None:
+                layers.append(nn.Conv2d(before, count, 3, padding=padding, activation="relu"))
+            else:
+                layers.append(nn.Conv2d(before, count, 3, padding=padding, bias=False))
+                layers.append(nn.BatchNorm2d(count, activation="relu"))
             size = tuple(length + 2 * padding - 2 for length in size)
             if poolings is None or i < poolings:
                 layers.append(nn.MaxPool2d(2))
@@ -82,7 +92,8 @@ class CNN(Network):
         layers = []
         for count in hidden:
             expect_positive(self, hidden=count)
-            layers += [nn.Dropout(dropout), nn.Linear(before, count), nn.ReLU()]
+            layers += [nn.Dropout(dropout), nn.Linear(before, count, bias=norm is None)]
+            layers.append(nn.ReLU() if norm is None else nn.BatchNorm1d(count, activation="relu"))
             before = count
         self.classifier = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(before, classes))
 
