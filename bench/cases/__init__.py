@@ -26,7 +26,9 @@ FAMILIES = {
     "transposed_plain": Family("the same without preparation, against PyTorch", 1.5),
     "transposed_gradients": Family("the same, input and weight gradients together", 1.5),
     "bandwidth": Family(
-        "pooling, unpooling, resize, norm + ReLU, softmax, pointwise, with gradients", 1.5, bandwidth=0.8
+        "pooling, unpooling, resize, resample, norm + ReLU, softmax, pointwise, with gradients",
+        1.5,
+        bandwidth=0.8,
     ),
     "gemm": Family("square matrix products", 1.0),
     "linear": Family("fully connected layers, weights prepared", 1.3),

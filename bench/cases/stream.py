@@ -37,4 +37,18 @@ def _cases(net: str, x: tuple[int, ...]) -> list[Case]:
     ]
 
 
+# Registration and spatial transformers: features of slices, volumes, labels' channels, a batch of slices.
+_SAMPLED = {
+    "unet64": (1, 64, 256, 256),
+    "volume": (1, 1, 96, 96, 96),
+    "volume3": (1, 3, 64, 64, 64),
+    "volume16": (1, 16, 64, 64, 64),
+    "slices": (8, 1, 256, 256),
+}
+
 CASES = [case for net, x in _IMAGES.items() for case in _cases(net, x)]
+CASES += [
+    case
+    for name, x in _SAMPLED.items()
+    for case in _both(f"{name}_grid_sample", "resample", peers=("torch", "torch-cl"), x=x)
+]

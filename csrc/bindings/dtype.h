@@ -12,6 +12,7 @@ namespace py = pybind11;
 
 constexpr DLDataType kBfloat16{kDLBfloat, 16, 1};
 constexpr DLDataType kBool{kDLBool, 8, 1};
+constexpr DLDataType kFloat32{kDLFloat, 32, 1};
 constexpr DLDataType kFloat64{kDLFloat, 64, 1};
 constexpr DLDataType kInt64{kDLInt, 64, 1};
 constexpr DLDataType kUint8{kDLUInt, 8, 1};

@@ -20,8 +20,10 @@ Array statistic(const Array& x, const Shape& shape) {
   return Array::empty(shape, kFloat64, x.device(), Format::contiguous);
 }
 
+// float32 beside 16-bit x.
 Array parameter_gradient(const Array& x, const Shape& shape) {
-  return Array::empty(shape, x.dtype(), x.device(), Format::contiguous);
+  const DLDataType dtype = x.dtype().bits < 32 ? kFloat32 : x.dtype();
+  return Array::empty(shape, dtype, x.device(), Format::contiguous);
 }
 
 std::optional<Array> optional_inplace(const py::object& object, const char* name) {

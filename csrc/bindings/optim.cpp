@@ -1,6 +1,8 @@
 // Python bindings of the optimizer steps.
 #include "medkern/optim.h"
 
+#include <vector>
+
 #include "bindings/arguments.h"
 #include "bindings/call.h"
 #include "bindings/module.h"
@@ -8,9 +10,8 @@
 namespace medkern::python {
 namespace {
 
-void sgd_step(const py::object& param_object, const py::object& grad_object,
-              const py::object& buffer_object, double lr, double momentum, double dampening,
-              double weight_decay, bool nesterov) {
+mk_sgd_desc sgd_desc(double lr, double momentum, double dampening, double weight_decay,
+                     bool nesterov) {
   mk_sgd_desc desc{};
   desc.struct_size = sizeof desc;
   desc.nesterov = nesterov;
@@ -18,17 +19,11 @@ void sgd_step(const py::object& param_object, const py::object& grad_object,
   desc.momentum = momentum;
   desc.dampening = dampening;
   desc.weight_decay = weight_decay;
-  const Array param = inplace_argument(param_object, "param");
-  const Array grad = argument_like(grad_object, "grad", param);
-  std::optional<Array> buffer;
-  if (!buffer_object.is_none()) buffer = inplace_argument(buffer_object, "momentum_buffer");
-  call(mk_sgd_step, desc, param, grad, buffer);
+  return desc;
 }
 
-void adam_step(const py::object& param_object, const py::object& grad_object,
-               const py::object& exp_avg_object, const py::object& exp_avg_sq_object, int64_t step,
-               double lr, double beta1, double beta2, double eps, double weight_decay,
-               bool decoupled) {
+mk_adam_desc adam_desc(int64_t step, double lr, double beta1, double beta2, double eps,
+                       double weight_decay, bool decoupled) {
   mk_adam_desc desc{};
   desc.struct_size = sizeof desc;
   desc.decoupled = decoupled;
@@ -38,22 +33,93 @@ void adam_step(const py::object& param_object, const py::object& grad_object,
   desc.beta2 = beta2;
   desc.eps = eps;
   desc.weight_decay = weight_decay;
-  const Array param = inplace_argument(param_object, "param");
-  const Array grad = argument_like(grad_object, "grad", param);
-  const Array exp_avg = inplace_argument(exp_avg_object, "exp_avg");
-  const Array exp_avg_sq = inplace_argument(exp_avg_sq_object, "exp_avg_sq");
-  call(mk_adam_step, desc, param, grad, exp_avg, exp_avg_sq);
+  return desc;
+}
+
+// Arrays of many parameters, and the pointers that the C API takes.
+struct Arrays {
+  std::vector<Array> arrays;
+  std::vector<DLTensor*> pointers;
+
+  void add(const Array& array) {
+    arrays.push_back(array);
+    pointers.push_back(arrays.back().dl());
+  }
+};
+
+Arrays inplace_arrays(const py::sequence& objects, const char* name) {
+  Arrays found;
+  found.arrays.reserve(objects.size());
+  for (const auto& object : objects) {
+    found.add(inplace_argument(py::reinterpret_borrow<py::object>(object), name));
+  }
+  return found;
+}
+
+// One for each of the parameters.
+void expect_count(const char* op, const char* name, size_t count, const Arrays& params) {
+  if (count != params.arrays.size()) {
+    throw py::value_error(std::string(op) + ": " + name + " must have as many arrays as params, " +
+                          std::to_string(params.arrays.size()) + ", got " + std::to_string(count));
+  }
+}
+
+Arrays gradients(const char* op, const py::sequence& objects, const Arrays& params) {
+  expect_count(op, "grads", objects.size(), params);
+  Arrays found;
+  found.arrays.reserve(objects.size());
+  for (size_t i = 0; i < objects.size(); ++i) {
+    found.add(argument_like(py::object(objects[i]), "grad", params.arrays[i]));
+  }
+  return found;
+}
+
+void sgd_steps(const py::sequence& param_objects, const py::sequence& grad_objects,
+               const py::object& buffer_objects, double lr, double momentum, double dampening,
+               double weight_decay, bool nesterov) {
+  const mk_sgd_desc desc = sgd_desc(lr, momentum, dampening, weight_decay, nesterov);
+  const Arrays params = inplace_arrays(param_objects, "param");
+  const Arrays grads = gradients("sgd_step", grad_objects, params);
+  Arrays buffers;
+  const bool has_buffers = !buffer_objects.is_none();
+  if (has_buffers) {
+    buffers = inplace_arrays(buffer_objects, "momentum_buffer");
+    expect_count("sgd_step", "momentum_buffers", buffers.arrays.size(), params);
+  }
+  call_now([&] {
+    return mk_sgd_steps(&desc, static_cast<int64_t>(params.arrays.size()), params.pointers.data(),
+                        grads.pointers.data(),
+                        has_buffers ? buffers.pointers.data() : nullptr);
+  });
+}
+
+void adam_steps(const py::sequence& param_objects, const py::sequence& grad_objects,
+                const py::sequence& exp_avg_objects, const py::sequence& exp_avg_sq_objects,
+                int64_t step, double lr, double beta1, double beta2, double eps,
+                double weight_decay, bool decoupled) {
+  const mk_adam_desc desc = adam_desc(step, lr, beta1, beta2, eps, weight_decay, decoupled);
+  const Arrays params = inplace_arrays(param_objects, "param");
+  const Arrays grads = gradients("adam_step", grad_objects, params);
+  const Arrays exp_avgs = inplace_arrays(exp_avg_objects, "exp_avg");
+  expect_count("adam_step", "exp_avgs", exp_avgs.arrays.size(), params);
+  const Arrays exp_avg_sqs = inplace_arrays(exp_avg_sq_objects, "exp_avg_sq");
+  expect_count("adam_step", "exp_avg_sqs", exp_avg_sqs.arrays.size(), params);
+  call_now([&] {
+    return mk_adam_steps(&desc, static_cast<int64_t>(params.arrays.size()), params.pointers.data(),
+                         grads.pointers.data(), exp_avgs.pointers.data(),
+                         exp_avg_sqs.pointers.data());
+  });
 }
 
 }  // namespace
 
 void bind_optim(py::module_& module) {
   using py::arg;
-  module.def("sgd_step", sgd_step, arg("param"), arg("grad"), arg("momentum_buffer"), arg("lr"),
-             arg("momentum"), arg("dampening"), arg("weight_decay"), arg("nesterov"));
-  module.def("adam_step", adam_step, arg("param"), arg("grad"), arg("exp_avg"), arg("exp_avg_sq"),
-             arg("step"), arg("lr"), arg("beta1"), arg("beta2"), arg("eps"), arg("weight_decay"),
-             arg("decoupled"));
+  module.def("sgd_steps", sgd_steps, arg("params"), arg("grads"), arg("momentum_buffers"),
+             arg("lr"), arg("momentum"), arg("dampening"), arg("weight_decay"), arg("nesterov"));
+  module.def("adam_steps", adam_steps, arg("params"), arg("grads"), arg("exp_avgs"),
+             arg("exp_avg_sqs"), arg("step"), arg("lr"), arg("beta1"), arg("beta2"), arg("eps"),
+             arg("weight_decay"), arg("decoupled"));
 }
 
 }  // namespace medkern::python

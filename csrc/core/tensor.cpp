@@ -150,6 +150,14 @@ void expect_float_or_half(const char* op, const TensorView& x) {
   if (!half || x.device.device_type != kDLCUDA) expect_float(op, x);
 }
 
+void expect_float_or_bfloat(const char* op, const TensorView& x) {
+  if (x.device.device_type != kDLCUDA) return expect_float(op, x);
+  if (x.dtype != Dtype::f32 && x.dtype != Dtype::f64 && x.dtype != Dtype::bf16) {
+    fail(MK_INVALID_TYPE, op, ": ", x.name, " must be float32, float64 or bfloat16, got ",
+         name_of(x.dtype));
+  }
+}
+
 void expect_wide(const char* op, const TensorView& x) {
   if (is_half(x.dtype)) {
     fail(MK_INVALID_TYPE, op, ": ", x.name,

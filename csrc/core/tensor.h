@@ -51,6 +51,8 @@ void expect_same_shape(const char* op, const TensorView& x, const TensorView& li
 void expect_float(const char* op, const TensorView& x);
 // On a CUDA device float16 and bfloat16 as well.
 void expect_float_or_half(const char* op, const TensorView& x);
+// On a CUDA device bfloat16 as well.
+void expect_float_or_bfloat(const char* op, const TensorView& x);
 // Anything but float16 and bfloat16.
 void expect_wide(const char* op, const TensorView& x);
 void expect_dtype(const char* op, const TensorView& x, Dtype dtype);

@@ -46,6 +46,18 @@ struct WideOf<bfloat16> {
 template <class T>
 using Wide = typename WideOf<T>::Type;
 
+// Two numbers rounded at once, the first in the lower half.
+template <class T>
+MK_INLINE uint32_t rounded_pair(float low, float high);
+template <>
+MK_INLINE uint32_t rounded_pair<float16>(float low, float high) {
+  return to_f16x2(low, high);
+}
+template <>
+MK_INLINE uint32_t rounded_pair<bfloat16>(float low, float high) {
+  return to_bf16x2(low, high);
+}
+
 // A float32 that rounds to the same 16-bit number as x: where x lies between two float32 the one
 // whose last bit is set, which is never a tie.
 MK_INLINE float odd_float(double x) {

@@ -7,7 +7,7 @@
 // Memory  every operand once.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/half.h"
 #include "cuda/walk.h"
 
 namespace medkern::cuda {
@@ -24,6 +24,39 @@ MK_INLINE Pack<T, lanes> load_pack(const T* p) {
 template <int lanes, class T>
 MK_INLINE void store_pack(T* p, const Pack<T, lanes>& pack) {
   *reinterpret_cast<Pack<T, lanes>*>(p) = pack;
+}
+
+// Elements as they are computed with, and their way back, where those of 16 bits are rounded.
+template <class T, int lanes>
+MK_INLINE Pack<Wide<T>, lanes> widened(const Pack<T, lanes>& pack) {
+  Pack<Wide<T>, lanes> wide;
+#pragma unroll
+  for (int i = 0; i < lanes; ++i) wide.at[i] = static_cast<Wide<T>>(pack.at[i]);
+  return wide;
+}
+template <int lanes, class T>
+MK_INLINE Pack<Wide<T>, lanes> load_wide(const T* p) {
+  return widened(load_pack<lanes>(p));
+}
+template <class T, int lanes>
+MK_INLINE Pack<T, lanes> rounded(const Pack<Wide<T>, lanes>& wide) {
+  Pack<T, lanes> pack;
+  if constexpr (is_half<T> && lanes % 2 == 0) {
+    Pack<uint32_t, lanes / 2> pairs;
+#pragma unroll
+    for (int i = 0; i < lanes / 2; ++i) {
+      pairs.at[i] = rounded_pair<T>(wide.at[2 * i], wide.at[2 * i + 1]);
+    }
+    pack = reinterpret_cast<const Pack<T, lanes>&>(pairs);
+  } else {
+#pragma unroll
+    for (int i = 0; i < lanes; ++i) pack.at[i] = static_cast<T>(wide.at[i]);
+  }
+  return pack;
+}
+template <int lanes, class T>
+MK_INLINE void store_rounded(T* p, const Pack<Wide<T>, lanes>& wide) {
+  store_pack(p, rounded<T>(wide));
 }
 
 // The offsets of some steps in the first `used` operands. Steps past the

@@ -270,11 +270,11 @@ def layer_norm_backward(
 
 # Optimizer steps, in place.
 
-def adam_step(
-    param: Any,
-    grad: Any,
-    exp_avg: Any,
-    exp_avg_sq: Any,
+def adam_steps(
+    params: Sequence[Any],
+    grads: Sequence[Any],
+    exp_avgs: Sequence[Any],
+    exp_avg_sqs: Sequence[Any],
     step: int,
     lr: float,
     beta1: float,
@@ -283,10 +283,10 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
 ) -> None: ...
-def sgd_step(
-    param: Any,
-    grad: Any,
-    momentum_buffer: Any,
+def sgd_steps(
+    params: Sequence[Any],
+    grads: Sequence[Any],
+    momentum_buffers: Any,
     lr: float,
     momentum: float,
     dampening: float,

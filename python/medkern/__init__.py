@@ -40,7 +40,11 @@ from medkern.embed import get_include, get_library
 from medkern.gan import GANTrainer
 from medkern.inference import compile
 from medkern.kernels._algorithm import get_algorithm, set_algorithm
-from medkern.kernels._precision import get_float32_matmul_precision, set_float32_matmul_precision
+from medkern.kernels._precision import (
+    autocast,
+    get_float32_matmul_precision,
+    set_float32_matmul_precision,
+)
 from medkern.tensor import Tensor, full, ones, tensor, zeros
 from medkern.trainer import Trainer
 
@@ -52,6 +56,7 @@ __all__ = [
     "Tensor",
     "Trainer",
     "__version__",
+    "autocast",
     "bfloat16",
     "callbacks",
     "compile",

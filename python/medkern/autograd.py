@@ -159,9 +159,13 @@ class Function:
 
     A backward that only applies other differentiable operations to `grads`, `ctx.saved` and `ctx.outputs`
     can be differentiated again: such a class sets `twice_differentiable = True`.
+
+    A class whose kernels take bfloat16 on CUDA devices sets `takes_bfloat16 = True`; the others get float32
+    in its place there.
     """
 
     twice_differentiable = False
+    takes_bfloat16 = False
 
     @staticmethod
     def forward(ctx: Node, *inputs: Any, **options: Any) -> Any:
@@ -174,9 +178,16 @@ class Function:
         raise NotImplementedError
 
     @classmethod
+    def _as_taken(
+        cls, tensors: tuple[Tensor | None, ...], options: dict[str, Any]
+    ) -> tuple[Tensor | None, ...]:
+        """The inputs in types that `forward` takes."""
+        return tensors if cls.takes_bfloat16 else tuple(widened(x) for x in tensors)
+
+    @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Runs `forward` on tensors (or arrays, which count as constants) and records it if needed."""
-        tensors = _tensors(inputs)
+        tensors = cls._as_taken(_tensors(inputs), options)
         node = Node(cls, tensors)
         results = cls.forward(node, *tensors, **options)
         record = is_grad_enabled() and any(node.needs)
@@ -191,6 +202,34 @@ class Function:
             for i, array in enumerate(arrays)
         )
         return wrapped if isinstance(results, tuple) else wrapped[0]
+
+
+class Cast(Function):
+    """Conversion to another element type."""
+
+    twice_differentiable = takes_bfloat16 = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Tensor, *, dtype: Any) -> _C.Array:
+        """Keeps the type of x."""
+        ctx.dtype = x.dtype
+        return kernels.copy(x.array, dtype=dtype, channels_last=x.array.keeps_channels_last)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor) -> Tensor:
+        """The gradient, converted back."""
+        return Cast.apply(dy, dtype=ctx.dtype)
+
+
+def widened(x: Any) -> Any:
+    """A bfloat16 tensor of a CUDA device in float32; anything else as it is."""
+    narrow = isinstance(x, Tensor) and x.dtype.itemsize == 2 and x.dtype == _C.bfloat16 and x.is_cuda
+    return Cast.apply(x, dtype="float32") if narrow else x
+
+
+def _like(grad: Tensor, dtype: Any) -> Tensor:
+    """A gradient in the type of what it is the gradient of."""
+    return grad if grad.dtype == dtype else Cast.apply(grad, dtype=dtype)
 
 
 def _add(a: Tensor | None, b: Tensor, create_graph: bool) -> Tensor:
@@ -249,11 +288,12 @@ def _sweep(
 
     def send(edge: Any, grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(edge, Tensor):
-            yield edge, grad
+            yield edge, _like(grad, edge.dtype)
             return
         node, index = edge
         if ways is not None and not any(ways[node]):
             return
+        grad = _like(grad, node.results[index][1])
         if node not in pending:
             pending[node] = [None] * len(node.results)
             heapq.heappush(waiting, (-node.sequence, node))

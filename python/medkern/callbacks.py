@@ -82,6 +82,8 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Ends training when a measure has not become better for `patience` epochs.
 
+    `BestWeights` beside it puts the weights of the best epoch back.
+
     Args:
         monitor: name of the measure in the history, such as "val_loss".
         mode: "min" if less is better, or "max".

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from medkern import functional, losses, optim, random
-from medkern.autograd import no_grad
-from medkern.kernels._precision import matmul_precision
+from medkern.autograd import no_grad, widened
+from medkern.kernels._precision import mixed_precision
 from medkern.nn import Module
 from medkern.tensor import Tensor, tensor
 from medkern.trainer import Batches, Losses, Trainer
@@ -110,7 +110,7 @@ class GANTrainer(Trainer):
         self.model.train()
         self.discriminator.train()
         for number, (x, _) in enumerate(shown, 1):
-            with matmul_precision(self.precision):
+            with mixed_precision(self.precision):
                 z = random.normal((len(x), self.latent), device=self.device)
                 real = tensor(x, device=self.device)
                 if number % self.critic_steps:
@@ -135,10 +135,11 @@ class GANTrainer(Trainer):
         return {"loss": of_discriminator.mean(), "generator_loss": of_generator.mean()}
 
     def _generator_loss(self, made: Tensor) -> Tensor:
-        return self.adversarial.generator(self.discriminator(made))
+        return self.adversarial.generator(widened(self.discriminator(made)))
 
     def _discriminator_step(self, real: Tensor, made: Tensor, seen: Losses) -> None:
-        loss = self.adversarial.discriminator(self.discriminator(real), self.discriminator(made))
+        logits = [widened(self.discriminator(x)) for x in (real, made)]
+        loss = self.adversarial.discriminator(*logits)
         for weight, penalty in (
             (self.r1, lambda: losses.r1_penalty(self.discriminator, real)),
             (self.gradient_penalty, lambda: losses.gradient_penalty(self.discriminator, real, made)),

@@ -217,12 +217,18 @@ def grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height, width = images[0].shape
-    figure = _figure(1.2 * columns, 1.2 * rows * height / width + (0.3 if titles else 0))
-    cells = figure.subplots(rows, columns, squeeze=False)
-    for i, axes in enumerate(cells.flat):
-        axes.set_axis_off()
-        if i < len(images):
-            axes.imshow(images[i], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        if titles is not None and i < columns:
-            axes.set_title(titles[i], fontsize=8)
+    gap = max(1, width // 16)
+    step = np.array([height + gap, width + gap])
+    # One picture: a frame for each image takes seconds to lay out.
+    mosaic = np.full((rows * step[0] - gap, columns * step[1] - gap), np.nan)
+    for i, image in enumerate(images):
+        top, left = step * divmod(i, columns)
+        mosaic[top : top + height, left : left + width] = image
+    cell = max(1.2, width / 80)  # inches
+    figure = _figure(cell * columns, cell * rows * height / width + (0.3 if titles else 0))
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.imshow(np.ma.masked_invalid(mosaic), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    for i, title in enumerate(titles or ()):
+        axes.text(i * step[1] + width / 2, -2, title, ha="center", va="bottom", fontsize=8)
     _save(figure, path)

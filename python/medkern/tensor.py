@@ -28,7 +28,7 @@ class Tensor:
         requires_grad: whether gradients flow to this tensor.
     """
 
-    __slots__ = ("_index", "_node", "_version", "array", "grad", "requires_grad")
+    __slots__ = ("_bfloat16", "_index", "_node", "_version", "array", "grad", "requires_grad")
 
     # NumPy leaves `ndarray op Tensor` to Tensor's reflected operators.
     __array_priority__ = 1000
@@ -41,6 +41,7 @@ class Tensor:
         self._node: Node | None = None  # the operation that made this tensor, None for a leaf
         self._index = 0  # which of that operation's results it is
         self._version = 0  # counts changes in place, so that backward can refuse stale values
+        self._bfloat16: tuple[_C.Array, int, _C.Array] | None = None  # see `functional/_bfloat16.py`
 
     @property
     def shape(self) -> tuple[int, ...]:

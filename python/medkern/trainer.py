@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from medkern import functional, optim, random
-from medkern.autograd import no_grad
+from medkern.autograd import no_grad, widened
 from medkern.callbacks import Callback
 from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
-from medkern.kernels._precision import BY_TYPE, matmul_precision
+from medkern.kernels._precision import BY_TYPE, matmul_precision, mixed_precision
 from medkern.nn import Module
 from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
@@ -59,10 +59,12 @@ class Trainer:
             `medkern.losses.WeightPenalty`; or None.
         device: where model and batches go ("cuda", say); None leaves the model where it is. On a CUDA device
             losses are read now and then only, so that the device needn't be waited for.
-        precision: how a CUDA device multiplies in matrix products and convolutions while this trainer works:
-            "float32", "tf32" or "bf16" (`set_float32_matmul_precision`'s "highest", "high" and "medium"), or
-            None, which leaves it as it is set. Sums, weights, optimizer state, norms and losses are float32
-            always, and so is all the CPU computes.
+        precision: how a CUDA device computes while this trainer works: "float32", "tf32" or "bf16", or None,
+            which leaves it as it is set. Matrix products and convolutions multiply as with
+            `set_float32_matmul_precision`'s "highest", "high" and "medium"; with "bf16" layers also keep what
+            they compute in bfloat16 in training and evaluation, as `medkern.autocast` says. Weights, their
+            gradients, optimizer state, sums, statistics of norms and losses are float32 always, and so is
+            all the CPU computes.
 
     Attributes:
         history: one record per epoch: "epoch", "loss", "lr", "seconds" and, with validation data, "val_loss"
@@ -186,9 +188,9 @@ class Trainer:
         if self.metrics is not None:
             self.metrics.reset()
         self.model.eval()
-        with no_grad(), matmul_precision(self.precision):
+        with no_grad(), mixed_precision(self.precision):
             for x, y in data:
-                output = self.model(*_parts(x, device))
+                output = widened(self.model(*_parts(x, device)))
                 losses.add(self.loss(output, tensor(y, device=device)), len(y))
                 if self.metrics is not None:
                     self.metrics.update(output.numpy(), y)
@@ -207,7 +209,7 @@ class Trainer:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
         if self._predictor.model is not self.model:
             self._predictor = Predictor(self.model)
-        with matmul_precision(self.precision):
+        with mixed_precision(self.precision):
             parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
 
@@ -220,10 +222,10 @@ class Trainer:
             )
         self.model.eval()
         results = []
-        with no_grad(), matmul_precision(self.precision):
+        with no_grad(), mixed_precision(self.precision):
             for i in range(0, counts.pop(), batch_size):
                 batch = tuple(part[i : i + batch_size] for part in x)
-                results.append(self.model(*_parts(batch, self.device)).numpy())
+                results.append(widened(self.model(*_parts(batch, self.device))).numpy())
         return np.concatenate(results)
 
     def _train_epoch(self, batches: Batches, title: str, bar: bool) -> dict[str, float]:
@@ -237,11 +239,11 @@ class Trainer:
             samples = sum(len(y) for _, y in group)
             self.optimizer.zero_grad()
             for x, y in group:
-                with matmul_precision(self.precision):
+                with mixed_precision(self.precision):
                     loss = self.loss(self.model(*_parts(x, device)), tensor(y, device=device))
                     losses.add(loss, len(y))
                     (loss if len(group) == 1 else functional.mul(loss, len(y) / samples)).backward()
-            with matmul_precision(self.precision):
+            with mixed_precision(self.precision):
                 self._step()
             for callback in self._callbacks:
                 callback.on_step(self)

@@ -37,6 +37,7 @@ SMALL = [
         for linear in (False, True)
         for gradients in (False, True)
     ],
+    *[("resample", {"x": x, "gradients": gradients}) for x in (X2, X3) for gradients in (False, True)],
     *[
         ("norm", {"x": X2, "kind": kind, "gradients": gradients})
         for kind in ("batch", "instance")

@@ -81,6 +81,22 @@ def test_text_waits_for_its_loss_alone(rng, waits):
         assert np.isfinite(loss.item())
 
 
+@pytest.mark.parametrize("norm_type", [1, 2, np.inf])
+def test_clipping_waits_for_nothing(rng, waits, norm_type):
+    with medkern.device("cuda"):
+        parameters = [nn.Parameter(np.zeros(4, np.float32)), nn.Parameter(np.zeros((2, 3), np.float32))]
+        for p in parameters:
+            p.grad = medkern.tensor(rng.standard_normal(p.shape).astype(np.float32))
+        grads = np.concatenate([p.grad.numpy().ravel() for p in parameters])
+        before = waits()
+        norm = optim.clip_grad_norm_(parameters, 0.1, norm_type)
+        assert waits() == before
+        expected = np.linalg.norm(grads, norm_type)
+        assert abs(norm.item() - expected) < 1e-5 * expected
+        clipped = np.concatenate([p.grad.numpy().ravel() for p in parameters])
+        np.testing.assert_allclose(clipped, grads * 0.1 / expected, rtol=1e-4)
+
+
 def test_a_compiled_model_waits_for_nothing(rng, waits):
     model = models.UNet(1, 2, filters=(4, 6), activation="softmax").to("cuda")
     x, _ = images(rng, 2)

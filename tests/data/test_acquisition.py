@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from medkern.data.acquisition import column_mask, filtered_back_projection, radon, zero_filled
+from medkern.data.acquisition import (
+    column_mask,
+    filtered_back_projection,
+    radon,
+    with_columns,
+    zero_filled,
+)
 
 
 def disc(size, radius, row=0.0, column=0.0):
@@ -90,6 +96,16 @@ def test_measured_columns_are_the_images_and_others_zero(rng):
     assert not np.array_equal(mask, column_mask(20, rng, acceleration=2.5, center=0.2))
 
 
+def test_what_was_measured_is_put_back(rng):
+    image, guess = (rng.random((2, 12, 20)) + 1).astype(np.float32)
+    mask = column_mask(20, rng, acceleration=2.5, center=0.2)
+    mask |= np.roll(mask[::-1], 1)  # frequencies k and -k, so that the result is real
+    found = np.fft.fftshift(np.fft.fft2(with_columns(guess, image, mask)), axes=1)
+    for columns, source in ((mask, image), (~mask, guess)):
+        expected = np.fft.fftshift(np.fft.fft2(source), axes=1)
+        np.testing.assert_allclose(found[:, columns], expected[:, columns], atol=1e-4)
+
+
 def test_bad_arguments_are_named(rng):
     with pytest.raises(ValueError, match=r"images must have at least 2 axes .* got \(3,\)"):
         radon(np.zeros(3), [0])
@@ -101,5 +117,5 @@ def test_bad_arguments_are_named(rng):
         filtered_back_projection(np.zeros((1, 7)), [0, 90], (3, 3))
     with pytest.raises(ValueError, match=r"got 8 and 0\.5 for 16 columns"):
         column_mask(16, rng, acceleration=8, center=0.5)
-    with pytest.raises(ValueError, match=r"got \(3,\) for \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"got \(3,\) for \(4, 4\) and \(4, 4\)"):
         zero_filled(np.zeros((4, 4)), np.ones(3, bool))

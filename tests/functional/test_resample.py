@@ -24,6 +24,11 @@ def test_gradients(rng, rank, padding, align_corners):
     )
 
 
+def test_a_field_that_follows_itself(rng):
+    field = rng.choice([-0.75, -0.25, 0.25, 0.75], (1, 2, 4, 5))
+    gradcheck(lambda f: functional.warp(f, f), [field])
+
+
 def test_the_values_are_those_of_the_kernel(rng):
     x, grid = rng.standard_normal((1, 2, 3, 4)), rng.uniform(-1, 1, (1, 5, 5, 2))
     y = functional.grid_sample(medkern.tensor(x), medkern.tensor(grid), mode="nearest")

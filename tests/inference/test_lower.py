@@ -64,6 +64,8 @@ def cases():
         weights = (4, 3, *(3,) * rank)
         yield f"conv{rank}d", [x, weights], getattr(f, f"conv{rank}d")
     yield "interpolate", [(1, 2, 5, 6)], lambda x: f.interpolate(x, scale_factor=1.7, mode="bilinear")
+    yield "grid_sample", [(1, 2, 5, 6), (1, 3, 4, 2)], lambda x, g: f.grid_sample(f.relu(x), g)
+    yield "warp", [(1, 2, 5, 6)], lambda x: f.warp(x, f.tanh(x))
     yield "concat", [(2, 3, 4), (2, 1, 4)], lambda x, y: f.concat([x, y, x], 1)
     yield "cat", [(2, 3)], lambda x: f.cat([f.relu(x), x])
     yield "stack", [(2, 3)], lambda x: f.stack([f.relu(x), x], 1)

@@ -181,3 +181,43 @@ def test_shared_memory_is_refused():
     state = np.zeros(4)
     with pytest.raises(ValueError, match="exp_avg_sq must not share memory with exp_avg"):
         kernels.adam_step(param, np.zeros(4), state, state, 1, 0.1)
+
+
+def test_many_parameters_at_once_have_the_bits_of_each_alone(isa, rng):
+    # Around the number that one launch of a device takes, of all sizes; one lies where vectors can't be used.
+    sizes = [0, 1, 3, 64, 1031, *([5] * 70)]
+    params = [rng.standard_normal(size).astype(np.float32) for size in sizes]
+    params[4] = rng.standard_normal(1032).astype(np.float32)[1:]
+    grads = [rng.standard_normal(p.shape).astype(np.float32) for p in params]
+    states = [[np.abs(rng.standard_normal(p.shape)).astype(np.float32) for p in params] for _ in range(2)]
+
+    def fresh():
+        return [p.copy() if i != 4 else np.append(0, p).astype(np.float32)[1:] for i, p in enumerate(params)]
+
+    for many, one, count, options in [
+        (kernels.sgd_steps, kernels.sgd_step, 1, (0.1, 0.9, 0.2, 0.3)),
+        (kernels.sgd_steps, kernels.sgd_step, 0, (0.1,)),
+        (kernels.adam_steps, kernels.adam_step, 2, (3, 0.1, 0.8, 0.9, 1e-6, 0.1, True)),
+    ]:
+        together, apart = fresh(), fresh()
+        kept = [[[s.copy() for s in of] for of in states[:count]] for _ in range(2)]
+        many(together, grads, *(kept[0] if count else [None]), *options)
+        for i, p in enumerate(apart):
+            one(p, grads[i], *([of[i] for of in kept[1]] if count else [None]), *options)
+        for a, b in zip([together, *kept[0]], [apart, *kept[1]], strict=True):
+            for x, y in zip(a, b, strict=True):
+                np.testing.assert_array_equal(x, y)
+    kernels.sgd_steps([], [], None, 0.1)
+
+
+def test_lists_are_checked():
+    x, y = np.zeros(3, np.float32), np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match="sgd_step: grads must have as many arrays as params, 1, got 2"):
+        kernels.sgd_steps([x], [y, y], None, 0.1)
+    with pytest.raises(ValueError, match="momentum_buffers must have as many arrays as params, 1, got 0"):
+        kernels.sgd_steps([x], [y], [], 0.1, 0.9)
+    with pytest.raises(ValueError, match="sgd_step: all parameters must have one dtype and device"):
+        kernels.sgd_steps([x, np.zeros(2)], [y, np.ones(2)], None, 0.1)
+    with pytest.raises(ValueError, match="exp_avg_sqs must have as many arrays as params, 1, got 2"):
+        kernels.adam_steps([x], [y], [y.copy()], [y.copy(), y.copy()], 1, 0.1)
+    assert not x.any()

@@ -69,6 +69,7 @@ def test_a_residual_network_adds_its_input(rng):
     x = medkern.tensor(rng.normal(size=(1, 2, 8, 8)).astype(np.float32))
     plain = UNet(2, 2, filters=(4, 8), activation=None)
     net = UNet(2, 2, filters=(4, 8), activation=None, residual=True)
+    np.testing.assert_array_equal(net(x).numpy(), x.numpy())  # to begin with
     net.load_state_dict(plain.state_dict())
     np.testing.assert_allclose(net(x).numpy(), plain(x).numpy() + x.numpy(), rtol=1e-6, atol=1e-6)
     assert models.build(models.config(net)).config["residual"]

@@ -45,7 +45,7 @@ typedef struct mk_pad_desc {
  * x, circular padding at most that. */
 MK_API mk_status mk_pad_output_shape(const mk_pad_desc* desc, const DLTensor* x, int64_t* shape);
 
-/* y = x with its borders extended. float32 or float64; any strides. */
+/* y = x with its borders extended. float32 or float64 (CUDA: 16 bits too), any strides. */
 MK_API mk_status mk_pad(const mk_pad_desc* desc, const DLTensor* x, DLTensor* y);
 
 /* dx = for each element of x the sum of dy over the places it was copied to, in row-major order. */

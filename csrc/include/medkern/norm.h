@@ -11,9 +11,9 @@ extern "C" {
 
 /* Common to all functions here:
  *
- * x, y, dy, dx have one shape, dtype (float32 or float64) and memory format.
+ * x, y, dy, dx have one shape, dtype (float32, float64; CUDA: bfloat16 too) and memory format.
  *
- * weight and bias have the dtype of x; NULL stands for 1 and 0.
+ * weight and bias have the dtype of x, float32 beside bfloat16; NULL stands for 1 and 0.
  *
  * mean and rstd = 1 / sqrt(var + eps) are float64 whatever x is: a float32 mean would cost the
  * digits of data that lies far from zero. The forward pass writes them, the backward pass reads

@@ -9,7 +9,8 @@ extern "C" {
 #endif
 
 /* All tensors of a step have one shape, dtype (float32 or float64) and memory layout, contiguous or
- * channels-last, and share no memory. */
+ * channels-last, and share no memory. The functions of many parameters take one after the other,
+ * all of one dtype, on one device, which costs a CUDA device few launches. */
 
 typedef struct mk_sgd_desc {
   size_t struct_size;
@@ -30,6 +31,10 @@ typedef struct mk_sgd_desc {
 MK_API mk_status mk_sgd_step(const mk_sgd_desc* desc, DLTensor* param, const DLTensor* grad,
                              DLTensor* momentum_buffer);
 
+/* The same for `count` parameters; buffers is NULL, or all of it or none are. */
+MK_API mk_status mk_sgd_steps(const mk_sgd_desc* desc, int64_t count, DLTensor* const* params,
+                              const DLTensor* const* grads, DLTensor* const* buffers);
+
 typedef struct mk_adam_desc {
   size_t struct_size;
   int32_t decoupled; /* not 0: AdamW */
@@ -49,6 +54,11 @@ typedef struct mk_adam_desc {
  * param -= lr (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps) */
 MK_API mk_status mk_adam_step(const mk_adam_desc* desc, DLTensor* param, const DLTensor* grad,
                               DLTensor* exp_avg, DLTensor* exp_avg_sq);
+
+/* The same for `count` parameters. */
+MK_API mk_status mk_adam_steps(const mk_adam_desc* desc, int64_t count, DLTensor* const* params,
+                               const DLTensor* const* grads, DLTensor* const* exp_avgs,
+                               DLTensor* const* exp_avg_sqs);
 
 #ifdef __cplusplus
 }

@@ -34,7 +34,7 @@ typedef enum mk_unary_op {
   MK_ERF = 19         /* erf(x)                                     x */
 } mk_unary_op;
 
-/* y = op(x).  x float32 or float64; y of its shape and dtype. */
+/* y = op(x).  x float32 or float64 (CUDA, up to tanh: bfloat16 too); y of its shape and dtype. */
 MK_API mk_status mk_unary(mk_unary_op op, const DLTensor* x, double a, double b, DLTensor* y);
 
 /* dx = dy * (derivative of op).  saved is x or y of the forward pass, as listed above; all of one
@@ -57,7 +57,7 @@ typedef enum mk_binary_op {
   MK_ADD_RELU = 6 /* max(a + b, 0), where the branches of a residual block meet */
 } mk_binary_op;
 
-/* y = a op b.  a, b  float32 or float64, the same for both; a tensor of rank 0 is a number.
+/* y = a op b.  a, b  float32 or float64 (CUDA: bfloat16), alike; a tensor of rank 0 is a number.
  *   y  the shape they broadcast to, their dtype */
 MK_API mk_status mk_binary(mk_binary_op op, const DLTensor* a, const DLTensor* b, DLTensor* y);
 

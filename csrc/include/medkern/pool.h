@@ -1,6 +1,6 @@
 /* Pooling over the spatial dimensions of (N, C, W), (N, C, H, W) or (N, C, D, H, W) tensors: max,
- * average, both in the adaptive form, and max unpooling. Tensors are float32 or float64, contiguous
- * or channels-last. */
+ * average, both in the adaptive form, and max unpooling. Tensors are float32 or float64 (CUDA:
+ * bfloat16 too), contiguous or channels-last. */
 #ifndef MEDKERN_POOL_H
 #define MEDKERN_POOL_H
 

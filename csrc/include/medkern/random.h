@@ -33,14 +33,14 @@ MK_API mk_status mk_random_normal(uint64_t seed, uint64_t* offset, double mean, 
 
 /* y = x mask / (1 - p), where each element of mask is 0 with probability p, else 1: word >= p 2^32.
  * With p = 1 all is 0.
- *   x     any shape, float32 or float64, contiguous or channels-last
+ *   x     any shape, float32 or float64 (CUDA: bfloat16 too), contiguous or channels-last
  *   y     as x, in the same memory format; may be x itself
  *   mask  as x, uint8, in the same memory format */
 MK_API mk_status mk_dropout_forward(double p, uint64_t seed, uint64_t* offset, const DLTensor* x,
                                     DLTensor* y, DLTensor* mask);
 
 /* dx = dy mask / (1 - p).
- *   dy    float32 or float64, contiguous or channels-last
+ *   dy    float32 or float64 (CUDA: bfloat16 too), contiguous or channels-last
  *   mask  shape of dy, uint8, contiguous or channels-last
  *   dx    as dy, in the same memory format; may be dy itself */
 MK_API mk_status mk_dropout_backward(double p, const DLTensor* dy, const DLTensor* mask,

@@ -1,5 +1,5 @@
 /* Resizing the spatial dimensions of (N, C, W), (N, C, H, W) or (N, C, D, H, W) tensors. Tensors
- * are float32 or float64, contiguous or channels-last. */
+ * are float32 or float64 (CUDA: bfloat16 too), contiguous or channels-last. */
 #ifndef MEDKERN_RESIZE_H
 #define MEDKERN_RESIZE_H
 

@@ -82,7 +82,7 @@ PadArgs pad_args(const mk_pad_desc* desc, const TensorView& x, const TensorView&
 void expect_pad(const char* op, const mk_pad_desc* desc, const TensorView& x, const TensorView& y) {
   int64_t shape[MK_MAX_RANK];
   pad_shape(op, desc, x, shape);
-  expect_float(op, x);
+  expect_float_or_half(op, x);
   expect_same_dtype(op, y, x);
   expect_same_device(op, y, x);
   expect_shape(op, y, x.rank, shape);

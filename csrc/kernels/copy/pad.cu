@@ -63,7 +63,7 @@ MK_INLINE void pad_elements(const PadKernelArgs& args) {
     if (inside[u]) {
       value[u] = load_pack<lanes>(x + from[u]);
     } else {
-      for (int i = 0; i < lanes; ++i) value[u].at[i] = static_cast<T>(args.value);
+      for (int i = 0; i < lanes; ++i) value[u].at[i] = T(static_cast<Wide<T>>(args.value));
     }
   }
 #pragma unroll
@@ -127,7 +127,7 @@ MK_INLINE void pad_gather(const UnpadKernelArgs& args) {
   }
   // The innermost axis is the fastest, so every sum is in the order of dy.
   const T* dy = static_cast<const T*>(args.dy);
-  T sum = 0;
+  Wide<T> sum = 0;
   for (int64_t combination = 0; combination < combinations; ++combination) {
     int64_t choice = combination, from = 0;
     rest = flat;
@@ -141,9 +141,9 @@ MK_INLINE void pad_gather(const UnpadKernelArgs& args) {
       }
       from += places.place(k) * args.y_stride[axis];
     }
-    sum += dy[from];
+    sum += Wide<T>(dy[from]);
   }
-  static_cast<T*>(args.dx)[to] = sum;
+  static_cast<T*>(args.dx)[to] = T(sum);
 }
 
 }  // namespace
@@ -152,5 +152,9 @@ MK_KERNEL(pad_forward_f32, PadKernelArgs, 256) { pad_forward<float>(args); }
 MK_KERNEL(pad_forward_f64, PadKernelArgs, 256) { pad_forward<double>(args); }
 MK_KERNEL(pad_gather_f32, UnpadKernelArgs, 256) { pad_gather<float>(args); }
 MK_KERNEL(pad_gather_f64, UnpadKernelArgs, 256) { pad_gather<double>(args); }
+MK_KERNEL(pad_forward_f16, PadKernelArgs, 256) { pad_forward<float16>(args); }
+MK_KERNEL(pad_gather_f16, UnpadKernelArgs, 256) { pad_gather<float16>(args); }
+MK_KERNEL(pad_forward_bf16, PadKernelArgs, 256) { pad_forward<bfloat16>(args); }
+MK_KERNEL(pad_gather_bf16, UnpadKernelArgs, 256) { pad_gather<bfloat16>(args); }
 
 }  // namespace medkern::cuda

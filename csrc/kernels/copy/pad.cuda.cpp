@@ -10,8 +10,19 @@
 namespace medkern::cuda {
 namespace {
 
-Kernel forward_f32{"pad", "pad_forward_f32"}, forward_f64{"pad", "pad_forward_f64"};
-Kernel gather_f32{"pad", "pad_gather_f32"}, gather_f64{"pad", "pad_gather_f64"};
+// float32, float64, float16, bfloat16.
+Kernel forward_kernels[4] = {{"pad", "pad_forward_f32"},
+                             {"pad", "pad_forward_f64"},
+                             {"pad", "pad_forward_f16"},
+                             {"pad", "pad_forward_bf16"}};
+Kernel gather_kernels[4] = {{"pad", "pad_gather_f32"},
+                            {"pad", "pad_gather_f64"},
+                            {"pad", "pad_gather_f16"},
+                            {"pad", "pad_gather_bf16"}};
+
+int number_of(Dtype dtype) {
+  return dtype == Dtype::f32 ? 0 : dtype == Dtype::f64 ? 1 : dtype == Dtype::f16 ? 2 : 3;
+}
 
 struct Axis {
   int64_t before, x_size, x_stride, y_size, y_stride;
@@ -88,8 +99,8 @@ void pad(const PadArgs& a) {
     expect_fits(p.count <= kMostSteps);
   }
   constexpr int64_t kBlock = kWalkThreads * kVectorSteps;
-  launch(a.dtype == Dtype::f32 ? forward_f32 : forward_f64,
-         {static_cast<uint32_t>((p.count - 1) / kBlock + 1)}, kWalkThreads, 0, p);
+  launch(forward_kernels[number_of(a.dtype)], {static_cast<uint32_t>((p.count - 1) / kBlock + 1)},
+         kWalkThreads, 0, p);
 }
 
 void pad_backward(const PadArgs& a) {
@@ -124,7 +135,7 @@ void pad_backward(const PadArgs& a) {
     p.count *= axis.x_size;
     expect_fits(p.count <= kMostSteps);
   }
-  launch(a.dtype == Dtype::f32 ? gather_f32 : gather_f64,
+  launch(gather_kernels[number_of(a.dtype)],
          {static_cast<uint32_t>((p.count - 1) / kWalkThreads + 1)}, kWalkThreads, 0, p);
 }
 

@@ -15,11 +15,15 @@ inline void check_like(const char* op, const TensorView& t, const TensorView& x)
   expect_same_device(op, t, x);
 }
 
-// weight, bias, their gradients or running statistics; may be absent.
+// weight, bias, their gradients or running statistics; may be absent. float32 beside 16-bit x.
 inline void check_parameter(const char* op, const TensorView& t, const TensorView& x, int rank,
                             const int64_t* shape) {
   if (t.data == nullptr && t.rank == 0) return;
-  expect_same_dtype(op, t, x);
+  if (is_half(x.dtype)) {
+    expect_dtype(op, t, Dtype::f32);
+  } else {
+    expect_same_dtype(op, t, x);
+  }
   expect_shape(op, t, rank, shape);
   expect_contiguous(op, t);
   expect_same_device(op, t, x);

@@ -11,7 +11,7 @@ namespace {
 LayerNormArgs layer_args(const char* op, const mk_layer_norm_desc* desc, const TensorView& x) {
   expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
   check_eps(op, desc->eps);
-  expect_float(op, x);
+  expect_float_or_bfloat(op, x);
   const int rank = desc->normalized_rank;
   expect_range(op, "the number of axes in normalized_shape", rank, 1, MK_MAX_RANK);
   bool matches = x.rank >= rank;

@@ -8,7 +8,8 @@
 //           reading hits the cache. dweight and dbias: blocks sum a tile of columns over a chunk of
 //           rows; then the chunks are merged.
 // Memory    forward x and y once; backward x and dy twice, dx once.
-// Numerics  sums in float64, but for those of up to kNormRows terms of a gradient, which are in T;
+// Numerics  sums in float64, but for those of up to kNormRows terms of a gradient, which are in T
+//           (float32 of 16-bit rows, whose parameters are float32 as well);
 //           their order depends on the shape alone. The mean is used as in norm.cuh.
 #include "kernels/norm/layer.cuda.h"
 #include "kernels/norm/norm.cuh"
@@ -26,16 +27,17 @@ MK_INLINE Pack<T, lanes> load_or(const void* p, uint32_t at, T otherwise) {
 
 template <class T, int lanes, int threads>
 MK_INLINE void layer_norm_forward(const LayerNormKernelArgs& a) {
+  using W = Wide<T>;
   const uint32_t row = team_number<threads>(), first = threadIdx.x % threads * lanes;
   if (row >= a.rows) return;
   const T* x = static_cast<const T*>(a.x) + int64_t{row} * a.width;
   T* y = static_cast<T*>(a.y) + int64_t{row} * a.width;
   constexpr uint32_t step = threads * lanes;
-  const double origin = a.width > 0 ? x[0] : T(0);
+  const double origin = a.width > 0 ? W(x[0]) : W(0);
   double sums[2] = {0, 0};
 #pragma unroll 4
   for (uint32_t i = first; i < a.width; i += step) {
-    const Pack<T, lanes> value = load_pack<lanes>(x + i);
+    const auto value = load_wide<lanes>(x + i);
 #pragma unroll
     for (int k = 0; k < lanes; ++k) {
       const double d = value.at[k] - origin;
@@ -52,24 +54,25 @@ MK_INLINE void layer_norm_forward(const LayerNormKernelArgs& a) {
     a.mean[row] = mean;
     a.rstd[row] = rstd;
   }
-  const T hi = static_cast<T>(mean), scale = static_cast<T>(rstd);
-  const T shift = static_cast<T>((hi - mean) * rstd);
+  const W hi = static_cast<W>(mean), scale = static_cast<W>(rstd);
+  const W shift = static_cast<W>((hi - mean) * rstd);
 #pragma unroll 4
   for (uint32_t i = first; i < a.width; i += step) {
-    Pack<T, lanes> value = load_pack<lanes>(x + i);
-    const Pack<T, lanes> weight = load_or<T, lanes>(a.weight, i, 1);
-    const Pack<T, lanes> bias = load_or<T, lanes>(a.bias, i, 0);
+    auto value = load_wide<lanes>(x + i);
+    const auto weight = load_or<W, lanes>(a.weight, i, 1);
+    const auto bias = load_or<W, lanes>(a.bias, i, 0);
 #pragma unroll
     for (int k = 0; k < lanes; ++k) {
-      const T xhat = fma(value.at[k] - hi, scale, shift);
+      const W xhat = fma(value.at[k] - hi, scale, shift);
       value.at[k] = fma(xhat, weight.at[k], bias.at[k]);
     }
-    store_pack(y + i, value);
+    store_rounded(y + i, value);
   }
 }
 
 template <class T, int lanes, int threads>
 MK_INLINE void layer_norm_input_gradient(const LayerNormKernelArgs& a) {
+  using W = Wide<T>;
   const uint32_t row = team_number<threads>(), first = threadIdx.x % threads * lanes;
   if (row >= a.rows) return;
   const int64_t offset = int64_t{row} * a.width;
@@ -78,16 +81,16 @@ MK_INLINE void layer_norm_input_gradient(const LayerNormKernelArgs& a) {
   T* dx = static_cast<T*>(a.y) + offset;
   constexpr uint32_t step = threads * lanes;
   const double mean = a.mean[row], rstd = a.rstd[row];
-  const T hi = static_cast<T>(mean);
+  const W hi = static_cast<W>(mean);
   double sums[2] = {0, 0};  // of g and of g * (x - hi)
 #pragma unroll 4
   for (uint32_t i = first; i < a.width; i += step) {
-    const Pack<T, lanes> gradient = load_pack<lanes>(dy + i), value = load_pack<lanes>(x + i);
-    const Pack<T, lanes> weight = load_or<T, lanes>(a.weight, i, 1);
-    T all = 0, products = 0;
+    const auto gradient = load_wide<lanes>(dy + i), value = load_wide<lanes>(x + i);
+    const auto weight = load_or<W, lanes>(a.weight, i, 1);
+    W all = 0, products = 0;
 #pragma unroll
     for (int k = 0; k < lanes; ++k) {
-      const T g = gradient.at[k] * weight.at[k];
+      const W g = gradient.at[k] * weight.at[k];
       all += g;
       products = fma(g, value.at[k] - hi, products);
     }
@@ -97,19 +100,19 @@ MK_INLINE void layer_norm_input_gradient(const LayerNormKernelArgs& a) {
   sum_team<threads>(sums);
   const double rest = mean - hi, count = a.width;
   const double slope = -rstd * rstd * rstd * (sums[1] - rest * sums[0]) / count;
-  const T k1 = static_cast<T>(rstd), k2 = static_cast<T>(slope);
-  const T k0 = static_cast<T>(-rstd * sums[0] / count - slope * rest);
+  const W k1 = static_cast<W>(rstd), k2 = static_cast<W>(slope);
+  const W k0 = static_cast<W>(-rstd * sums[0] / count - slope * rest);
 #pragma unroll 4
   for (uint32_t i = first; i < a.width; i += step) {
-    Pack<T, lanes> gradient = load_pack<lanes>(dy + i);
-    const Pack<T, lanes> value = load_pack<lanes>(x + i);
-    const Pack<T, lanes> weight = load_or<T, lanes>(a.weight, i, 1);
+    auto gradient = load_wide<lanes>(dy + i);
+    const auto value = load_wide<lanes>(x + i);
+    const auto weight = load_or<W, lanes>(a.weight, i, 1);
 #pragma unroll
     for (int k = 0; k < lanes; ++k) {
-      const T g = gradient.at[k] * weight.at[k];
+      const W g = gradient.at[k] * weight.at[k];
       gradient.at[k] = fma(k1, g, fma(k2, value.at[k] - hi, k0));
     }
-    store_pack(dx + i, gradient);
+    store_rounded(dx + i, gradient);
   }
 }
 
@@ -122,6 +125,7 @@ MK_INLINE ParameterSums operator+(const ParameterSums& p, const ParameterSums& q
 
 template <class T, int lanes>
 MK_INLINE void layer_norm_parameter_sums(const LayerNormKernelArgs& a) {
+  using W = Wide<T>;
   constexpr int kRows = 4;
   const TilePlace at = tile_place<lanes>(a.tiles);
   const uint32_t begin = blockIdx.x * a.chunk, end = min(begin + a.chunk, a.rows);
@@ -137,17 +141,17 @@ MK_INLINE void layer_norm_parameter_sums(const LayerNormKernelArgs& a) {
         gradient[k] = load_pack<lanes>(dy + offset);
         value[k] = load_pack<lanes>(x + offset);
       }
-      T all[lanes] = {}, products[lanes] = {};
+      W all[lanes] = {}, products[lanes] = {};
 #pragma unroll
       for (int k = 0; k < rows.count; ++k) {
         const double mean = a.mean[row + k * a.tiles.down], rstd = a.rstd[row + k * a.tiles.down];
-        const T hi = static_cast<T>(mean), scale = static_cast<T>(rstd);
-        const T shift = static_cast<T>((hi - mean) * rstd);
+        const W hi = static_cast<W>(mean), scale = static_cast<W>(rstd);
+        const W shift = static_cast<W>((hi - mean) * rstd);
 #pragma unroll
         for (int i = 0; i < lanes; ++i) {
-          const T xhat = fma(value[k].at[i] - hi, scale, shift);
-          all[i] += gradient[k].at[i];
-          products[i] = fma(gradient[k].at[i], xhat, products[i]);
+          const W xhat = fma(W(value[k].at[i]) - hi, scale, shift), g = gradient[k].at[i];
+          all[i] += g;
+          products[i] = fma(g, xhat, products[i]);
         }
       }
 #pragma unroll
@@ -244,4 +248,36 @@ MK_KERNEL(layer_norm_parameter_gradients_f32, LayerNormKernelArgs, 256) {
 }
 MK_KERNEL(layer_norm_parameter_gradients_f64, LayerNormKernelArgs, 256) {
   layer_norm_parameter_gradients<double>(args);
+}
+
+// 16-bit rows.
+MK_KERNEL(layer_norm_by_block_bf16x8, LayerNormKernelArgs, 256) {
+  layer_norm_forward<bfloat16, 8, 256>(args);
+}
+MK_KERNEL(layer_norm_by_block_bf16, LayerNormKernelArgs, 256) {
+  layer_norm_forward<bfloat16, 1, 256>(args);
+}
+MK_KERNEL(layer_norm_by_warp_bf16x8, LayerNormKernelArgs, 256) {
+  layer_norm_forward<bfloat16, 8, 32>(args);
+}
+MK_KERNEL(layer_norm_by_warp_bf16, LayerNormKernelArgs, 256, 4) {
+  layer_norm_forward<bfloat16, 1, 32>(args);
+}
+MK_KERNEL(layer_norm_gradient_by_block_bf16x8, LayerNormKernelArgs, 256) {
+  layer_norm_input_gradient<bfloat16, 8, 256>(args);
+}
+MK_KERNEL(layer_norm_gradient_by_block_bf16, LayerNormKernelArgs, 256) {
+  layer_norm_input_gradient<bfloat16, 1, 256>(args);
+}
+MK_KERNEL(layer_norm_gradient_by_warp_bf16x8, LayerNormKernelArgs, 256) {
+  layer_norm_input_gradient<bfloat16, 8, 32>(args);
+}
+MK_KERNEL(layer_norm_gradient_by_warp_bf16, LayerNormKernelArgs, 256) {
+  layer_norm_input_gradient<bfloat16, 1, 32>(args);
+}
+MK_KERNEL(layer_norm_parameter_sums_bf16x8, LayerNormKernelArgs, 256) {
+  layer_norm_parameter_sums<bfloat16, 8>(args);
+}
+MK_KERNEL(layer_norm_parameter_sums_bf16, LayerNormKernelArgs, 256) {
+  layer_norm_parameter_sums<bfloat16, 1>(args);
 }

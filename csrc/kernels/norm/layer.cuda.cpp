@@ -6,6 +6,7 @@
 
 #include "cuda/align.h"
 #include "cuda/launch.h"
+#include "cuda/variants.h"
 #include "kernels/norm/norm.h"
 
 namespace medkern::cuda {
@@ -19,25 +20,12 @@ constexpr size_t kBlockSumBytes = 2 * kWarpsOfBlock * sizeof(double);
 // Rows that are summed at once, and into how many parts there is use in cutting all.
 constexpr int64_t kLeastRows = 32, kMostChunks = 128;
 
-// Vectors of four float, float, double.
-using Variants = Kernel[3];
-Variants forward_by_block = {{"layer", "layer_norm_by_block_f32x4"},
-                             {"layer", "layer_norm_by_block_f32"},
-                             {"layer", "layer_norm_by_block_f64"}};
-Variants forward_by_warp = {{"layer", "layer_norm_by_warp_f32x4"},
-                            {"layer", "layer_norm_by_warp_f32"},
-                            {"layer", "layer_norm_by_warp_f64"}};
-Variants gradient_by_block = {{"layer", "layer_norm_gradient_by_block_f32x4"},
-                              {"layer", "layer_norm_gradient_by_block_f32"},
-                              {"layer", "layer_norm_gradient_by_block_f64"}};
-Variants gradient_by_warp = {{"layer", "layer_norm_gradient_by_warp_f32x4"},
-                             {"layer", "layer_norm_gradient_by_warp_f32"},
-                             {"layer", "layer_norm_gradient_by_warp_f64"}};
-Variants parameter_sums = {{"layer", "layer_norm_parameter_sums_f32x4"},
-                           {"layer", "layer_norm_parameter_sums_f32"},
-                           {"layer", "layer_norm_parameter_sums_f64"}};
-Kernel parameter_gradients[2] = {{"layer", "layer_norm_parameter_gradients_f32"},
-                                 {"layer", "layer_norm_parameter_gradients_f64"}};
+Variants forward_by_block = MK_VARIANTS("layer", "layer_norm_by_block");
+Variants forward_by_warp = MK_VARIANTS("layer", "layer_norm_by_warp");
+Variants gradient_by_block = MK_VARIANTS("layer", "layer_norm_gradient_by_block");
+Variants gradient_by_warp = MK_VARIANTS("layer", "layer_norm_gradient_by_warp");
+Variants parameter_sums = MK_VARIANTS("layer", "layer_norm_parameter_sums");
+WideTypes parameter_gradients = MK_WIDE_TYPES("layer", "layer_norm_parameter_gradients");
 
 int64_t rows_of_chunk(int64_t rows) { return std::max(kLeastRows, divide_up(rows, kMostChunks)); }
 
@@ -47,12 +35,14 @@ int64_t partials(int64_t rows, int64_t width) {
 
 // The arguments, and which of the variants they take.
 LayerNormKernelArgs arguments(const LayerNormArgs& l, std::initializer_list<const void*> memory,
-                              int& variant) {
+                              int64_t& lanes, int& variant) {
   require(l.rows <= kMostSize && l.width <= kMostSize,
           "layer_norm: CUDA kernels take up to 2^30 rows of up to 2^30 elements, got ", l.rows,
           " of ", l.width);
-  const bool vectors = l.dtype == Dtype::f32 && l.width % 4 == 0 && are_aligned(memory);
-  variant = vectors ? 0 : l.dtype == Dtype::f32 ? 1 : 2;
+  const int64_t whole = lanes_of(l.dtype);
+  const bool vectors = whole > 1 && l.width % whole == 0 && are_aligned(memory);
+  lanes = vectors ? whole : 1;
+  variant = variant_of(l.dtype, vectors);
   LayerNormKernelArgs a{};
   a.rows = static_cast<uint32_t>(l.rows);
   a.width = static_cast<uint32_t>(l.width);
@@ -78,15 +68,17 @@ void launch_rows(Kernel& by_block, Kernel& by_warp, const LayerNormKernelArgs& a
 }
 
 void forward(const LayerNormArgs& l) {
+  int64_t lanes;
   int variant;
-  LayerNormKernelArgs a = arguments(l, {l.x, l.y, l.weight, l.bias}, variant);
+  LayerNormKernelArgs a = arguments(l, {l.x, l.y, l.weight, l.bias}, lanes, variant);
   a.y = l.y;
   launch_rows(forward_by_block[variant], forward_by_warp[variant], a);
 }
 
 void backward(const LayerNormArgs& l) {
+  int64_t lanes;
   int variant;
-  LayerNormKernelArgs a = arguments(l, {l.x, l.dy, l.dx, l.weight}, variant);
+  LayerNormKernelArgs a = arguments(l, {l.x, l.dy, l.dx, l.weight}, lanes, variant);
   a.y = l.dx;
   if (l.dx != nullptr && a.width > 0) {
     launch_rows(gradient_by_block[variant], gradient_by_warp[variant], a);
@@ -94,14 +86,13 @@ void backward(const LayerNormArgs& l) {
   if ((l.dweight == nullptr && l.dbias == nullptr) || a.width == 0) return;
   a.chunk = static_cast<uint32_t>(rows_of_chunk(l.rows));
   a.chunks = static_cast<uint32_t>(divide_up(l.rows, a.chunk));
-  const uint32_t lanes = variant == 0 ? 4 : 1;
-  a.tiles = norm_tiles(a.width, lanes);
+  a.tiles = norm_tiles(a.width, static_cast<uint32_t>(lanes));
   constexpr size_t kPair = 2 * sizeof(double);
   const uint32_t threads = a.tiles.across * a.tiles.down;
   launch(parameter_sums[variant], {a.chunks, a.tiles.tiles}, threads, threads * lanes * kPair, a);
   const auto blocks = static_cast<uint32_t>(divide_up(l.width, kMergeColumns));
-  launch(parameter_gradients[l.dtype == Dtype::f32 ? 0 : 1], {blocks}, kNormThreads,
-         kNormThreads * kPair, a);
+  launch(parameter_gradients[wide_type_of(l.dtype)], {blocks}, kNormThreads, kNormThreads * kPair,
+         a);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 constexpr int kForwardCoefficients = 3, kBackwardCoefficients = 6;
 
 NormShape norm_shape(const char* op, const TensorView& x, bool over_batch, int64_t groups) {
-  expect_float(op, x);
+  expect_float_or_bfloat(op, x);
   require(x.rank >= 2 && x.rank <= 5, op, ": x must have 2 to 5 dimensions, got ", x.rank, ": ",
           shape_text(x));
   expect_dense(op, x);
@@ -27,7 +27,7 @@ NormCut cut_of(const NormKernels& kernels, const NormShape& s, int64_t runs) {
   cut.width = s.channels_last ? s.c : 1;
   cut.units = !s.channels_last ? runs : s.over_batch ? 1 : s.n;
   cut.length = cut.units > 0 ? s.n * s.c * s.s / (cut.units * cut.width) : 0;
-  cut.chunk = s.channels_last ? kernels.rows_of_chunk(cut.length, s.c) : kNormRunChunk;
+  cut.chunk = s.channels_last ? kernels.rows_of_chunk(s.dtype, cut.length, s.c) : kNormRunChunk;
   cut.chunks = (cut.length + cut.chunk - 1) / cut.chunk;
   return cut;
 }

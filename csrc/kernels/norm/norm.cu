@@ -10,7 +10,8 @@
 // Memory    x twice, y once; the moments are 16 bytes per stretch of 128 numbers or more.
 // Numerics  sums of x - k and (x - k)^2 in float64, k being a value of the stretch: nothing is lost
 //           where the mean is far larger than the spread. The order of sums depends on the shape of
-//           a sample (of the batch, over_batch) alone.
+//           a sample (of the batch, over_batch) alone. bfloat16 images have float32 parameters; the
+//           result is computed in float32 and rounded once.
 #include "kernels/norm/norm.cuh"
 
 namespace medkern::cuda {
@@ -179,16 +180,17 @@ MK_INLINE T activated(bool relu, T value) {
 
 template <class T, int lanes>
 MK_INLINE void apply_to_rows(const NormKernelArgs& a) {
-  constexpr int kRows = kNormRows * sizeof(float) / sizeof(T);
+  using W = Wide<T>;
+  constexpr int kRows = kNormRows * sizeof(float) / sizeof(W);
   const RowsPlace rows = rows_place(a);
   const TilePlace at = tile_place<lanes>(a.tiles);
   if (!at.inside) return;
-  Affine<T> affine[lanes];
+  Affine<W> affine[lanes];
 #pragma unroll
   for (int i = 0; i < lanes; ++i) {
     const uint32_t channel = at.column + i;
     const uint32_t statistic = rows.unit * a.groups + a.by_group.quotient(channel);
-    affine[i] = affine_of<T>(a, statistic, channel);
+    affine[i] = affine_of<W>(a, statistic, channel);
   }
   const int64_t first = int64_t{rows.unit} * a.pixels * a.c + at.column;
   const T* x = static_cast<const T*>(a.x) + first;
@@ -196,7 +198,7 @@ MK_INLINE void apply_to_rows(const NormKernelArgs& a) {
   const auto put = [&](Pack<T, lanes> value, uint32_t row) {
 #pragma unroll
     for (int i = 0; i < lanes; ++i) {
-      value.at[i] = activated(a.relu, normalized(affine[i], value.at[i] - affine[i].hi));
+      value.at[i] = T(activated(a.relu, normalized(affine[i], value.at[i] - affine[i].hi)));
     }
     store_pack<lanes>(y + int64_t{row} * a.c, value);
   };
@@ -217,6 +219,7 @@ MK_INLINE void apply_to_rows(const NormKernelArgs& a) {
 
 template <class T, int lanes>
 MK_INLINE void apply_to_runs(const NormKernelArgs& a) {
+  using W = Wide<T>;
   const FlatPlace at = flat_place(a);
   Pack<T, lanes> value[kNormVectors];
 #pragma unroll
@@ -225,7 +228,7 @@ MK_INLINE void apply_to_runs(const NormKernelArgs& a) {
     if (vector < a.count) value[k] = load_pack<lanes>(static_cast<const T*>(a.x) + vector * lanes);
   }
   uint32_t known = 0;
-  Affine<T> affine;
+  Affine<W> affine;
 #pragma unroll
   for (int k = 0; k < kNormVectors; ++k) {
     const int64_t vector = at.first + k * kNormThreads;
@@ -233,12 +236,12 @@ MK_INLINE void apply_to_runs(const NormKernelArgs& a) {
     const uint32_t plane = at.plane + a.by_plane.quotient(at.rest + k * kNormThreads);
     if (k == 0 || plane != known) {
       const ChannelPlace place = channel_place(a, plane);
-      affine = affine_of<T>(a, place.statistic, place.channel);
+      affine = affine_of<W>(a, place.statistic, place.channel);
       known = plane;
     }
 #pragma unroll
     for (int i = 0; i < lanes; ++i) {
-      value[k].at[i] = activated(a.relu, normalized(affine, value[k].at[i] - affine.hi));
+      value[k].at[i] = T(activated(a.relu, normalized(affine, value[k].at[i] - affine.hi)));
     }
     store_pack<lanes>(static_cast<T*>(a.y) + vector * lanes, value[k]);
   }
@@ -274,3 +277,23 @@ MK_KERNEL(norm_apply_rows_f64, NormKernelArgs, 256) { apply_to_rows<double, 1>(a
 MK_KERNEL(norm_apply_runs_f32x4, NormKernelArgs, 256) { apply_to_runs<float, 4>(args); }
 MK_KERNEL(norm_apply_runs_f32, NormKernelArgs, 256) { apply_to_runs<float, 1>(args); }
 MK_KERNEL(norm_apply_runs_f64, NormKernelArgs, 256) { apply_to_runs<double, 1>(args); }
+
+// 16-bit images.
+MK_KERNEL(norm_moments_columns_bf16x8, NormKernelArgs, 256) {
+  moments_of_columns<bfloat16, 8>(args);
+}
+MK_KERNEL(norm_moments_runs_bf16x8, NormKernelArgs, 256) {
+  moments_of_runs<bfloat16, 8, 256>(args);
+}
+MK_KERNEL(norm_moments_short_runs_bf16x8, NormKernelArgs, 256) {
+  moments_of_runs<bfloat16, 8, 32>(args);
+}
+MK_KERNEL(norm_apply_rows_bf16x8, NormKernelArgs, 256) { apply_to_rows<bfloat16, 8>(args); }
+MK_KERNEL(norm_apply_runs_bf16x8, NormKernelArgs, 256) { apply_to_runs<bfloat16, 8>(args); }
+MK_KERNEL(norm_moments_columns_bf16, NormKernelArgs, 256) { moments_of_columns<bfloat16, 1>(args); }
+MK_KERNEL(norm_moments_runs_bf16, NormKernelArgs, 256) { moments_of_runs<bfloat16, 1, 256>(args); }
+MK_KERNEL(norm_moments_short_runs_bf16, NormKernelArgs, 256) {
+  moments_of_runs<bfloat16, 1, 32>(args);
+}
+MK_KERNEL(norm_apply_rows_bf16, NormKernelArgs, 256) { apply_to_rows<bfloat16, 1>(args); }
+MK_KERNEL(norm_apply_runs_bf16, NormKernelArgs, 256) { apply_to_runs<bfloat16, 1>(args); }

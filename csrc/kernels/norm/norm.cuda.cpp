@@ -7,6 +7,7 @@
 
 #include "cuda/align.h"
 #include "cuda/launch.h"
+#include "cuda/variants.h"
 #include "kernels/norm/norm.h"
 
 namespace medkern::cuda {
@@ -23,58 +24,29 @@ constexpr size_t kBlockSumBytes = 2 * kWarpsOfBlock * sizeof(double);
 // Rows that a thread takes in the last pass.
 constexpr uint32_t kRowsOfThread = 8;
 
-// The kernels of a step: vectors of four float, float, double.
-using Variants = Kernel[3];
-Variants moments_columns = {{"norm", "norm_moments_columns_f32x4"},
-                            {"norm", "norm_moments_columns_f32"},
-                            {"norm", "norm_moments_columns_f64"}};
-Variants moments_runs = {{"norm", "norm_moments_runs_f32x4"},
-                         {"norm", "norm_moments_runs_f32"},
-                         {"norm", "norm_moments_runs_f64"}};
-Variants moments_short_runs = {{"norm", "norm_moments_short_runs_f32x4"},
-                               {"norm", "norm_moments_short_runs_f32"},
-                               {"norm", "norm_moments_short_runs_f64"}};
-Kernel statistics_by_block[2] = {{"norm", "norm_statistics_by_block_f32"},
-                                 {"norm", "norm_statistics_by_block_f64"}};
-Kernel statistics_by_warp[2] = {{"norm", "norm_statistics_by_warp_f32"},
-                                {"norm", "norm_statistics_by_warp_f64"}};
-Variants apply_rows = {{"norm", "norm_apply_rows_f32x4"},
-                       {"norm", "norm_apply_rows_f32"},
-                       {"norm", "norm_apply_rows_f64"}};
-Variants apply_runs = {{"norm", "norm_apply_runs_f32x4"},
-                       {"norm", "norm_apply_runs_f32"},
-                       {"norm", "norm_apply_runs_f64"}};
+// The kernels of a step.
+Variants moments_columns = MK_VARIANTS("norm", "norm_moments_columns");
+Variants moments_runs = MK_VARIANTS("norm", "norm_moments_runs");
+Variants moments_short_runs = MK_VARIANTS("norm", "norm_moments_short_runs");
+WideTypes statistics_by_block = MK_WIDE_TYPES("norm", "norm_statistics_by_block");
+WideTypes statistics_by_warp = MK_WIDE_TYPES("norm", "norm_statistics_by_warp");
+Variants apply_rows = MK_VARIANTS("norm", "norm_apply_rows");
+Variants apply_runs = MK_VARIANTS("norm", "norm_apply_runs");
 
-Variants sums_columns = {{"norm_backward", "norm_sums_columns_f32x4"},
-                         {"norm_backward", "norm_sums_columns_f32"},
-                         {"norm_backward", "norm_sums_columns_f64"}};
-Variants sums_runs = {{"norm_backward", "norm_sums_runs_f32x4"},
-                      {"norm_backward", "norm_sums_runs_f32"},
-                      {"norm_backward", "norm_sums_runs_f64"}};
-Variants sums_short_runs = {{"norm_backward", "norm_sums_short_runs_f32x4"},
-                            {"norm_backward", "norm_sums_short_runs_f32"},
-                            {"norm_backward", "norm_sums_short_runs_f64"}};
-Kernel totals_by_block[2] = {{"norm_backward", "norm_totals_by_block_f32"},
-                             {"norm_backward", "norm_totals_by_block_f64"}};
-Kernel totals_by_warp[2] = {{"norm_backward", "norm_totals_by_warp_f32"},
-                            {"norm_backward", "norm_totals_by_warp_f64"}};
-Kernel gradients_of_samples[2] = {{"norm_backward", "norm_gradients_of_samples_f32"},
-                                  {"norm_backward", "norm_gradients_of_samples_f64"}};
-Variants gradient_rows = {{"norm_backward", "norm_gradient_rows_f32x4"},
-                          {"norm_backward", "norm_gradient_rows_f32"},
-                          {"norm_backward", "norm_gradient_rows_f64"}};
-Variants gradient_runs = {{"norm_backward", "norm_gradient_runs_f32x4"},
-                          {"norm_backward", "norm_gradient_runs_f32"},
-                          {"norm_backward", "norm_gradient_runs_f64"}};
-Variants constant_gradient_rows = {{"norm_backward", "norm_constant_gradient_rows_f32x4"},
-                                   {"norm_backward", "norm_constant_gradient_rows_f32"},
-                                   {"norm_backward", "norm_constant_gradient_rows_f64"}};
-Variants constant_gradient_runs = {{"norm_backward", "norm_constant_gradient_runs_f32x4"},
-                                   {"norm_backward", "norm_constant_gradient_runs_f32"},
-                                   {"norm_backward", "norm_constant_gradient_runs_f64"}};
+Variants sums_columns = MK_VARIANTS("norm_backward", "norm_sums_columns");
+Variants sums_runs = MK_VARIANTS("norm_backward", "norm_sums_runs");
+Variants sums_short_runs = MK_VARIANTS("norm_backward", "norm_sums_short_runs");
+WideTypes totals_by_block = MK_WIDE_TYPES("norm_backward", "norm_totals_by_block");
+WideTypes totals_by_warp = MK_WIDE_TYPES("norm_backward", "norm_totals_by_warp");
+WideTypes gradients_of_samples = MK_WIDE_TYPES("norm_backward", "norm_gradients_of_samples");
+Variants gradient_rows = MK_VARIANTS("norm_backward", "norm_gradient_rows");
+Variants gradient_runs = MK_VARIANTS("norm_backward", "norm_gradient_runs");
+Variants constant_gradient_rows = MK_VARIANTS("norm_backward", "norm_constant_gradient_rows");
+Variants constant_gradient_runs = MK_VARIANTS("norm_backward", "norm_constant_gradient_runs");
 
-int64_t rows_of_chunk(int64_t length, int64_t channels) {
-  const uint32_t lanes = channels % 4 == 0 ? 4 : 1;
+int64_t rows_of_chunk(Dtype dtype, int64_t length, int64_t channels) {
+  const auto whole = static_cast<uint32_t>(lanes_of(dtype));
+  const uint32_t lanes = channels % whole == 0 ? whole : 1;
   const int64_t turn = kNormRows * int64_t{norm_tiles(static_cast<uint32_t>(channels), lanes).down};
   const int64_t turns = divide_up(divide_up(length, kChunksOfUnit), turn);
   return turn * std::clamp<int64_t>(turns, 1, kMostTurns);
@@ -83,7 +55,8 @@ int64_t rows_of_chunk(int64_t length, int64_t channels) {
 // One pass: its arguments, and which of the variants it takes.
 struct Pass {
   NormKernelArgs args{};
-  int variant, dtype;
+  int variant, wide;  // of Variants and of WideTypes
+  uint32_t lanes;
   int64_t statistics;
 
   Pass(const NormShape& s, const NormCut& cut, std::initializer_list<const void*> memory);
@@ -94,10 +67,11 @@ Pass::Pass(const NormShape& s, const NormCut& cut, std::initializer_list<const v
           "CUDA kernels of normalization take up to 2^30 pixels, and channels of all samples, got ",
           s.n, " samples of ", s.c, " channels and ", s.s, " pixels");
   const int64_t row = s.channels_last ? s.c : s.s;
-  const bool vectors = s.dtype == Dtype::f32 && row % 4 == 0 && are_aligned(memory);
-  const uint32_t lanes = vectors ? 4 : 1;
-  dtype = s.dtype == Dtype::f32 ? 0 : 1;
-  variant = vectors ? 0 : 1 + dtype;
+  const int64_t whole = lanes_of(s.dtype);
+  const bool vectors = whole > 1 && row % whole == 0 && are_aligned(memory);
+  lanes = vectors ? static_cast<uint32_t>(whole) : 1;
+  variant = variant_of(s.dtype, vectors);
+  wide = wide_type_of(s.dtype);
   statistics = (s.over_batch ? 1 : s.n) * s.groups;
 
   NormKernelArgs& a = args;
@@ -136,8 +110,8 @@ void sum_chunks(const Pass& pass, Variants& columns, Variants& runs, Variants& s
   const NormKernelArgs& a = pass.args;
   const uint32_t items = a.units * a.chunks;
   if (a.channels_last) {
-    const uint32_t threads = a.tiles.across * a.tiles.down, lanes = pass.variant == 0 ? 4 : 1;
-    launch(columns[pass.variant], {items, a.tiles.tiles}, threads, threads * lanes * bytes, a);
+    const uint32_t threads = a.tiles.across * a.tiles.down;
+    launch(columns[pass.variant], {items, a.tiles.tiles}, threads, threads * pass.lanes * bytes, a);
   } else if (a.length <= kShortRun) {
     launch(short_runs[pass.variant], {static_cast<uint32_t>(divide_up(items, kWarpsOfBlock))},
            kNormThreads, 0, a);
@@ -147,13 +121,13 @@ void sum_chunks(const Pass& pass, Variants& columns, Variants& runs, Variants& s
 }
 
 // Runs a kernel that merges `partials` partial sums for each of `count` results.
-void merge(const Pass& pass, Kernel (&by_block)[2], Kernel (&by_warp)[2], int64_t count,
+void merge(const Pass& pass, WideTypes& by_block, WideTypes& by_warp, int64_t count,
            int64_t partials) {
   if (partials > kFewPartials) {
-    launch(by_block[pass.dtype], {static_cast<uint32_t>(count)}, kNormThreads, kBlockSumBytes,
+    launch(by_block[pass.wide], {static_cast<uint32_t>(count)}, kNormThreads, kBlockSumBytes,
            pass.args);
   } else {
-    launch(by_warp[pass.dtype], {static_cast<uint32_t>(divide_up(count, kWarpsOfBlock))},
+    launch(by_warp[pass.wide], {static_cast<uint32_t>(divide_up(count, kWarpsOfBlock))},
            kNormThreads, 0, pass.args);
   }
 }
@@ -202,7 +176,7 @@ void forward(const NormForwardArgs& f) {
 void backward(const NormBackwardArgs& b) {
   const NormShape& s = b.shape;
   if (s.n * s.s == 0) {
-    const size_t bytes = s.c * size_of(s.dtype);
+    const size_t bytes = s.c * wide_size_of(s.dtype);
     if (b.dweight != nullptr) fill_zero(b.dweight, bytes);
     if (b.dbias != nullptr) fill_zero(b.dbias, bytes);
   }
@@ -229,7 +203,7 @@ void backward(const NormBackwardArgs& b) {
         a.chunks * (s.over_batch && !s.channels_last ? s.n : 1));
   if (!s.over_batch) {
     const int64_t warps = s.c + pass.statistics;
-    launch(gradients_of_samples[pass.dtype],
+    launch(gradients_of_samples[pass.wide],
            {static_cast<uint32_t>(divide_up(warps, kWarpsOfBlock))}, kNormThreads, 0, a);
   }
   if (b.dx == nullptr) return;

@@ -1,7 +1,7 @@
 // What the kernels of normalization share.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/half.h"
 #include "cuda/loops.h"
 #include "cuda/reduce.h"
 #include "kernels/norm/norm.cuda.h"

@@ -26,6 +26,7 @@ struct NormShape {
   int64_t n, c, s, groups;
 };
 
+// Parameters and running statistics beside bfloat16 are float32.
 struct NormForwardArgs {
   NormShape shape;
   NormCut moments;  // width c, or 1 and a unit per run of memory that shares its statistics
@@ -53,7 +54,7 @@ struct NormBackwardArgs {
 
 struct NormKernels {
   // Rows of a chunk (see NormCut) of `length` rows of that many channels.
-  int64_t (*rows_of_chunk)(int64_t length, int64_t channels);
+  int64_t (*rows_of_chunk)(Dtype dtype, int64_t length, int64_t channels);
   void (*forward)(const NormForwardArgs&);
   void (*backward)(const NormBackwardArgs&);
 };

@@ -147,7 +147,7 @@ void forward(const NormForwardArgs& a) {
   a.shape.dtype == Dtype::f32 ? forward_of<float>(a) : forward_of<double>(a);
 }
 
-int64_t rows_of_chunk(int64_t, int64_t) { return kNormColumnChunk; }
+int64_t rows_of_chunk(Dtype, int64_t, int64_t) { return kNormColumnChunk; }
 
 }  // namespace
 

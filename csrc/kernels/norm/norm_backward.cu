@@ -44,13 +44,14 @@ MK_INLINE void sums_of_columns(const NormKernelArgs& a) {
   constexpr int kRows = 4;
   const ChunkPlace chunk = chunk_place(a, blockIdx.x);
   const TilePlace at = tile_place<lanes>(a.tiles);
-  GradientSums<T> of[lanes];
+  using W = Wide<T>;
+  GradientSums<W> of[lanes];
   if (at.inside) {
-    Affine<T> affine[lanes];
+    Affine<W> affine[lanes];
 #pragma unroll
     for (int i = 0; i < lanes; ++i) {
       const uint32_t channel = at.column + i;
-      affine[i] = affine_of<T>(a, chunk.unit * a.groups + a.by_group.quotient(channel), channel);
+      affine[i] = affine_of<W>(a, chunk.unit * a.groups + a.by_group.quotient(channel), channel);
     }
     const int64_t first = chunk.first * a.c + at.column;
     const T* x = static_cast<const T*>(a.x) + first;
@@ -108,10 +109,11 @@ MK_INLINE void sums_of_runs(const NormKernelArgs& a) {
   if (item >= a.units * a.chunks) return;
   const ChunkPlace chunk = chunk_place(a, item);
   const ChannelPlace place = channel_place(a, chunk.unit);
-  const Affine<T> affine = affine_of<T>(a, place.statistic, place.channel);
+  using W = Wide<T>;
+  const Affine<W> affine = affine_of<W>(a, place.statistic, place.channel);
   const T* x = static_cast<const T*>(a.x) + chunk.first;
   const T* dy = static_cast<const T*>(a.dy) + chunk.first;
-  GradientSums<T> of;
+  GradientSums<W> of;
   constexpr uint32_t step = threads * lanes;
   for (uint32_t base = threadIdx.x % threads * lanes; base < chunk.items;
        base += kNormVectors * step) {
@@ -249,29 +251,32 @@ MK_INLINE Slopes<T> slopes_of(const NormKernelArgs& a, uint32_t statistic, uint3
 // Of constant statistics (`constant`) x has no part in dx, not even where it is NaN; `value` is
 // read with ReLU only.
 template <bool constant, class T, int lanes>
-MK_INLINE Pack<T, lanes> input_gradient(const NormKernelArgs& a, const Slopes<T>* of, int step,
-                                        Pack<T, lanes> gradient, const Pack<T, lanes>& value) {
+MK_INLINE Pack<T, lanes> input_gradient(const NormKernelArgs& a, const Slopes<Wide<T>>* of,
+                                        int step, Pack<T, lanes> gradient,
+                                        const Pack<T, lanes>& value) {
+  using W = Wide<T>;
 #pragma unroll
   for (int i = 0; i < lanes; ++i) {
-    const Slopes<T>& s = of[i * step];
-    const T d = value.at[i] - s.affine.hi;
-    const T result = s.k1 * passed(a, s.affine, gradient.at[i], d);
-    gradient.at[i] = constant ? result : result + fma(s.k2, d, s.k0);
+    const Slopes<W>& s = of[i * step];
+    const W d = value.at[i] - s.affine.hi;
+    const W result = s.k1 * passed(a, s.affine, W(gradient.at[i]), d);
+    gradient.at[i] = T(constant ? result : result + fma(s.k2, d, s.k0));
   }
   return gradient;
 }
 
 template <bool constant, class T, int lanes>
 MK_INLINE void gradient_of_rows(const NormKernelArgs& a) {
-  constexpr int kRows = 4 * sizeof(float) / sizeof(T);
+  using W = Wide<T>;
+  constexpr int kRows = 4 * sizeof(float) / sizeof(W);
   const RowsPlace rows = rows_place(a);
   const TilePlace at = tile_place<lanes>(a.tiles);
   if (!at.inside) return;
-  Slopes<T> of[lanes];
+  Slopes<W> of[lanes];
 #pragma unroll
   for (int i = 0; i < lanes; ++i) {
     const uint32_t channel = at.column + i;
-    of[i] = slopes_of<T>(a, rows.unit * a.groups + a.by_group.quotient(channel), channel);
+    of[i] = slopes_of<W>(a, rows.unit * a.groups + a.by_group.quotient(channel), channel);
   }
   const int64_t first = int64_t{rows.unit} * a.pixels * a.c + at.column;
   const T* x = static_cast<const T*>(a.x) + first;
@@ -306,6 +311,7 @@ MK_INLINE void gradient_of_rows(const NormKernelArgs& a) {
 
 template <bool constant, class T, int lanes>
 MK_INLINE void gradient_of_runs(const NormKernelArgs& a) {
+  using W = Wide<T>;
   const FlatPlace at = flat_place(a);
   Pack<T, lanes> gradient[kNormVectors], value[kNormVectors] = {};
 #pragma unroll
@@ -318,7 +324,7 @@ MK_INLINE void gradient_of_runs(const NormKernelArgs& a) {
     }
   }
   uint32_t known = 0;
-  Slopes<T> of;
+  Slopes<W> of;
 #pragma unroll
   for (int k = 0; k < kNormVectors; ++k) {
     const int64_t vector = at.first + k * kNormThreads;
@@ -326,7 +332,7 @@ MK_INLINE void gradient_of_runs(const NormKernelArgs& a) {
     const uint32_t plane = at.plane + a.by_plane.quotient(at.rest + k * kNormThreads);
     if (k == 0 || plane != known) {
       const ChannelPlace place = channel_place(a, plane);
-      of = slopes_of<T>(a, place.statistic, place.channel);
+      of = slopes_of<W>(a, place.statistic, place.channel);
       known = plane;
     }
     store_pack(static_cast<T*>(a.y) + vector * lanes,
@@ -386,4 +392,36 @@ MK_KERNEL(norm_constant_gradient_runs_f32, NormKernelArgs, 256) {
 }
 MK_KERNEL(norm_constant_gradient_runs_f64, NormKernelArgs, 256) {
   gradient_of_runs<true, double, 1>(args);
+}
+
+// 16-bit images.
+MK_KERNEL(norm_sums_columns_bf16x8, NormKernelArgs, 256) { sums_of_columns<bfloat16, 8>(args); }
+MK_KERNEL(norm_sums_runs_bf16x8, NormKernelArgs, 256) { sums_of_runs<bfloat16, 8, 256>(args); }
+MK_KERNEL(norm_sums_short_runs_bf16x8, NormKernelArgs, 256) { sums_of_runs<bfloat16, 8, 32>(args); }
+MK_KERNEL(norm_gradient_rows_bf16x8, NormKernelArgs, 256) {
+  gradient_of_rows<false, bfloat16, 8>(args);
+}
+MK_KERNEL(norm_gradient_runs_bf16x8, NormKernelArgs, 256) {
+  gradient_of_runs<false, bfloat16, 8>(args);
+}
+MK_KERNEL(norm_constant_gradient_rows_bf16x8, NormKernelArgs, 256) {
+  gradient_of_rows<true, bfloat16, 8>(args);
+}
+MK_KERNEL(norm_constant_gradient_runs_bf16x8, NormKernelArgs, 256) {
+  gradient_of_runs<true, bfloat16, 8>(args);
+}
+MK_KERNEL(norm_sums_columns_bf16, NormKernelArgs, 256) { sums_of_columns<bfloat16, 1>(args); }
+MK_KERNEL(norm_sums_runs_bf16, NormKernelArgs, 256) { sums_of_runs<bfloat16, 1, 256>(args); }
+MK_KERNEL(norm_sums_short_runs_bf16, NormKernelArgs, 256) { sums_of_runs<bfloat16, 1, 32>(args); }
+MK_KERNEL(norm_gradient_rows_bf16, NormKernelArgs, 256) {
+  gradient_of_rows<false, bfloat16, 1>(args);
+}
+MK_KERNEL(norm_gradient_runs_bf16, NormKernelArgs, 256) {
+  gradient_of_runs<false, bfloat16, 1>(args);
+}
+MK_KERNEL(norm_constant_gradient_rows_bf16, NormKernelArgs, 256) {
+  gradient_of_rows<true, bfloat16, 1>(args);
+}
+MK_KERNEL(norm_constant_gradient_runs_bf16, NormKernelArgs, 256) {
+  gradient_of_runs<true, bfloat16, 1>(args);
 }

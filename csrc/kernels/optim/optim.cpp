@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <vector>
 
 #include "core/tensor.h"
 #include "kernels/table.h"
@@ -37,13 +38,51 @@ void check_beta(const char* op, const char* name, double value) {
   require(value >= 0 && value < 1, op, ": ", name, " must be at least 0 and below 1, got ", value);
 }
 
+// The arrays of `count` parameters, checked: of one dtype, on one device.
+struct Items {
+  std::vector<OptimItem> items;
+  Dtype dtype = Dtype::f32;
+  DLDevice device{kDLCPU, 0};
+
+  OptimItems of() const { return {dtype, items.data(), static_cast<int64_t>(items.size())}; }
+};
+
+struct ItemViews {
+  TensorView param, grad, first, second;
+};
+
+template <class Views>
+Items items_of(const char* op, int64_t count, Views views) {
+  Items found;
+  expect_range(op, "count", count, 0, INT32_MAX);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto [param, grad, first, second] = views(i);
+    if (second.data != nullptr || second.rank > 0) {
+      check_tensors(op, {&param, &grad, &first, &second});
+    } else if (first.data != nullptr || first.rank > 0) {
+      check_tensors(op, {&param, &grad, &first});
+    } else {
+      check_tensors(op, {&param, &grad});
+    }
+    if (i == 0) {
+      found.dtype = param.dtype;
+      found.device = param.device;
+    }
+    require(param.dtype == found.dtype && param.device.device_type == found.device.device_type &&
+                param.device.device_id == found.device.device_id,
+            op, ": all parameters must have one dtype and device");
+    found.items.push_back({param.count, param.data, grad.data, {first.data, second.data}});
+  }
+  return found;
+}
+
 }  // namespace
 }  // namespace medkern
 
 using namespace medkern;
 
-extern "C" mk_status mk_sgd_step(const mk_sgd_desc* desc, DLTensor* param, const DLTensor* grad,
-                                 DLTensor* momentum_buffer) {
+extern "C" mk_status mk_sgd_steps(const mk_sgd_desc* desc, int64_t count, DLTensor* const* params,
+                                  const DLTensor* const* grads, DLTensor* const* buffers) {
   return guarded([&] {
     const char* op = "sgd_step";
     expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
@@ -55,31 +94,31 @@ extern "C" mk_status mk_sgd_step(const mk_sgd_desc* desc, DLTensor* param, const
     require(desc->nesterov == 0 || (desc->momentum > 0 && desc->dampening == 0), op,
             ": nesterov needs a momentum above 0 and a dampening of 0, got ", desc->momentum,
             " and ", desc->dampening);
-    require(desc->momentum == 0 || momentum_buffer != nullptr, op,
-            ": momentum_buffer must be given with a momentum of ", desc->momentum);
-    const TensorView p = view(op, "param", param), g = view(op, "grad", grad);
-    const TensorView b = optional_view(op, "momentum_buffer", momentum_buffer);
-    if (momentum_buffer != nullptr) {
-      check_tensors(op, {&p, &g, &b});
-    } else {
-      check_tensors(op, {&p, &g});
-    }
-    const SgdArgs args{p.dtype,
-                       p.count,
-                       p.data,
-                       b.data,
-                       g.data,
-                       desc->lr,
-                       desc->momentum,
-                       desc->dampening,
-                       desc->weight_decay,
-                       desc->nesterov != 0};
-    kernels_for(p.device).optim->sgd_step(args);
+    require(count <= 0 || (params != nullptr && grads != nullptr), op, ": params or grads is NULL");
+    const auto buffer_of = [&](int64_t i) { return buffers != nullptr ? buffers[i] : nullptr; };
+    const Items items = items_of(op, count, [&](int64_t i) {
+      require(desc->momentum == 0 || buffer_of(i) != nullptr, op,
+              ": momentum_buffer must be given with a momentum of ", desc->momentum);
+      require((buffer_of(i) == nullptr) == (buffer_of(0) == nullptr), op,
+              ": all parameters must have a momentum_buffer, or none");
+      return ItemViews{view(op, "param", params[i]), view(op, "grad", grads[i]),
+                       optional_view(op, "momentum_buffer", buffer_of(i)), TensorView{}};
+    });
+    if (items.items.empty()) return;
+    kernels_for(items.device)
+        .optim->sgd_step({items.of(), desc->lr, desc->momentum, desc->dampening, desc->weight_decay,
+                          desc->nesterov != 0});
   });
 }
 
-extern "C" mk_status mk_adam_step(const mk_adam_desc* desc, DLTensor* param, const DLTensor* grad,
-                                  DLTensor* exp_avg, DLTensor* exp_avg_sq) {
+extern "C" mk_status mk_sgd_step(const mk_sgd_desc* desc, DLTensor* param, const DLTensor* grad,
+                                 DLTensor* momentum_buffer) {
+  return mk_sgd_steps(desc, 1, &param, &grad, &momentum_buffer);
+}
+
+extern "C" mk_status mk_adam_steps(const mk_adam_desc* desc, int64_t count, DLTensor* const* params,
+                                   const DLTensor* const* grads, DLTensor* const* exp_avgs,
+                                   DLTensor* const* exp_avg_sqs) {
   return guarded([&] {
     const char* op = "adam_step";
     expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
@@ -89,18 +128,18 @@ extern "C" mk_status mk_adam_step(const mk_adam_desc* desc, DLTensor* param, con
     check_not_negative(op, "weight_decay", desc->weight_decay);
     check_beta(op, "beta1", desc->beta1);
     check_beta(op, "beta2", desc->beta2);
-    const TensorView p = view(op, "param", param), g = view(op, "grad", grad);
-    const TensorView m = view(op, "exp_avg", exp_avg), v = view(op, "exp_avg_sq", exp_avg_sq);
-    check_tensors(op, {&p, &g, &m, &v});
+    require(count <= 0 || (params != nullptr && grads != nullptr && exp_avgs != nullptr &&
+                           exp_avg_sqs != nullptr),
+            op, ": params, grads, exp_avgs or exp_avg_sqs is NULL");
+    const Items items = items_of(op, count, [&](int64_t i) {
+      return ItemViews{view(op, "param", params[i]), view(op, "grad", grads[i]),
+                       view(op, "exp_avg", exp_avgs[i]), view(op, "exp_avg_sq", exp_avg_sqs[i])};
+    });
+    if (items.items.empty()) return;
     const double step = static_cast<double>(desc->step);
     const bool decoupled = desc->decoupled != 0;
     AdamArgs args{};
-    args.dtype = p.dtype;
-    args.count = p.count;
-    args.param = p.data;
-    args.exp_avg = m.data;
-    args.exp_avg_sq = v.data;
-    args.grad = g.data;
+    args.items = items.of();
     args.beta1 = desc->beta1;
     args.beta2 = desc->beta2;
     args.eps = desc->eps;
@@ -108,6 +147,11 @@ extern "C" mk_status mk_adam_step(const mk_adam_desc* desc, DLTensor* param, con
     args.kept = decoupled ? 1 - desc->lr * desc->weight_decay : 1;
     args.rate = desc->lr / (1 - std::pow(desc->beta1, step));
     args.root_scale = 1 / std::sqrt(1 - std::pow(desc->beta2, step));
-    kernels_for(p.device).optim->adam_step(args);
+    kernels_for(items.device).optim->adam_step(args);
   });
+}
+
+extern "C" mk_status mk_adam_step(const mk_adam_desc* desc, DLTensor* param, const DLTensor* grad,
+                                  DLTensor* exp_avg, DLTensor* exp_avg_sq) {
+  return mk_adam_steps(desc, 1, &param, &grad, &exp_avg, &exp_avg_sq);
 }

@@ -5,7 +5,8 @@
 //   Adam  p *= kept,  g = grad + penalty p,  m = beta1 m + (1 - beta1) g,
 //         v = beta2 v + (1 - beta2) g^2,  p -= rate m / (sqrt(v) root_scale + eps)
 //
-// One pass, 16 bytes of every array at a time: each is read once, and written once if it changes.
+// One launch for many parameters, each with blocks of its own. One pass, 16 bytes of every array at
+// a time: each is read once, and written once if it changes.
 // Numerics  the CPU's operations in the CPU's order; factors are rounded to the arrays' dtype.
 #include "cuda/loops.h"
 #include "kernels/optim/optim.cuda.h"
@@ -13,12 +14,23 @@
 namespace medkern::cuda {
 namespace {
 
+// The parameter of this block.
+MK_INLINE int own_parameter(const ParameterList& list) {
+  int at = 0;
+#pragma unroll
+  for (int step = kMostParameters / 2; step > 0; step /= 2) {
+    if (at + step < list.used && list.of[at + step].first_block <= blockIdx.x) at += step;
+  }
+  return at;
+}
+
 // Calls vector(offset) for the thread's vector of the arrays and single(offset) for its element of
 // those left over, or of all where arrays aren't aligned: there are threads enough.
 template <int lanes, class Vector, class Single>
-MK_INLINE void for_own(int64_t count, bool aligned, Vector vector, Single single) {
-  const int64_t thread = int64_t{blockIdx.x} * kWalkThreads + threadIdx.x;
-  const int64_t vectors = aligned ? count / lanes : 0;
+MK_INLINE void for_own(const OptimArrays& own, Vector vector, Single single) {
+  const int64_t count = own.count;
+  const int64_t thread = int64_t{blockIdx.x - own.first_block} * kWalkThreads + threadIdx.x;
+  const int64_t vectors = own.aligned != 0 ? count / lanes : 0;
   if (thread < vectors) vector(thread * lanes);
   const int64_t left = vectors * lanes + thread;
   if (left < count) single(left);
@@ -58,13 +70,13 @@ MK_INLINE void sgd_step(const SgdKernelArgs& a) {
                    static_cast<T>(a.momentum),
                    static_cast<T>(a.fresh),
                    a.weight_decay != 0,
-                   a.buffer != nullptr,
+                   a.has_buffer != 0,
                    a.nesterov != 0};
-  T *param = static_cast<T*>(a.param), *buffer = static_cast<T*>(a.buffer);
-  const T* grad = static_cast<const T*>(a.grad);
+  const OptimArrays& own = a.list.of[own_parameter(a.list)];
+  T *param = static_cast<T*>(own.param), *buffer = static_cast<T*>(own.state[0]);
+  const T* grad = static_cast<const T*>(own.grad);
   for_own<lanes>(
-      a.count, a.aligned != 0,
-      [&](int64_t i) { sgd_lanes<lanes>(sgd, param + i, buffer + i, grad + i); },
+      own, [&](int64_t i) { sgd_lanes<lanes>(sgd, param + i, buffer + i, grad + i); },
       [&](int64_t i) { sgd_lanes<1>(sgd, param + i, buffer + i, grad + i); });
 }
 
@@ -109,11 +121,12 @@ MK_INLINE void adam_step(const AdamKernelArgs& a) {
                      static_cast<T>(a.root_scale),
                      a.penalty != 0,
                      a.kept != 1};
-  T *param = static_cast<T*>(a.param), *exp_avg = static_cast<T*>(a.exp_avg);
-  T* exp_avg_sq = static_cast<T*>(a.exp_avg_sq);
-  const T* grad = static_cast<const T*>(a.grad);
+  const OptimArrays& own = a.list.of[own_parameter(a.list)];
+  T *param = static_cast<T*>(own.param), *exp_avg = static_cast<T*>(own.state[0]);
+  T* exp_avg_sq = static_cast<T*>(own.state[1]);
+  const T* grad = static_cast<const T*>(own.grad);
   for_own<lanes>(
-      a.count, a.aligned != 0,
+      own,
       [&](int64_t i) { adam_lanes<lanes>(adam, param + i, exp_avg + i, exp_avg_sq + i, grad + i); },
       [&](int64_t i) { adam_lanes<1>(adam, param + i, exp_avg + i, exp_avg_sq + i, grad + i); });
 }

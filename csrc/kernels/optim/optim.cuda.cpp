@@ -1,6 +1,7 @@
 // CUDA kernels of the optimizer steps: what the checked arguments come to on the device.
 #include "kernels/optim/optim.cuda.h"
 
+#include "core/status.h"
 #include "cuda/align.h"
 #include "cuda/launch.h"
 #include "kernels/optim/optim.h"
@@ -12,34 +13,53 @@ namespace {
 Kernel sgds[2] = {{"optim", "optim_sgd_f32"}, {"optim", "optim_sgd_f64"}};
 Kernel adams[2] = {{"optim", "optim_adam_f32"}, {"optim", "optim_adam_f64"}};
 
-// A thread for every vector, or for every element of arrays that aren't aligned.
-Grid grid_for(int64_t count, Dtype dtype, bool aligned) {
-  const int64_t each = aligned ? kWalkThreads * vector_lanes(size_of(dtype)) : kWalkThreads;
-  return {static_cast<uint32_t>(divide_up(count, each))};
+// Blocks of a parameter: a thread for every vector, or for every element of arrays that aren't
+// aligned.
+int64_t blocks_of(const OptimItem& item, Dtype dtype, bool aligned) {
+  return divide_up(item.count,
+                   aligned ? kWalkThreads * vector_lanes(size_of(dtype)) : kWalkThreads);
+}
+
+// Starts the kernel for all items, as many at a time as its arguments hold.
+template <class Args>
+void launch_all(Kernel (&kernels)[2], const OptimItems& all, Args& p) {
+  int64_t blocks = 0;
+  const auto start = [&] {
+    launch(kernels[all.dtype == Dtype::f64], {static_cast<uint32_t>(blocks)}, kWalkThreads, 0, p);
+    p.list.used = 0;
+    blocks = 0;
+  };
+  for (int64_t i = 0; i < all.count; ++i) {
+    const OptimItem& item = all.items[i];
+    if (item.count == 0) continue;
+    const bool aligned = are_aligned({item.param, item.grad, item.state[0], item.state[1]});
+    const int64_t own = blocks_of(item, all.dtype, aligned);
+    require(own <= INT32_MAX, "a CUDA kernel's step takes up to 2^31 blocks of elements");
+    if (p.list.used == kMostParameters || blocks + own > INT32_MAX) start();
+    p.list.of[p.list.used++] = {item.param,
+                                item.grad,
+                                {item.state[0], item.state[1]},
+                                item.count,
+                                static_cast<uint32_t>(blocks),
+                                aligned};
+    blocks += own;
+  }
+  if (p.list.used > 0) start();
 }
 
 void sgd_step(const SgdArgs& a) {
-  const SgdKernelArgs p{a.param,
-                        a.buffer,
-                        a.grad,
-                        a.count,
-                        a.lr,
-                        a.momentum,
-                        1 - a.dampening,
-                        a.weight_decay,
-                        a.nesterov,
-                        are_aligned({a.param, a.buffer, a.grad})};
-  launch(sgds[a.dtype == Dtype::f64], grid_for(a.count, a.dtype, p.aligned != 0), kWalkThreads, 0,
-         p);
+  SgdKernelArgs p{};
+  p.lr = a.lr;
+  p.momentum = a.momentum;
+  p.fresh = 1 - a.dampening;
+  p.weight_decay = a.weight_decay;
+  p.has_buffer = a.items.items[0].state[0] != nullptr;
+  p.nesterov = a.nesterov;
+  launch_all(sgds, a.items, p);
 }
 
 void adam_step(const AdamArgs& a) {
   AdamKernelArgs p{};
-  p.param = a.param;
-  p.exp_avg = a.exp_avg;
-  p.exp_avg_sq = a.exp_avg_sq;
-  p.grad = a.grad;
-  p.count = a.count;
   p.beta1 = a.beta1;
   p.fresh1 = 1 - a.beta1;
   p.beta2 = a.beta2;
@@ -49,9 +69,7 @@ void adam_step(const AdamArgs& a) {
   p.kept = a.kept;
   p.rate = a.rate;
   p.root_scale = a.root_scale;
-  p.aligned = are_aligned({a.param, a.exp_avg, a.exp_avg_sq, a.grad});
-  launch(adams[a.dtype == Dtype::f64], grid_for(a.count, a.dtype, p.aligned != 0), kWalkThreads, 0,
-         p);
+  launch_all(adams, a.items, p);
 }
 
 }  // namespace

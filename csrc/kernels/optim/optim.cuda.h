@@ -5,21 +5,33 @@
 
 namespace medkern::cuda {
 
-struct SgdKernelArgs {
-  void *param, *buffer;  // buffer may be nullptr
+// Parameters of one launch: a power of two, whose arrays fit a kernel's 4096 bytes of arguments.
+constexpr int kMostParameters = 64;
+
+// One parameter, its gradient and state; SGD's buffer may be nullptr.
+struct OptimArrays {
+  void* param;
   const void* grad;
+  void* state[2];
   int64_t count;
-  double lr, momentum, fresh, weight_decay;
-  int32_t nesterov;
+  uint32_t first_block;
   int32_t aligned;  // all arrays, to 16 bytes
 };
 
+struct ParameterList {
+  OptimArrays of[kMostParameters];
+  int32_t used;
+};
+
+struct SgdKernelArgs {
+  ParameterList list;
+  double lr, momentum, fresh, weight_decay;
+  int32_t has_buffer, nesterov;
+};
+
 struct AdamKernelArgs {
-  void *param, *exp_avg, *exp_avg_sq;
-  const void* grad;
-  int64_t count;
+  ParameterList list;
   double beta1, fresh1, beta2, fresh2, eps, penalty, kept, rate, root_scale;
-  int32_t aligned;
 };
 
 }  // namespace medkern::cuda

@@ -1,25 +1,33 @@
-// Optimizer steps: what the kernels are given once every argument has been checked. All arrays have
-// `count` elements in one order.
+// Optimizer steps: what the kernels are given once every argument has been checked.
 #pragma once
 
 #include "core/dtype.h"
 
 namespace medkern {
 
-struct SgdArgs {
-  Dtype dtype;
+// A parameter and what goes with it: arrays of `count` elements in one order.
+struct OptimItem {
   int64_t count;
-  void *param, *buffer;  // buffer may be nullptr
+  void* param;
   const void* grad;
+  void* state[2];  // SGD: the buffer, which may be nullptr; Adam: exp_avg and exp_avg_sq
+};
+
+// Of one dtype; either all have a buffer or none has.
+struct OptimItems {
+  Dtype dtype;
+  const OptimItem* items;
+  int64_t count;
+};
+
+struct SgdArgs {
+  OptimItems items;
   double lr, momentum, dampening, weight_decay;
   bool nesterov;
 };
 
 struct AdamArgs {
-  Dtype dtype;
-  int64_t count;
-  void *param, *exp_avg, *exp_avg_sq;
-  const void* grad;
+  OptimItems items;
   double beta1, beta2, eps;
   double penalty;     // added to the gradient per unit of param: weight_decay, or 0 if decoupled
   double kept;        // factor of param: 1, or 1 - lr weight_decay if decoupled

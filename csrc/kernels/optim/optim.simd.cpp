@@ -28,15 +28,15 @@ MK_INLINE void for_all(int64_t count, Step step) {
 }
 
 template <class T>
-void sgd_step_of(const SgdArgs& a) {
+void sgd_step_of(const SgdArgs& a, const OptimItem& item) {
   using V = Vec<T>;
-  T* param = static_cast<T*>(a.param);
-  T* buffer = static_cast<T*>(a.buffer);
-  const T* grad = static_cast<const T*>(a.grad);
+  T* param = static_cast<T*>(item.param);
+  T* buffer = static_cast<T*>(item.state[0]);
+  const T* grad = static_cast<const T*>(item.grad);
   const V rate(static_cast<T>(-a.lr)), decay(static_cast<T>(a.weight_decay));
   const V momentum(static_cast<T>(a.momentum)), fresh(static_cast<T>(1 - a.dampening));
   const bool decays = a.weight_decay != 0;
-  for_all<T>(a.count, [&](int64_t i, int64_t lanes) {
+  for_all<T>(item.count, [&](int64_t i, int64_t lanes) {
     const V p = load_lanes(param + i, lanes);
     V g = load_lanes(grad + i, lanes);
     if (decays) g = fma(decay, p, g);
@@ -50,19 +50,19 @@ void sgd_step_of(const SgdArgs& a) {
 }
 
 template <class T>
-void adam_step_of(const AdamArgs& a) {
+void adam_step_of(const AdamArgs& a, const OptimItem& item) {
   using V = Vec<T>;
-  T* param = static_cast<T*>(a.param);
-  T* exp_avg = static_cast<T*>(a.exp_avg);
-  T* exp_avg_sq = static_cast<T*>(a.exp_avg_sq);
-  const T* grad = static_cast<const T*>(a.grad);
+  T* param = static_cast<T*>(item.param);
+  T* exp_avg = static_cast<T*>(item.state[0]);
+  T* exp_avg_sq = static_cast<T*>(item.state[1]);
+  const T* grad = static_cast<const T*>(item.grad);
   const V beta1(static_cast<T>(a.beta1)), fresh1(static_cast<T>(1 - a.beta1));
   const V beta2(static_cast<T>(a.beta2)), fresh2(static_cast<T>(1 - a.beta2));
   const V eps(static_cast<T>(a.eps)), root_scale(static_cast<T>(a.root_scale));
   const V rate(static_cast<T>(a.rate)), penalty(static_cast<T>(a.penalty));
   const V kept(static_cast<T>(a.kept));
   const bool decays = a.penalty != 0, shrinks = a.kept != 1;
-  for_all<T>(a.count, [&](int64_t i, int64_t lanes) {
+  for_all<T>(item.count, [&](int64_t i, int64_t lanes) {
     V p = load_lanes(param + i, lanes);
     V g = load_lanes(grad + i, lanes);
     if (decays) g = fma(penalty, p, g);
@@ -76,11 +76,17 @@ void adam_step_of(const AdamArgs& a) {
 }
 
 void sgd_step(const SgdArgs& a) {
-  a.dtype == Dtype::f32 ? sgd_step_of<float>(a) : sgd_step_of<double>(a);
+  for (int64_t i = 0; i < a.items.count; ++i) {
+    const OptimItem& item = a.items.items[i];
+    a.items.dtype == Dtype::f32 ? sgd_step_of<float>(a, item) : sgd_step_of<double>(a, item);
+  }
 }
 
 void adam_step(const AdamArgs& a) {
-  a.dtype == Dtype::f32 ? adam_step_of<float>(a) : adam_step_of<double>(a);
+  for (int64_t i = 0; i < a.items.count; ++i) {
+    const OptimItem& item = a.items.items[i];
+    a.items.dtype == Dtype::f32 ? adam_step_of<float>(a, item) : adam_step_of<double>(a, item);
+  }
 }
 
 }  // namespace

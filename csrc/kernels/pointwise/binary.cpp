@@ -51,7 +51,7 @@ extern "C" mk_status mk_binary(mk_binary_op op, const DLTensor* a, const DLTenso
     const char* name =
         name_of_op("binary", int(op), {"add", "sub", "mul", "div", "maximum", "minimum", "add"});
     const TensorView av = view(name, "a", a), bv = view(name, "b", b), yv = view(name, "y", y);
-    expect_float(name, av);
+    expect_float_or_bfloat(name, av);
     expect_same_dtype(name, bv, av);
     expect_same_dtype(name, yv, av);
     expect_result(name, yv, {&av, &bv});

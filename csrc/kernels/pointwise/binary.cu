@@ -3,7 +3,9 @@
 //   y = a op b        y = a op b ? 1 : 0        y = mask ? a : b
 //
 // Loops of cuda/loops.h; an operand that is broadcast along an axis has stride 0 there.
-// Work  one operation per element. Memory  every operand once. Rounded once.
+// Work  one operation per element. Memory  every operand once. Rounded once, from float32 to 16
+// bits too.
+#include "cuda/half.h"
 #include "cuda/loops.h"
 #include "kernels/pointwise/pointwise.cuda.h"
 
@@ -56,8 +58,10 @@ struct AddRelu {
 
 template <class Op, class T>
 MK_INLINE void binary(const BinaryKernelArgs& args) {
-  map_elements(args.walk, Op(), static_cast<T*>(args.y), static_cast<const T*>(args.a),
-               static_cast<const T*>(args.b));
+  using W = Wide<T>;
+  map_elements(
+      args.walk, [](T a, T b) { return T(Op()(W(a), W(b))); }, static_cast<T*>(args.y),
+      static_cast<const T*>(args.a), static_cast<const T*>(args.b));
 }
 
 // In the order of mk_compare_op; one kernel, since the choice costs less than the loads.
@@ -103,6 +107,13 @@ MK_KERNEL(binary_minimum_f32, BinaryKernelArgs, 256) { binary<Minimum, float>(ar
 MK_KERNEL(binary_minimum_f64, BinaryKernelArgs, 256) { binary<Minimum, double>(args); }
 MK_KERNEL(binary_add_relu_f32, BinaryKernelArgs, 256) { binary<AddRelu, float>(args); }
 MK_KERNEL(binary_add_relu_f64, BinaryKernelArgs, 256) { binary<AddRelu, double>(args); }
+MK_KERNEL(binary_add_bf16, BinaryKernelArgs, 256) { binary<Add, bfloat16>(args); }
+MK_KERNEL(binary_sub_bf16, BinaryKernelArgs, 256) { binary<Sub, bfloat16>(args); }
+MK_KERNEL(binary_mul_bf16, BinaryKernelArgs, 256) { binary<Mul, bfloat16>(args); }
+MK_KERNEL(binary_div_bf16, BinaryKernelArgs, 256) { binary<Div, bfloat16>(args); }
+MK_KERNEL(binary_maximum_bf16, BinaryKernelArgs, 256) { binary<Maximum, bfloat16>(args); }
+MK_KERNEL(binary_minimum_bf16, BinaryKernelArgs, 256) { binary<Minimum, bfloat16>(args); }
+MK_KERNEL(binary_add_relu_bf16, BinaryKernelArgs, 256) { binary<AddRelu, bfloat16>(args); }
 
 MK_KERNEL(compare_f32, BinaryKernelArgs, 256) { compare<float>(args); }
 MK_KERNEL(compare_f64, BinaryKernelArgs, 256) { compare<double>(args); }

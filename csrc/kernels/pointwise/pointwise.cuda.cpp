@@ -1,6 +1,7 @@
 // CUDA kernels of pointwise operations: what the checked arguments come to on the device.
 #include "kernels/pointwise/pointwise.cuda.h"
 #include "cuda/launch.h"
+#include "cuda/variants.h"
 #include "kernels/loops.cuda.h"
 #include "kernels/pointwise/pointwise.h"
 
@@ -51,14 +52,23 @@ Kernel unary_backward[20][2] = {
     {{"unary", "unary_pow_backward_f32"}, {"unary", "unary_pow_backward_f64"}},
     {{"unary", "unary_erf_backward_f32"}, {"unary", "unary_erf_backward_f64"}}};
 
+// For bfloat16, up to tanh.
+Kernel bfloat_forward[5] = {{"unary", "unary_relu_bf16"},
+                            {"unary", "unary_leaky_relu_bf16"},
+                            {"unary", "unary_elu_bf16"},
+                            {"unary", "unary_sigmoid_bf16"},
+                            {"unary", "unary_tanh_bf16"}};
+Kernel bfloat_backward[5] = {{"unary", "unary_relu_backward_bf16"},
+                             {"unary", "unary_leaky_relu_backward_bf16"},
+                             {"unary", "unary_elu_backward_bf16"},
+                             {"unary", "unary_sigmoid_backward_bf16"},
+                             {"unary", "unary_tanh_backward_bf16"}};
+
 // In the order of mk_binary_op.
-Kernel binaries[7][2] = {{{"binary", "binary_add_f32"}, {"binary", "binary_add_f64"}},
-                         {{"binary", "binary_sub_f32"}, {"binary", "binary_sub_f64"}},
-                         {{"binary", "binary_mul_f32"}, {"binary", "binary_mul_f64"}},
-                         {{"binary", "binary_div_f32"}, {"binary", "binary_div_f64"}},
-                         {{"binary", "binary_maximum_f32"}, {"binary", "binary_maximum_f64"}},
-                         {{"binary", "binary_minimum_f32"}, {"binary", "binary_minimum_f64"}},
-                         {{"binary", "binary_add_relu_f32"}, {"binary", "binary_add_relu_f64"}}};
+Types binaries[7] = {MK_TYPES("binary", "binary_add"),     MK_TYPES("binary", "binary_sub"),
+                     MK_TYPES("binary", "binary_mul"),     MK_TYPES("binary", "binary_div"),
+                     MK_TYPES("binary", "binary_maximum"), MK_TYPES("binary", "binary_minimum"),
+                     MK_TYPES("binary", "binary_add_relu")};
 
 // In the order of Dtype.
 Kernel comparisons[5] = {{"binary", "compare_f32"},
@@ -79,7 +89,8 @@ void forward(const UnaryArgs& args) {
   const size_t item = size_of(args.dtype);
   const Operand operands[] = {{args.y, item}, {args.x, item}};
   const UnaryForwardArgs p{walk_over(args.loops, operands), args.y, args.x, args.a, args.b};
-  launch_walk(unary_forward[args.op][args.dtype == Dtype::f64], p);
+  const int type = type_of(args.dtype);
+  launch_walk(type < 2 ? unary_forward[args.op][type] : bfloat_forward[args.op], p);
 }
 
 void backward(const UnaryArgs& args) {
@@ -87,14 +98,15 @@ void backward(const UnaryArgs& args) {
   const Operand operands[] = {{args.y, item}, {args.x, item}, {args.saved, item}};
   const UnaryBackwardArgs p{
       walk_over(args.loops, operands), args.y, args.x, args.saved, args.a, args.b};
-  launch_walk(unary_backward[args.op][args.dtype == Dtype::f64], p);
+  const int type = type_of(args.dtype);
+  launch_walk(type < 2 ? unary_backward[args.op][type] : bfloat_backward[args.op], p);
 }
 
 void binary(const BinaryArgs& args) {
   const size_t item = size_of(args.dtype);
   const Operand operands[] = {{args.y, item}, {args.a, item}, {args.b, item}};
   const BinaryKernelArgs p{walk_over(args.loops, operands), args.y, args.a, args.b, args.op};
-  launch_walk(binaries[args.op][args.dtype == Dtype::f64], p);
+  launch_walk(binaries[args.op][type_of(args.dtype)], p);
 }
 
 void compare(const CompareArgs& args) {

@@ -18,6 +18,11 @@ const char* unary_name(mk_unary_op op, double a, double b) {
   return names[op];
 }
 
+// Layers' functions take bfloat16 as well, on CUDA devices.
+void expect_unary(const char* name, mk_unary_op op, const TensorView& x) {
+  op <= MK_TANH ? expect_float_or_bfloat(name, x) : expect_float(name, x);
+}
+
 }  // namespace
 }  // namespace medkern
 
@@ -27,7 +32,7 @@ extern "C" mk_status mk_unary(mk_unary_op op, const DLTensor* x, double a, doubl
   return guarded([&] {
     const char* name = unary_name(op, a, b);
     const TensorView xv = view(name, "x", x), yv = view(name, "y", y);
-    expect_float(name, xv);
+    expect_unary(name, op, xv);
     expect_same_dtype(name, yv, xv);
     expect_same_shape(name, yv, xv);
     expect_same_device(name, yv, xv);
@@ -44,7 +49,7 @@ extern "C" mk_status mk_unary_backward(mk_unary_op op, const DLTensor* dy, const
     const char* name = unary_name(op, a, b);
     const TensorView dyv = view(name, "dy", dy), sv = view(name, "saved", saved);
     const TensorView dxv = view(name, "dx", dx);
-    expect_float(name, dyv);
+    expect_unary(name, op, dyv);
     for (const TensorView* t : {&sv, &dxv}) {
       expect_same_dtype(name, *t, dyv);
       expect_same_shape(name, *t, dyv);

@@ -3,7 +3,9 @@
 //   y = op(x)        dx = dy * op'(x), from x or from y, whichever costs less (see pointwise.h)
 //
 // Loops of cuda/loops.h. Work  one operation up to about 60 per element. Memory  every operand
-// once. Numerics  CUDA's functions, which are right to 1 or 2 units in the last place (pow 4).
+// once. Numerics  CUDA's functions, which are right to 1 or 2 units in the last place (pow 4);
+// 16-bit elements are computed with as float32, and rounded once.
+#include "cuda/half.h"
 #include "cuda/loops.h"
 #include "kernels/pointwise/pointwise.cuda.h"
 
@@ -286,17 +288,19 @@ struct Erf {
 
 template <class Op, class T>
 MK_INLINE void forward(const UnaryForwardArgs& args) {
-  const Numbers<T> numbers{static_cast<T>(args.a), static_cast<T>(args.b), args.a};
+  using W = Wide<T>;
+  const Numbers<W> numbers{static_cast<W>(args.a), static_cast<W>(args.b), args.a};
   map_elements(
-      args.walk, [=](T x) { return Op::y(x, numbers); }, static_cast<T*>(args.y),
+      args.walk, [=](T x) { return T(Op::y(W(x), numbers)); }, static_cast<T*>(args.y),
       static_cast<const T*>(args.x));
 }
 
 template <class Op, class T>
 MK_INLINE void backward(const UnaryBackwardArgs& args) {
-  const Numbers<T> numbers{static_cast<T>(args.a), static_cast<T>(args.b), args.a};
+  using W = Wide<T>;
+  const Numbers<W> numbers{static_cast<W>(args.a), static_cast<W>(args.b), args.a};
   map_elements(
-      args.walk, [=](T dy, T saved) { return Op::dx(dy, saved, numbers); },
+      args.walk, [=](T dy, T saved) { return T(Op::dx(W(dy), W(saved), numbers)); },
       static_cast<T*>(args.dx), static_cast<const T*>(args.dy), static_cast<const T*>(args.saved));
 }
 
@@ -390,5 +394,21 @@ MK_KERNEL(unary_erf_f32, UnaryForwardArgs, 256) { forward<Erf, float>(args); }
 MK_KERNEL(unary_erf_backward_f32, UnaryBackwardArgs, 256) { backward<Erf, float>(args); }
 MK_KERNEL(unary_erf_f64, UnaryForwardArgs, 256) { forward<Erf, double>(args); }
 MK_KERNEL(unary_erf_backward_f64, UnaryBackwardArgs, 256) { backward<Erf, double>(args); }
+
+// Of 16 bits: what layers do.
+MK_KERNEL(unary_relu_bf16, UnaryForwardArgs, 256) { forward<Relu, bfloat16>(args); }
+MK_KERNEL(unary_relu_backward_bf16, UnaryBackwardArgs, 256) { backward<Relu, bfloat16>(args); }
+MK_KERNEL(unary_leaky_relu_bf16, UnaryForwardArgs, 256) { forward<LeakyRelu, bfloat16>(args); }
+MK_KERNEL(unary_leaky_relu_backward_bf16, UnaryBackwardArgs, 256) {
+  backward<LeakyRelu, bfloat16>(args);
+}
+MK_KERNEL(unary_elu_bf16, UnaryForwardArgs, 256) { forward<Elu, bfloat16>(args); }
+MK_KERNEL(unary_elu_backward_bf16, UnaryBackwardArgs, 256) { backward<Elu, bfloat16>(args); }
+MK_KERNEL(unary_sigmoid_bf16, UnaryForwardArgs, 256) { forward<Sigmoid, bfloat16>(args); }
+MK_KERNEL(unary_sigmoid_backward_bf16, UnaryBackwardArgs, 256) {
+  backward<Sigmoid, bfloat16>(args);
+}
+MK_KERNEL(unary_tanh_bf16, UnaryForwardArgs, 256) { forward<Tanh, bfloat16>(args); }
+MK_KERNEL(unary_tanh_backward_bf16, UnaryBackwardArgs, 256) { backward<Tanh, bfloat16>(args); }
 
 }  // namespace medkern::cuda

@@ -12,7 +12,7 @@ constexpr int64_t kMostSize = INT32_MAX;  // so that o * size fits 64 bits
 void expect_pair(const char* op, int32_t spatial_rank, const TensorView& read,
                  const TensorView& written) {
   expect_image(op, read, spatial_rank);
-  expect_float(op, read);
+  expect_float_or_bfloat(op, read);
   expect_same_dtype(op, written, read);
   expect_image(op, written, spatial_rank);
   require(written.shape[0] == read.shape[0] && written.shape[1] == read.shape[1], op, ": ",

@@ -52,7 +52,7 @@ void expect_pair(const char* op, const mk_pool_desc* desc, const Window& window,
   int64_t shape[5];
   pool_output_shape(op, desc, window, x, shape);
   const TensorView& read = &written == &x ? y : x;
-  expect_float(op, read);
+  expect_float_or_bfloat(op, read);
   expect_same_dtype(op, written, read);
   expect_shape(op, y, x.rank, shape);
   &written == &x ? expect_dense(op, x) : expect_image_layout(op, x);

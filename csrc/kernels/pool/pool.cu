@@ -10,8 +10,9 @@
 // Work      one comparison per window position; backward one per element of dx and window over it.
 // Memory    x once, as long as a row of windows stays in the L1 cache, y and the indices once;
 //           backward dy and the indices, and dx once.
-// Exact; NaN wins, and of equal values the first in row-major order. Gradients of overlapping
-// windows are added in row-major order of the windows.
+// Exact but for gradients, which are summed in float32 or float64; NaN wins, and of equal values
+// the first in row-major order. Gradients of overlapping windows are added in row-major order of
+// the windows.
 #include "kernels/pool/pool.cuh"
 
 namespace medkern::cuda {
@@ -62,11 +63,11 @@ MK_INLINE void max_forward(const PoolKernelArgs& a) {
     // Where a window lies in the padding altogether: position 0 lies there too.
     const int32_t none = sizeof(Index) == 1 ? 0 : -1;
     const int32_t first = empty ? none : number(d.begin, h.begin, w.begin);
-    Pack<T, lanes> best;
+    Pack<Wide<T>, lanes> best;
     int32_t winner[lanes];
 #pragma unroll
     for (int i = 0; i < lanes; ++i) {
-      best.at[i] = -T(INFINITY);
+      best.at[i] = -Wide<T>(INFINITY);
       winner[i] = first;
     }
     for_window<kh, kw, T, lanes>(
@@ -75,14 +76,14 @@ MK_INLINE void max_forward(const PoolKernelArgs& a) {
           const int32_t its = known ? (i * kh + j) * kw + k : number(i, j, k);
 #pragma unroll
           for (int l = 0; l < lanes; ++l) {
-            const T v = value.at[l];
+            const Wide<T> v = value.at[l];
             if (!(v <= best.at[l]) && best.at[l] == best.at[l]) {  // NaN wins
               best.at[l] = v;
               winner[l] = its;
             }
           }
         });
-    store_pack(y + (row.d * depth.y_stride + row.h * height.y_stride), best);
+    store_rounded(y + (row.d * depth.y_stride + row.h * height.y_stride), best);
     if (a.indices == nullptr) continue;
     Pack<Index, lanes> indices;
 #pragma unroll
@@ -117,7 +118,7 @@ MK_INLINE void max_backward_tiles(const PoolKernelArgs& a) {
       const int32_t number = (d.tap * height.kernel + h.tap) * width.kernel + w.tap;
 #pragma unroll
       for (int l = 0; l < lanes; ++l) {
-        if (won.at[l] != number) gradient.at[l] = 0;
+        if (won.at[l] != number) gradient.at[l] = T{};
       }
     }
     store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), gradient);
@@ -138,7 +139,7 @@ MK_INLINE void max_backward(const PoolKernelArgs& a) {
   for (uint32_t r = 0; r < at.rows; ++r) {
     const RowNumber row = row_number(a.rows, at.first_row + r);
     const PoolCover ds = outputs_over(depth, row.d), hs = outputs_over(height, row.h);
-    Pack<T, lanes> sum = {};
+    Pack<Wide<T>, lanes> sum = {};
     for (int32_t od = ds.begin; od < ds.end; ++od) {
       for (int32_t oh = hs.begin; oh < hs.end; ++oh) {
         const int32_t kd = tap_at(depth, od, row.d), kh = tap_at(height, oh, row.h);
@@ -149,7 +150,7 @@ MK_INLINE void max_backward(const PoolKernelArgs& a) {
         for (int32_t ow = ws.begin; ow < ws.end; ++ow) {
           const int32_t kw = tap_at(width, ow, at.column);
           const int32_t number = (first | kw) < 0 ? -1 : first + kw;
-          const Pack<T, lanes> gradient = load_pack<lanes>(dy + (y_row + ow * width.y_stride));
+          const auto gradient = load_wide<lanes>(dy + (y_row + ow * width.y_stride));
           const Pack<uint8_t, lanes> won =
               load_pack<lanes>(winners + (index_row + ow * width.index_stride));
 #pragma unroll
@@ -159,7 +160,7 @@ MK_INLINE void max_backward(const PoolKernelArgs& a) {
         }
       }
     }
-    store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), sum);
+    store_rounded(dx + (row.d * depth.x_stride + row.h * height.x_stride), sum);
   }
 }
 
@@ -186,3 +187,25 @@ MK_KERNEL(pool_max_backward_tiles_f64, PoolKernelArgs, 256) { max_backward_tiles
 MK_KERNEL(pool_max_backward_f32x4, PoolKernelArgs, 256) { max_backward<float, 4>(args); }
 MK_KERNEL(pool_max_backward_f32, PoolKernelArgs, 256) { max_backward<float, 1>(args); }
 MK_KERNEL(pool_max_backward_f64, PoolKernelArgs, 256) { max_backward<double, 1>(args); }
+
+// 16-bit images.
+MK_KERNEL(pool_max_2x2_bf16x8, PoolKernelArgs, 256) {
+  max_forward<bfloat16, 8, uint8_t, 2, 2>(args);
+}
+MK_KERNEL(pool_max_3x3_bf16x8, PoolKernelArgs, 256) {
+  max_forward<bfloat16, 8, uint8_t, 3, 3>(args);
+}
+MK_KERNEL(pool_max_bf16x8, PoolKernelArgs, 256) { max_forward<bfloat16, 8, uint8_t, 0, 0>(args); }
+MK_KERNEL(pool_max_bf16, PoolKernelArgs, 256) { max_forward<bfloat16, 1, uint8_t, 0, 0>(args); }
+MK_KERNEL(pool_max_i64_bf16x8, PoolKernelArgs, 256) {
+  max_forward<bfloat16, 8, int64_t, 0, 0>(args);
+}
+MK_KERNEL(pool_max_i64_bf16, PoolKernelArgs, 256) { max_forward<bfloat16, 1, int64_t, 0, 0>(args); }
+MK_KERNEL(pool_max_backward_tiles_bf16x8, PoolKernelArgs, 256) {
+  max_backward_tiles<bfloat16, 8>(args);
+}
+MK_KERNEL(pool_max_backward_tiles_bf16, PoolKernelArgs, 256) {
+  max_backward_tiles<bfloat16, 1>(args);
+}
+MK_KERNEL(pool_max_backward_bf16x8, PoolKernelArgs, 256) { max_backward<bfloat16, 8>(args); }
+MK_KERNEL(pool_max_backward_bf16, PoolKernelArgs, 256) { max_backward<bfloat16, 1>(args); }

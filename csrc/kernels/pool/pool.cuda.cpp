@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cuda/launch.h"
+#include "cuda/variants.h"
 #include "kernels/image.cuda.h"
 #include "kernels/pool/pool.h"
 
@@ -15,54 +16,31 @@ namespace {
 constexpr int64_t kLargeOfPixels = 256, kLargeOfPlanes = 32, kLargeForWarp = 4096;
 constexpr int64_t kWarps = kRowThreads / 32;
 
-// Vectors of four float, float, double.
-using Variants = Kernel[3];
-Kernel max_2x2[2] = {{"pool", "pool_max_2x2_f32x4"}, {"pool", "pool_max_2x2_f32"}};
-Kernel max_3x3[2] = {{"pool", "pool_max_3x3_f32x4"}, {"pool", "pool_max_3x3_f32"}};
-Variants max_any = {{"pool", "pool_max_f32x4"}, {"pool", "pool_max_f32"}, {"pool", "pool_max_f64"}};
-Variants max_i64 = {
-    {"pool", "pool_max_i64_f32x4"}, {"pool", "pool_max_i64_f32"}, {"pool", "pool_max_i64_f64"}};
-Variants max_gradient = {{"pool", "pool_max_backward_f32x4"},
-                         {"pool", "pool_max_backward_f32"},
-                         {"pool", "pool_max_backward_f64"}};
-Variants max_tiles_gradient = {{"pool", "pool_max_backward_tiles_f32x4"},
-                               {"pool", "pool_max_backward_tiles_f32"},
-                               {"pool", "pool_max_backward_tiles_f64"}};
-Kernel average_2x2[2] = {{"pool_average", "pool_average_2x2_f32x4"},
-                         {"pool_average", "pool_average_2x2_f32"}};
-Kernel average_3x3[2] = {{"pool_average", "pool_average_3x3_f32x4"},
-                         {"pool_average", "pool_average_3x3_f32"}};
-Variants average_any = {{"pool_average", "pool_average_f32x4"},
-                        {"pool_average", "pool_average_f32"},
-                        {"pool_average", "pool_average_f64"}};
-Variants average_gradient = {{"pool_average", "pool_average_backward_f32x4"},
-                             {"pool_average", "pool_average_backward_f32"},
-                             {"pool_average", "pool_average_backward_f64"}};
-Variants average_tiles_gradient = {{"pool_average", "pool_average_backward_tiles_f32x4"},
-                                   {"pool_average", "pool_average_backward_tiles_f32"},
-                                   {"pool_average", "pool_average_backward_tiles_f64"}};
-Kernel average_by_warp[2] = {{"pool_average", "pool_average_by_warp_f32"},
-                             {"pool_average", "pool_average_by_warp_f64"}};
-Kernel average_by_block[2] = {{"pool_average", "pool_average_by_block_f32"},
-                              {"pool_average", "pool_average_by_block_f64"}};
-Variants average_of_pixels = {{"pool_average", "pool_average_of_pixels_f32x4"},
-                              {"pool_average", "pool_average_of_pixels_f32"},
-                              {"pool_average", "pool_average_of_pixels_f64"}};
-Variants spread_kernels = {{"pool_scatter", "pool_spread_f32x4"},
-                           {"pool_scatter", "pool_spread_f32"},
-                           {"pool_scatter", "pool_spread_f64"}};
-// float, double.
-Kernel scatter_add_kernels[2] = {{"pool_scatter", "pool_scatter_add_f32"},
-                                 {"pool_scatter", "pool_scatter_add_f64"}};
-Kernel scatter_kernels[2] = {{"pool_scatter", "pool_scatter_f32"},
-                             {"pool_scatter", "pool_scatter_f64"}};
-Kernel gather_kernels[2] = {{"pool_scatter", "pool_gather_f32"},
-                            {"pool_scatter", "pool_gather_f64"}};
+// Vectors of four float32, float32, vectors of eight bfloat16.
+using Windows = Kernel[3];
+#define MK_WINDOWS(file, name) {{file, name "_f32x4"}, {file, name "_f32"}, {file, name "_bf16x8"}}
+Windows max_2x2 = MK_WINDOWS("pool", "pool_max_2x2");
+Windows max_3x3 = MK_WINDOWS("pool", "pool_max_3x3");
+Variants max_any = MK_VARIANTS("pool", "pool_max");
+Variants max_i64 = MK_VARIANTS("pool", "pool_max_i64");
+Variants max_gradient = MK_VARIANTS("pool", "pool_max_backward");
+Variants max_tiles_gradient = MK_VARIANTS("pool", "pool_max_backward_tiles");
+Windows average_2x2 = MK_WINDOWS("pool_average", "pool_average_2x2");
+Windows average_3x3 = MK_WINDOWS("pool_average", "pool_average_3x3");
+Variants average_any = MK_VARIANTS("pool_average", "pool_average");
+Variants average_gradient = MK_VARIANTS("pool_average", "pool_average_backward");
+Variants average_tiles_gradient = MK_VARIANTS("pool_average", "pool_average_backward_tiles");
+Types average_by_warp = MK_TYPES("pool_average", "pool_average_by_warp");
+Types average_by_block = MK_TYPES("pool_average", "pool_average_by_block");
+Variants average_of_pixels = MK_VARIANTS("pool_average", "pool_average_of_pixels");
+Variants spread_kernels = MK_VARIANTS("pool_scatter", "pool_spread");
+Types scatter_add_kernels = MK_TYPES("pool_scatter", "pool_scatter_add");
+Types scatter_kernels = MK_TYPES("pool_scatter", "pool_scatter");
+Types gather_kernels = MK_TYPES("pool_scatter", "pool_gather");
 
 constexpr const char* kOp = "pooling";
 
 int64_t spatial_count(const Image& x) { return x.size[0] * x.size[1] * x.size[2]; }
-int dtype_of(Dtype dtype) { return dtype == Dtype::f32 ? 0 : 1; }
 
 // Offsets inside a sample are counted in 32 bits.
 void expect_small_samples(const Image& x) {
@@ -77,6 +55,7 @@ struct Pass {
   PoolKernelArgs args{};
   bool pixels;
   int variant;
+  int64_t lanes;
 
   Pass(Dtype dtype, const PoolWindows& windows, const Image& x, const Image& y,
        const Image& indices, const Image& to);
@@ -87,9 +66,11 @@ Pass::Pass(Dtype dtype, const PoolWindows& windows, const Image& x, const Image&
   const bool indexed = indices.data != nullptr;
   pixels = have_pixels({&x, &y}) && (!indexed || have_pixels({&indices}));
   // Indices of one byte are the narrowest vectors, those of eight are moved 16 bytes at once.
-  const bool vectors = dtype == Dtype::f32 && have_vectors({&x, &y}, 4, sizeof(float)) &&
-                       (!indexed || have_vectors({&indices}, 4, 4));
-  variant = vectors ? 0 : 1 + dtype_of(dtype);
+  const int64_t whole = lanes_of(dtype);
+  const bool vectors = whole > 1 && have_vectors({&x, &y}, whole, size_of(dtype)) &&
+                       (!indexed || have_vectors({&indices}, whole, 16 / whole));
+  lanes = vectors ? whole : 1;
+  variant = variant_of(dtype, vectors);
   for (const Image* image : {&x, &y, &indices}) expect_small_samples(*image);
   PoolKernelArgs& a = args;
   a.x = x.data;
@@ -125,7 +106,7 @@ Pass::Pass(Dtype dtype, const PoolWindows& windows, const Image& x, const Image&
   a.y_stride_c = y.stride_c;
   a.index_stride_n = indices.stride_n;
   a.index_stride_c = indices.stride_c;
-  a.rows = image_rows(kOp, to, pixels, vectors ? 4 : 1);
+  a.rows = image_rows(kOp, to, pixels, lanes);
 }
 
 void run(Kernel& kernel, const Pass& pass) {
@@ -151,10 +132,12 @@ bool are_tiles(const PoolWindows& windows) {
 }
 
 // The kernel for slices of 2x2, of 3x3, or of any extent.
-Kernel& kernel_for(const PoolWindows& windows, int variant, Kernel (&two)[2], Kernel (&three)[2],
+Kernel& kernel_for(const PoolWindows& windows, int variant, Windows& two, Windows& three,
                    Variants& any) {
-  if (variant < 2 && is_window(windows, 2)) return two[variant];
-  if (variant < 2 && is_window(windows, 3)) return three[variant];
+  constexpr int kOf[] = {0, 1, -1, 2, -1};  // by variant
+  const int kept = kOf[variant];
+  if (kept >= 0 && is_window(windows, 2)) return two[kept];
+  if (kept >= 0 && is_window(windows, 3)) return three[kept];
   return any[variant];
 }
 
@@ -194,17 +177,17 @@ void average_large(const AveragePoolArgs& p, const Pass& pass) {
   a.by_depth = divider(narrow(kOp, p.y.size[0]));
   a.by_height = divider(narrow(kOp, p.y.size[1]));
   a.by_width = divider(narrow(kOp, p.y.size[2]));
-  const int dtype = dtype_of(p.dtype);
+  const int type = type_of(p.dtype);
   if (!pass.pixels) {
     if (taps_of(p) > kLargeForWarp) {
-      launch(average_by_block[dtype], {a.outputs}, kRowThreads, kWarps * sizeof(double), a);
+      launch(average_by_block[type], {a.outputs}, kRowThreads, kWarps * sizeof(double), a);
     } else {
-      launch(average_by_warp[dtype], {static_cast<uint32_t>(divide_up(a.outputs, kWarps))},
+      launch(average_by_warp[type], {static_cast<uint32_t>(divide_up(a.outputs, kWarps))},
              kRowThreads, 0, a);
     }
     return;
   }
-  const int64_t lanes = pass.variant == 0 ? 4 : 1;
+  const int64_t lanes = pass.lanes;
   a.vectors = static_cast<uint32_t>(p.y.c / lanes);
   // Of larger windows narrow tiles of vectors, so that there are more blocks. The order of sums is
   // the same for one sample and for many.
@@ -266,7 +249,7 @@ ScatterKernelArgs scatter_arguments(const ScatterArgs& s) {
   return a;
 }
 
-void scatter_by(Kernel (&kernels)[2], const ScatterArgs& s) {
+void scatter_by(Types& kernels, const ScatterArgs& s) {
   ScatterKernelArgs a = scatter_arguments(s);
   a.has_tiles = a.small_count > 0;
   for (int i = 0; i < 3 && a.has_tiles; ++i) {
@@ -286,15 +269,15 @@ void scatter_by(Kernel (&kernels)[2], const ScatterArgs& s) {
   if (a.has_tiles) {
     for (const Image* image : {&s.large, &s.small, &s.indices}) expect_small_samples(*image);
     const bool pixels = have_pixels({&s.large, &s.small, &s.indices});
-    const bool vectors = s.dtype == Dtype::f32 &&
-                         have_vectors({&s.large, &s.small}, 4, sizeof(float)) &&
-                         have_vectors({&s.indices}, 4, 4);
-    a.rows = image_rows("max_unpool", s.large, pixels, vectors ? 4 : 1);
-    launch(spread_kernels[vectors ? 0 : 1 + dtype_of(s.dtype)], {a.rows.blocks}, kRowThreads, 0, a);
+    const int64_t lanes = lanes_of(s.dtype);
+    const bool vectors = lanes > 1 && have_vectors({&s.large, &s.small}, lanes, size_of(s.dtype)) &&
+                         have_vectors({&s.indices}, lanes, 16 / lanes);
+    a.rows = image_rows("max_unpool", s.large, pixels, vectors ? lanes : 1);
+    launch(spread_kernels[variant_of(s.dtype, vectors)], {a.rows.blocks}, kRowThreads, 0, a);
   } else {
     fill_zero(s.large.data, a.planes * a.large_count * size_of(s.dtype));
   }
-  if (a.small_count > 0) launch(kernels[dtype_of(s.dtype)], {a.planes}, kRowThreads, 0, a);
+  if (a.small_count > 0) launch(kernels[type_of(s.dtype)], {a.planes}, kRowThreads, 0, a);
 }
 
 void scatter_add(const ScatterArgs& s) { scatter_by(scatter_add_kernels, s); }
@@ -302,7 +285,7 @@ void scatter(const ScatterArgs& s) { scatter_by(scatter_kernels, s); }
 
 void gather(const ScatterArgs& s) {
   const ScatterKernelArgs a = scatter_arguments(s);
-  launch(gather_kernels[dtype_of(s.dtype)],
+  launch(gather_kernels[type_of(s.dtype)],
          {static_cast<uint32_t>(divide_up(a.planes * a.small_count, kRowThreads))}, kRowThreads, 0,
          a);
 }

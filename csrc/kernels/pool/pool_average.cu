@@ -35,6 +35,7 @@ MK_INLINE T divided(T sum, T count, T share) {
 template <class T, int lanes, int kh, int kw>
 MK_INLINE void average_forward(const PoolKernelArgs& a) {
   const PoolAxis &depth = a.axis[0], &height = a.axis[1], &width = a.axis[2];
+  using W = Wide<T>;
   const RowPlace at = row_place<lanes>(a.rows);
   if (!at.inside) return;
   const T* x = static_cast<const T*>(a.x) + at.n * a.x_stride_n + at.channel * a.x_stride_c;
@@ -44,7 +45,7 @@ MK_INLINE void average_forward(const PoolKernelArgs& a) {
   for (uint32_t r = 0; r < at.rows; ++r) {
     const RowNumber row = row_number(a.rows, at.first_row + r);
     const PoolSide d = side_of<(kh > 0)>(a, depth, row.d), h = side_of<(kh > 0)>(a, height, row.h);
-    Pack<T, lanes> sum = {};
+    Pack<W, lanes> sum = {};
     double total[lanes] = {};
     int pending = 0;
     bool merged = false;
@@ -61,21 +62,21 @@ MK_INLINE void average_forward(const PoolKernelArgs& a) {
                                  [&](const Pack<T, lanes>& value, int32_t, int32_t, int32_t) {
                                    if (kh == 0 && pending == kFewTaps) merge();
 #pragma unroll
-                                   for (int l = 0; l < lanes; ++l) sum.at[l] += value.at[l];
+                                   for (int l = 0; l < lanes; ++l) sum.at[l] += W(value.at[l]);
                                    ++pending;
                                  });
     if (merged) {
       merge();
 #pragma unroll
       for (int l = 0; l < lanes; ++l) {
-        sum.at[l] = static_cast<T>(total[l] / divisor_of<double>(d, h, w));
+        sum.at[l] = static_cast<W>(total[l] / divisor_of<double>(d, h, w));
       }
     } else {
-      const T count = divisor_of<T>(d, h, w), share = T(1) / count;
+      const W count = divisor_of<W>(d, h, w), share = W(1) / count;
 #pragma unroll
       for (int l = 0; l < lanes; ++l) sum.at[l] = divided(sum.at[l], count, share);
     }
-    store_pack(y + (row.d * depth.y_stride + row.h * height.y_stride), sum);
+    store_rounded(y + (row.d * depth.y_stride + row.h * height.y_stride), sum);
   }
 }
 
@@ -83,6 +84,7 @@ MK_INLINE void average_forward(const PoolKernelArgs& a) {
 template <class T, int lanes>
 MK_INLINE void average_backward_tiles(const PoolKernelArgs& a) {
   const PoolAxis &depth = a.axis[0], &height = a.axis[1], &width = a.axis[2];
+  using W = Wide<T>;
   const RowPlace at = row_place<lanes>(a.rows);
   if (!at.inside) return;
   const PoolTile w = tile_over(width, at.column);
@@ -91,30 +93,31 @@ MK_INLINE void average_backward_tiles(const PoolKernelArgs& a) {
                 w.output * width.y_stride;
   T* dx = static_cast<T*>(a.x) + at.n * a.x_stride_n + at.channel * a.x_stride_c +
           at.column * width.x_stride;
-  const T whole = static_cast<T>(depth.kernel) * static_cast<T>(height.kernel);
-  const T usual = T(1) / (whole * static_cast<T>(side_w.divisor));
+  const W whole = static_cast<W>(depth.kernel) * static_cast<W>(height.kernel);
+  const W usual = W(1) / (whole * static_cast<W>(side_w.divisor));
   for (uint32_t r = 0; r < at.rows; ++r) {
     const RowNumber row = row_number(a.rows, at.first_row + r);
     const PoolTile d = tile_over(depth, row.d), h = tile_over(height, row.h);
-    Pack<T, lanes> gradient = {};
+    Pack<W, lanes> gradient = {};
     if (d.output < depth.count && h.output < height.count && w.output < width.count) {
-      gradient = load_pack<lanes>(dy + (d.output * depth.y_stride + h.output * height.y_stride));
-      T share = usual;
+      gradient = load_wide<lanes>(dy + (d.output * depth.y_stride + h.output * height.y_stride));
+      W share = usual;
       if (row.d - d.tap + depth.kernel > depth.size ||
           row.h - h.tap + height.kernel > height.size) {
         share =
-            T(1) / divisor_of<T>(side_of(a, depth, d.output), side_of(a, height, h.output), side_w);
+            W(1) / divisor_of<W>(side_of(a, depth, d.output), side_of(a, height, h.output), side_w);
       }
 #pragma unroll
       for (int l = 0; l < lanes; ++l) gradient.at[l] *= share;
     }
-    store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), gradient);
+    store_rounded(dx + (row.d * depth.x_stride + row.h * height.x_stride), gradient);
   }
 }
 
 template <class T, int lanes>
 MK_INLINE void average_backward(const PoolKernelArgs& a) {
   const PoolAxis &depth = a.axis[0], &height = a.axis[1], &width = a.axis[2];
+  using W = Wide<T>;
   const RowPlace at = row_place<lanes>(a.rows);
   if (!at.inside) return;
   const T* dy = static_cast<const T*>(a.y) + at.n * a.y_stride_n + at.channel * a.y_stride_c;
@@ -124,7 +127,7 @@ MK_INLINE void average_backward(const PoolKernelArgs& a) {
   for (uint32_t r = 0; r < at.rows; ++r) {
     const RowNumber row = row_number(a.rows, at.first_row + r);
     const PoolCover ds = outputs_over(depth, row.d), hs = outputs_over(height, row.h);
-    Pack<T, lanes> sum = {};
+    Pack<W, lanes> sum = {};
     for (int32_t od = ds.begin; od < ds.end; ++od) {
       const PoolSide d = side_of(a, depth, od);
       for (int32_t oh = hs.begin; oh < hs.end; ++oh) {
@@ -132,14 +135,14 @@ MK_INLINE void average_backward(const PoolKernelArgs& a) {
         const T* from = dy + od * depth.y_stride + oh * height.y_stride;
 #pragma unroll 2
         for (int32_t ow = ws.begin; ow < ws.end; ++ow) {
-          const Pack<T, lanes> gradient = load_pack<lanes>(from + ow * width.y_stride);
-          const T share = T(1) / divisor_of<T>(d, h, side_of(a, width, ow));
+          const Pack<W, lanes> gradient = load_wide<lanes>(from + ow * width.y_stride);
+          const W share = W(1) / divisor_of<W>(d, h, side_of(a, width, ow));
 #pragma unroll
           for (int l = 0; l < lanes; ++l) sum.at[l] += gradient.at[l] * share;
         }
       }
     }
-    store_pack(dx + (row.d * depth.x_stride + row.h * height.x_stride), sum);
+    store_rounded(dx + (row.d * depth.x_stride + row.h * height.x_stride), sum);
   }
 }
 
@@ -197,14 +200,16 @@ MK_INLINE void average_of_planes(const LargePoolKernelArgs& a) {
                  w = side_of(p, p.axis[2], at.w);
   const T* x = static_cast<const T*>(p.x) + at.n * p.x_stride_n + at.c * p.x_stride_c;
   double sum = 0;
-  for_box(p, d, h, w, threadIdx.x % threads, threads, [&](int32_t offset) { sum += x[offset]; });
+  for_box(p, d, h, w, threadIdx.x % threads, threads,
+          [&](int32_t offset) { sum += Wide<T>(x[offset]); });
   if constexpr (threads == kWarp) {
     sum = sum_warp(sum);
   } else {
     sum = sum_block<threads>(sum, shared<double>());
   }
   if (threadIdx.x % threads > 0) return;
-  static_cast<T*>(p.y)[y_offset(p, at, at.c)] = static_cast<T>(sum / divisor_of<double>(d, h, w));
+  const double mean = sum / divisor_of<double>(d, h, w);
+  static_cast<T*>(p.y)[y_offset(p, at, at.c)] = T(static_cast<Wide<T>>(mean));
 }
 
 template <class T, int lanes>
@@ -219,19 +224,19 @@ MK_INLINE void average_of_pixels(const LargePoolKernelArgs& a) {
   if (vector < a.vectors) {
     const T* x = static_cast<const T*>(p.x) + at.n * p.x_stride_n + vector * lanes;
     for_box(p, d, h, w, row, a.down, [&](int32_t offset) {
-      const Pack<T, lanes> value = load_pack<lanes>(x + offset);
+      const auto value = load_wide<lanes>(x + offset);
 #pragma unroll
       for (int l = 0; l < lanes; ++l) sum[l] += value.at[l];
     });
   }
   merge_rows(sum, shared<double>(), across, a.across, row, a.down, Sum());
   if (row > 0 || vector >= a.vectors) return;
-  Pack<T, lanes> mean;
+  Pack<Wide<T>, lanes> mean;
 #pragma unroll
   for (int l = 0; l < lanes; ++l) {
-    mean.at[l] = static_cast<T>(sum[l] / divisor_of<double>(d, h, w));
+    mean.at[l] = static_cast<Wide<T>>(sum[l] / divisor_of<double>(d, h, w));
   }
-  store_pack(static_cast<T*>(p.y) + y_offset(p, at, vector * lanes), mean);
+  store_rounded(static_cast<T*>(p.y) + y_offset(p, at, vector * lanes), mean);
 }
 
 }  // namespace medkern::cuda
@@ -280,3 +285,35 @@ MK_KERNEL(pool_average_backward_tiles_f64, PoolKernelArgs, 256) {
 MK_KERNEL(pool_average_backward_f32x4, PoolKernelArgs, 256) { average_backward<float, 4>(args); }
 MK_KERNEL(pool_average_backward_f32, PoolKernelArgs, 256) { average_backward<float, 1>(args); }
 MK_KERNEL(pool_average_backward_f64, PoolKernelArgs, 256) { average_backward<double, 1>(args); }
+
+// 16-bit images.
+MK_KERNEL(pool_average_2x2_bf16x8, PoolKernelArgs, 256) {
+  average_forward<bfloat16, 8, 2, 2>(args);
+}
+MK_KERNEL(pool_average_3x3_bf16x8, PoolKernelArgs, 256) {
+  average_forward<bfloat16, 8, 3, 3>(args);
+}
+MK_KERNEL(pool_average_bf16x8, PoolKernelArgs, 256) { average_forward<bfloat16, 8, 0, 0>(args); }
+MK_KERNEL(pool_average_bf16, PoolKernelArgs, 256) { average_forward<bfloat16, 1, 0, 0>(args); }
+MK_KERNEL(pool_average_by_warp_bf16, LargePoolKernelArgs, 256) {
+  average_of_planes<bfloat16, 32>(args);
+}
+MK_KERNEL(pool_average_by_block_bf16, LargePoolKernelArgs, 256) {
+  average_of_planes<bfloat16, 256>(args);
+}
+MK_KERNEL(pool_average_of_pixels_bf16x8, LargePoolKernelArgs, 256) {
+  average_of_pixels<bfloat16, 8>(args);
+}
+MK_KERNEL(pool_average_of_pixels_bf16, LargePoolKernelArgs, 256) {
+  average_of_pixels<bfloat16, 1>(args);
+}
+MK_KERNEL(pool_average_backward_tiles_bf16x8, PoolKernelArgs, 256) {
+  average_backward_tiles<bfloat16, 8>(args);
+}
+MK_KERNEL(pool_average_backward_tiles_bf16, PoolKernelArgs, 256) {
+  average_backward_tiles<bfloat16, 1>(args);
+}
+MK_KERNEL(pool_average_backward_bf16x8, PoolKernelArgs, 256) {
+  average_backward<bfloat16, 8>(args);
+}
+MK_KERNEL(pool_average_backward_bf16, PoolKernelArgs, 256) { average_backward<bfloat16, 1>(args); }

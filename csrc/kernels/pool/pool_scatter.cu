@@ -12,7 +12,8 @@
 //           of the plane and takes 32 elements at a time in row-major order; those with equal
 //           indices find each other, so that sums have that order too, without atomics.
 //           gather: a thread takes an element.
-// Memory    the indices twice, small and large once. Exact but for sums.
+// Memory    the indices twice, small and large once. Exact but for sums: of 16-bit numbers they are
+//           rounded after every 32 elements at most.
 #include "kernels/pool/pool.cuda.h"
 #include "kernels/rows.cuh"
 
@@ -47,7 +48,7 @@ MK_INLINE void spread(const ScatterKernelArgs& a) {
       const int64_t own = (int64_t{row.d} * height.large + row.h) * width.large + at.column;
 #pragma unroll
       for (int l = 0; l < lanes; ++l) {
-        if (index.at[l] != own) value.at[l] = 0;
+        if (index.at[l] != own) value.at[l] = T{};
       }
     }
     store_pack(large + (row.d * depth.large_stride + row.h * height.large_stride), value);
@@ -71,6 +72,7 @@ MK_INLINE bool strays(const ScatterKernelArgs& a, uint32_t i, int64_t index) {
 // A block of kRowThreads threads takes a plane.
 template <class T, bool adds>
 MK_INLINE void settle_plane(const ScatterKernelArgs& a) {
+  using W = Wide<T>;
   uint32_t n = blockIdx.x;
   const uint32_t c = a.by_channels.take(n);
   T* large = static_cast<T*>(a.large) + n * a.large_stride_n + c * a.large_stride_c;
@@ -85,7 +87,7 @@ MK_INLINE void settle_plane(const ScatterKernelArgs& a) {
     }
   }
   if (!__syncthreads_or(again)) return;
-  for (int64_t i = threadIdx.x; i < a.large_count; i += kRowThreads) large[i * a.large_unit] = 0;
+  for (int64_t i = threadIdx.x; i < a.large_count; i += kRowThreads) large[i * a.large_unit] = T{};
   __syncthreads();
 
   constexpr uint32_t kWarps = kRowThreads / kWarp;
@@ -105,20 +107,20 @@ MK_INLINE void settle_plane(const ScatterKernelArgs& a) {
       const int32_t index = near[k];
       if (__ballot_sync(kAllLanes, index >= 0) == 0) continue;
       const uint32_t i = first + k * kWarp + lane;
-      const T value = i < count ? small[i * a.small_unit] : T(0);
+      const W value = i < count ? W(small[i * a.small_unit]) : W(0);
       T* to = large + index * a.large_unit;
-      T sum = adds && index >= 0 ? *to : T(0);
+      W sum = adds && index >= 0 ? W(*to) : W(0);
       bool writes = index >= 0;
 #pragma unroll 8
       for (uint32_t other = 0; other < kWarp; ++other) {
         const bool same = __shfl_sync(kAllLanes, index, other) == index;
         if (adds) {
-          const T its = __shfl_sync(kAllLanes, value, other);
+          const W its = __shfl_sync(kAllLanes, value, other);
           if (same) sum += its;
         }
         if (same && (adds ? other < lane : other > lane)) writes = false;
       }
-      if (writes) *to = adds ? sum : value;
+      if (writes) *to = T(adds ? sum : value);
       __syncwarp();
     }
   }
@@ -137,7 +139,7 @@ MK_INLINE void gather_elements(const ScatterKernelArgs& a) {
     c = a.by_channels.take(n);
   }
   const int64_t index = a.indices[n * a.index_stride_n + c * a.index_stride_c + i * a.index_unit];
-  T value = 0;
+  T value = {};
   if (index >= 0 && index < a.large_count) {
     value = static_cast<const T*>(
         a.large)[n * a.large_stride_n + c * a.large_stride_c + index * a.large_unit];
@@ -158,3 +160,10 @@ MK_KERNEL(pool_scatter_f32, ScatterKernelArgs, 256) { settle_plane<float, false>
 MK_KERNEL(pool_scatter_f64, ScatterKernelArgs, 256) { settle_plane<double, false>(args); }
 MK_KERNEL(pool_gather_f32, ScatterKernelArgs, 256) { gather_elements<float>(args); }
 MK_KERNEL(pool_gather_f64, ScatterKernelArgs, 256) { gather_elements<double>(args); }
+
+// 16-bit images.
+MK_KERNEL(pool_spread_bf16x8, ScatterKernelArgs, 256) { spread<bfloat16, 8>(args); }
+MK_KERNEL(pool_spread_bf16, ScatterKernelArgs, 256) { spread<bfloat16, 1>(args); }
+MK_KERNEL(pool_scatter_add_bf16, ScatterKernelArgs, 256) { settle_plane<bfloat16, true>(args); }
+MK_KERNEL(pool_scatter_bf16, ScatterKernelArgs, 256) { settle_plane<bfloat16, false>(args); }
+MK_KERNEL(pool_gather_bf16, ScatterKernelArgs, 256) { gather_elements<bfloat16>(args); }

@@ -114,7 +114,7 @@ extern "C" mk_status mk_dropout_forward(double p, uint64_t seed, uint64_t* offse
     const double scale = dropout_scale(op, p);
     require(offset != nullptr, op, ": offset is NULL");
     const TensorView xv = view(op, "x", x), yv = view(op, "y", y), mv = view(op, "mask", mask);
-    expect_float(op, xv);
+    expect_float_or_bfloat(op, xv);
     expect_dense(op, xv);
     expect_twin(op, yv, xv);
     expect_mask(op, mv, xv);
@@ -136,7 +136,7 @@ extern "C" mk_status mk_dropout_backward(double p, const DLTensor* dy, const DLT
     const double scale = dropout_scale(op, p);
     const TensorView dyv = view(op, "dy", dy), mv = view(op, "mask", mask);
     const TensorView dxv = view(op, "dx", dx);
-    expect_float(op, dyv);
+    expect_float_or_bfloat(op, dyv);
     expect_dense(op, dyv);
     expect_twin(op, dxv, dyv);
     expect_mask(op, mv, dyv);

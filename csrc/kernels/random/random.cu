@@ -210,19 +210,20 @@ MK_INLINE void normal(const RandomKernelArgs& args) {
 
 template <class T>
 MK_INLINE void dropout(const DropoutKernelArgs& args) {
+  using W = Wide<T>;
   const int64_t stride = int64_t{gridDim.x} * kWalkThreads;
-  const T scale = static_cast<T>(args.scale);
+  const W scale = static_cast<W>(args.scale);
   const T* x = static_cast<const T*>(args.x);
   T* y = static_cast<T*>(args.y);
   for (int64_t block = int64_t{blockIdx.x} * kWalkThreads + threadIdx.x; block * 4 < args.count;
        block += stride) {
     const int64_t at = block * 4;
-    constexpr int lanes = vector_lanes(sizeof(T)), vectors = 4 / lanes;
+    constexpr int lanes = sizeof(T) > 4 ? 2 : 4, vectors = 4 / lanes;
     const bool whole = args.aligned && at + 4 <= args.count;
-    Pack<T, lanes> value[vectors];
+    Pack<W, lanes> value[vectors];
     if (whole) {
 #pragma unroll
-      for (int k = 0; k < vectors; ++k) value[k] = load_pack<lanes>(x + at + k * lanes);
+      for (int k = 0; k < vectors; ++k) value[k] = load_wide<lanes>(x + at + k * lanes);
     }
     const Words words = random_words(args.seed, args.offset + static_cast<uint64_t>(block));
     Pack<uint8_t, 4> keep;
@@ -232,15 +233,15 @@ MK_INLINE void dropout(const DropoutKernelArgs& args) {
 #pragma unroll
       for (int k = 0; k < vectors; ++k) {
 #pragma unroll
-        for (int i = 0; i < lanes; ++i) value[k].at[i] *= keep.at[k * lanes + i] ? scale : T(0);
-        store_pack<lanes>(y + at + k * lanes, value[k]);
+        for (int i = 0; i < lanes; ++i) value[k].at[i] *= keep.at[k * lanes + i] ? scale : W(0);
+        store_rounded<lanes>(y + at + k * lanes, value[k]);
       }
       store_pack<4>(args.mask + at, keep);
     } else {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         if (at + i >= args.count) continue;
-        y[at + i] = x[at + i] * (keep.at[i] ? scale : T(0));
+        y[at + i] = T(W(x[at + i]) * (keep.at[i] ? scale : W(0)));
         args.mask[at + i] = keep.at[i];
       }
     }
@@ -249,9 +250,10 @@ MK_INLINE void dropout(const DropoutKernelArgs& args) {
 
 template <class T>
 MK_INLINE void apply_mask(const MaskKernelArgs& args) {
-  const T scale = static_cast<T>(args.scale);
+  using W = Wide<T>;
+  const W scale = static_cast<W>(args.scale);
   map_elements(
-      args.walk, [=](T dy, uint8_t mask) { return dy * (mask != 0 ? scale : T(0)); },
+      args.walk, [=](T dy, uint8_t mask) { return T(W(dy) * (mask != 0 ? scale : W(0))); },
       static_cast<T*>(args.dx), static_cast<const T*>(args.dy), args.mask);
 }
 
@@ -265,5 +267,7 @@ MK_KERNEL(random_dropout_f32, DropoutKernelArgs, 256) { dropout<float>(args); }
 MK_KERNEL(random_dropout_f64, DropoutKernelArgs, 256) { dropout<double>(args); }
 MK_KERNEL(random_mask_f32, MaskKernelArgs, 256) { apply_mask<float>(args); }
 MK_KERNEL(random_mask_f64, MaskKernelArgs, 256) { apply_mask<double>(args); }
+MK_KERNEL(random_dropout_bf16, DropoutKernelArgs, 256) { dropout<bfloat16>(args); }
+MK_KERNEL(random_mask_bf16, MaskKernelArgs, 256) { apply_mask<bfloat16>(args); }
 
 }  // namespace medkern::cuda

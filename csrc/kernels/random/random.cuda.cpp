@@ -3,25 +3,25 @@
 
 #include "cuda/align.h"
 #include "cuda/launch.h"
+#include "cuda/variants.h"
 #include "kernels/loops.cuda.h"
 #include "kernels/random/random.cuda.h"
 
 namespace medkern::cuda {
 namespace {
 
-// For float32 and float64.
-Kernel uniforms[2] = {{"random", "random_uniform_f32"}, {"random", "random_uniform_f64"}};
-Kernel normals[2] = {{"random", "random_normal_f32"}, {"random", "random_normal_f64"}};
-Kernel dropouts[2] = {{"random", "random_dropout_f32"}, {"random", "random_dropout_f64"}};
-Kernel masks[2] = {{"random", "random_mask_f32"}, {"random", "random_mask_f64"}};
+WideTypes uniforms = MK_WIDE_TYPES("random", "random_uniform");
+WideTypes normals = MK_WIDE_TYPES("random", "random_normal");
+Types dropouts = MK_TYPES("random", "random_dropout");
+Types masks = MK_TYPES("random", "random_mask");
 
 // A thread takes `each` numbers at a time.
 Grid grid_for(int64_t count, int64_t each) { return {blocks_for(count, kWalkThreads, each)}; }
 
-void draw(Kernel (&kernels)[2], const RandomArgs& a) {
+void draw(WideTypes& kernels, const RandomArgs& a) {
   const RandomKernelArgs p{a.y,     a.seed,  a.offset, a.shift,
                            a.scale, a.below, a.count,  is_aligned(a.y)};
-  launch(kernels[a.dtype == Dtype::f64], grid_for(a.count, vector_lanes(size_of(a.dtype))),
+  launch(kernels[wide_type_of(a.dtype)], grid_for(a.count, vector_lanes(size_of(a.dtype))),
          kWalkThreads, 0, p);
 }
 
@@ -32,7 +32,7 @@ void dropout(const DropoutArgs& a) {
   const bool aligned = are_aligned({a.x, a.y}) && is_aligned(a.mask, 4);
   const DropoutKernelArgs p{a.x,         a.y,     a.mask,  a.seed, a.offset,
                             a.threshold, a.scale, a.count, aligned};
-  launch(dropouts[a.dtype == Dtype::f64], grid_for(a.count, 4), kWalkThreads, 0, p);
+  launch(dropouts[type_of(a.dtype)], grid_for(a.count, 4), kWalkThreads, 0, p);
 }
 
 void apply_mask(const MaskArgs& a) {
@@ -42,7 +42,7 @@ void apply_mask(const MaskArgs& a) {
   const Operand operands[] = {{a.dx, item}, {a.dy.data, item}, {a.mask.data, 1}};
   const MaskKernelArgs p{walk_over(loops_over({&dx, &a.dy, &a.mask}), operands), a.dx, a.dy.data,
                          a.mask.as<const uint8_t>(), a.scale};
-  launch(masks[a.dtype == Dtype::f64], {walk_blocks(p.walk)}, kWalkThreads, 0, p);
+  launch(masks[type_of(a.dtype)], {walk_blocks(p.walk)}, kWalkThreads, 0, p);
 }
 
 }  // namespace

@@ -160,6 +160,33 @@ MK_INLINE Ends<T> ends_of(Vec<T> t, int64_t size, const ResampleArgs& a) {
   return e;
 }
 
+// Whether neighbors along W lie side by side for all places, see `set_side_by_side`.
+MK_INLINE bool side_by_side(const ResampleArgs& a) {
+  return a.x.size[2] > 1 && a.padding != ResamplePadding::wrap;
+}
+
+// Puts the elements read along an axis side by side where the edge parts them: one more element
+// that has weight 0.
+template <class T>
+MK_INLINE void set_side_by_side(Ends<T>& e, int64_t size) {
+  using Mask = typename Vec<T>::Mask;
+  const Mask most = Mask{} + static_cast<typename Vec<T>::Int>(size - 2);
+  const Mask left = e.first < most ? e.first : most, right = left + 1;
+  const auto on = [&](Mask element, Vec<T> first, Vec<T> second) {
+    return select<T>(e.first == element, first, Vec<T>::zero()) +
+           select<T>(e.second == element, second, Vec<T>::zero());
+  };
+  const Vec<T> weight[2] = {on(left, e.weight[0], e.weight[1]),
+                            on(right, e.weight[0], e.weight[1])};
+  const Vec<T> slope[2] = {on(left, e.slope[0], e.slope[1]), on(right, e.slope[0], e.slope[1])};
+  for (int i = 0; i < 2; ++i) {
+    e.weight[i] = weight[i];
+    e.slope[i] = slope[i];
+  }
+  e.first = left;
+  e.second = right;
+}
+
 // The axis along which x is cut into slabs: the first that has more than one element.
 MK_INLINE int slab_axis(const PixelImage& x) { return x.size[0] > 1 ? 0 : 1; }
 
@@ -183,10 +210,11 @@ MK_INLINE void find_neighbors(const ResampleArgs& a, int64_t count, int64_t step
                          static_cast<Int>(size[2] * step), static_cast<Int>(step)};
   const auto put = [](Int* to, Mask value) { __builtin_memcpy(to, &value, sizeof value); };
   for (int64_t i = 0; i < count; i += kLanes) {
-    Ends<T> ends[3];
+    Ends<T> ends[3]{};
     for (int axis = begin_axis; axis < 3; ++axis) {
       Ends<T>& e = ends[axis];
       e = ends_of(V::load(places.at[axis] + i), size[axis], a);
+      if (axis == 2 && side_by_side(a)) set_side_by_side(e, size[2]);
       if (axis == cut) {
         put(places.first + i, e.first);
         put(places.second + i, e.second);
@@ -253,7 +281,15 @@ MK_INLINE void read_grid(const ResampleArgs& a, const Block& block, Places<T>& p
   T* y = places.at[1];
   T* z = places.at[0];
   if (rank == 2) {
-    for (int64_t i = 0; i < block.count; ++i) x[i] = grid[2 * i], y[i] = grid[2 * i + 1];
+    constexpr int64_t kLanes = Vec<T>::kLanes;
+    int64_t i = 0;
+    for (; i + kLanes <= block.count; i += kLanes) {
+      const Halves<T> halves =
+          deinterleave(Vec<T>::load(grid + 2 * i), Vec<T>::load(grid + 2 * i + kLanes));
+      halves.even.store(x + i);
+      halves.odd.store(y + i);
+    }
+    for (; i < block.count; ++i) x[i] = grid[2 * i], y[i] = grid[2 * i + 1];
   } else {
     for (int64_t i = 0; i < block.count; ++i) {
       x[i] = grid[3 * i];

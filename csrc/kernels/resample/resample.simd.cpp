@@ -15,6 +15,7 @@
 //         and blocks that don't meet the slab are passed over.
 // Work    2 flops per neighbor and channel. Memory  x and y once, while neighbors stay in the
 // cache. Numerics  coordinates and weights in T; `value` counts with the weight that lies outside.
+#include "kernels/resample/pairs.simd.h"
 #include "kernels/resample/scatter.simd.h"
 #include "kernels/resample/spline.simd.h"
 
@@ -99,12 +100,30 @@ MK_INLINE Vec<T> gathered(const T* p, const typename Vec<T>::Int* offset) {
   }
 }
 
+// Calls visit(k, element) with neighbor k of a vector of pixels; with `pairs` two of them lie side
+// by side.
+template <class T, class Visit>
+MK_INLINE void for_each_neighbor(const T* plane, const Places<T>& places, int64_t i, int neighbors,
+                                 bool pairs, Visit visit) {
+  for (int k = 0; k < neighbors; k += 2) {
+    if (pairs) {
+      const Pairs<T> two = load_pairs(plane, places.offset[k] + i);
+      visit(k, two.left);
+      visit(k + 1, two.right);
+    } else {
+      visit(k, gathered<T>(plane, places.offset[k] + i));
+      visit(k + 1, gathered<T>(plane, places.offset[k + 1] + i));
+    }
+  }
+}
+
 template <class T>
 void forward_pixels(const ResampleArgs& a, const T* table) {
   using V = Vec<T>;
   constexpr int64_t kLanes = V::kLanes;
   const int64_t blocks = blocks_of(a.y);
   const int neighbors = a.rank == 2 ? 4 : 8;
+  const bool pairs = a.x.step == 1 && side_by_side(a);
   const V value(static_cast<T>(a.padding == ResamplePadding::constant ? a.value : 0));
   parallel_for(a.y.n * blocks, a.y.n * a.y.c * a.y.pixels * neighbors, [&](int64_t task, int) {
     const Block block = block_of(a.y, task / blocks, task % blocks);
@@ -116,11 +135,11 @@ void forward_pixels(const ResampleArgs& a, const T* table) {
       const T* plane = x + c * a.x.stride_c;
       for (int64_t i = 0; i < block.count; i += kLanes) {
         V total = value * V::load(places.outside + i);
-        for (int k = 0; k < neighbors; ++k) {
+        const auto add = [&](int k, V element) {
           const V weight = V::load(places.weight[k] + i);
-          const V element = gathered<T>(plane, places.offset[k] + i);
           total = fma(select<T>(weight == V::zero(), V::zero(), element), weight, total);
-        }
+        };
+        for_each_neighbor<T>(plane, places, i, neighbors, pairs, add);
         const int64_t lanes = smaller(kLanes, block.count - i);
         T* to = y + c * a.y.stride_c + i * a.y.step;
         if (a.y.step == 1) {
@@ -215,6 +234,7 @@ void backward_grid_pixels(const ResampleArgs& a) {
   constexpr int64_t kLanes = V::kLanes;
   const int64_t blocks = blocks_of(a.y);
   const int first = 3 - a.rank, neighbors = a.rank == 2 ? 4 : 8;
+  const bool pairs = a.x.step == 1 && side_by_side(a);
   const V value(static_cast<T>(a.padding == ResamplePadding::constant ? a.value : 0));
   parallel_for(a.y.n * blocks, a.y.n * a.y.c * a.y.pixels * 24, [&](int64_t task, int) {
     const Block block = block_of(a.y, task / blocks, task % blocks);
@@ -231,17 +251,17 @@ void backward_grid_pixels(const ResampleArgs& a) {
         for (int axis = first; axis < 3; ++axis) {
           slope[axis] = value * V::load(slopes.outside[axis] + i);
         }
-        for (int k = 0; k < neighbors; ++k) {
-          typename V::Mask read{};
-          for (int axis = first; axis < 3; ++axis) {
-            read |= V::load(slopes.of[axis][k] + i) != V::zero();
-          }
-          const V element =
-              select<T>(read, gathered<T>(x + c * a.x.stride_c, places.offset[k] + i), V::zero());
-          for (int axis = first; axis < 3; ++axis) {
-            slope[axis] = fma(element, V::load(slopes.of[axis][k] + i), slope[axis]);
-          }
-        }
+        for_each_neighbor<T>(
+            x + c * a.x.stride_c, places, i, neighbors, pairs, [&](int k, V element) {
+              typename V::Mask read{};
+              for (int axis = first; axis < 3; ++axis) {
+                read |= V::load(slopes.of[axis][k] + i) != V::zero();
+              }
+              element = select<T>(read, element, V::zero());
+              for (int axis = first; axis < 3; ++axis) {
+                slope[axis] = fma(element, V::load(slopes.of[axis][k] + i), slope[axis]);
+              }
+            });
         T gradient[kLanes] = {};
         for (int64_t l = 0; l < pixels; ++l) {
           gradient[l] = dy[c * a.y.stride_c + (i + l) * a.y.step];

@@ -122,6 +122,7 @@ size_t scatter_bytes(const ResampleArgs& a) {
 // First and last row.
 struct Range {
   int64_t first, last;
+  MK_INLINE bool meets(Slab slab) const { return last >= slab.begin && first < slab.end; }
 };
 
 template <class T>
@@ -143,8 +144,8 @@ void find_ranges(const ResampleArgs& a, Range* ranges) {
   });
 }
 
-// Adds all of sample n's outputs to the rows of the slab, for one block of channels (`channels` of
-// them) whose pixel 0 is at `to`.
+// Adds all of sample n's outputs to the rows of the slab (without `ranges` to all rows), for one
+// block of channels (`channels` of them) whose pixel 0 is at `to`.
 template <class T>
 MK_INLINE void add_channels(const ResampleArgs& a, const Range* ranges, int64_t n, Slab slab,
                             int64_t g, T* to, int64_t step, int64_t lanes, int64_t channels) {
@@ -154,8 +155,7 @@ MK_INLINE void add_channels(const ResampleArgs& a, const Range* ranges, int64_t 
   const T* dy = static_cast<const T*>(a.y.data) + n * a.y.stride_n + g * kLanes * a.y.stride_c;
   Places<T> places;
   for (int64_t b = 0; b < blocks; ++b) {
-    const Range range = ranges[n * blocks + b];
-    if (range.last < slab.begin || range.first >= slab.end) continue;
+    if (ranges != nullptr && !ranges[n * blocks + b].meets(slab)) continue;
     const Block block = block_of(a.y, n, b);
     read_grid(a, block, places);
     find_neighbors<T>(a, block.count, step, slab, places, nullptr);
@@ -185,8 +185,7 @@ MK_INLINE void add_pixels(const ResampleArgs& a, const Range* ranges, int64_t n,
   T* dx = static_cast<T*>(a.x.data) + n * a.x.stride_n;
   Places<T> places;
   for (int64_t b = 0; b < blocks; ++b) {
-    const Range range = ranges[n * blocks + b];
-    if (range.last < slab.begin || range.first >= slab.end) continue;
+    if (ranges != nullptr && !ranges[n * blocks + b].meets(slab)) continue;
     const Block block = block_of(a.y, n, b);
     read_grid(a, block, places);
     find_neighbors<T>(a, block.count, a.x.step, slab, places, nullptr);
@@ -206,15 +205,18 @@ MK_INLINE void add_pixels(const ResampleArgs& a, const Range* ranges, int64_t n,
 
 template <class T>
 void scatter(const ResampleArgs& a) {
-  constexpr int64_t kLanes = Vec<T>::kLanes, kTasks = 16;
-  auto* ranges = static_cast<Range*>(a.workspace);
+  constexpr int64_t kLanes = Vec<T>::kLanes, kTasks = 8, kRows = 12;
+  Range* ranges = nullptr;
   T* packed = reinterpret_cast<T*>(static_cast<char*>(a.workspace) + range_bytes<T>(a));
   const bool channels_first = by_channels<T>(a.x);
-  if (a.y.pixels > 0) find_ranges<T>(a, ranges);
   const ChannelBlocks<T> dx = channel_blocks<T>(a.x, packed);
   const int64_t groups = channels_first ? dx.blocks : 1;
   const int64_t rows = a.x.size[slab_axis(a.x)], row_pixels = a.x.pixels / rows;
-  const int64_t slabs = smaller(rows, divide_up(kTasks, a.x.n * groups));
+  const int64_t slabs = smaller(divide_up(rows, kRows), divide_up(kTasks, a.x.n * groups));
+  if (slabs > 1 && a.y.pixels > 0) {
+    ranges = static_cast<Range*>(a.workspace);
+    find_ranges<T>(a, ranges);
+  }
   const int64_t work = a.y.n * a.y.c * a.y.pixels * 8 + a.x.n * a.x.c * a.x.pixels;
   parallel_for(a.x.n * groups * slabs, work, [&](int64_t task, int) {
     const int64_t s = task % slabs, g = task / slabs % groups, n = task / slabs / groups;

@@ -49,7 +49,7 @@ ResizeArgs resize_args(const char* op, const mk_resize_desc* desc, const TensorV
   int64_t shape[5];
   resize_output_shape(op, desc, x, shape);
   const TensorView& read = &written == &x ? y : x;
-  expect_float(op, read);
+  expect_float_or_bfloat(op, read);
   expect_same_dtype(op, written, read);
   expect_shape(op, y, x.rank, shape);
   expect_dense(op, x);

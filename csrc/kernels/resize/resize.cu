@@ -82,41 +82,42 @@ struct RowSource {
 
 template <class T, int lanes>
 MK_INLINE void resize_forward(const ResizeKernelArgs& a) {
+  using W = Wide<T>;
   const ResizeAxis &depth = a.axis[0], &height = a.axis[1], &width = a.axis[2];
   const RowPlace at = row_place<lanes>(a.rows);
-  RowSource<T>* sources = shared<RowSource<T>>();
+  RowSource<W>* sources = shared<RowSource<W>>();
   if (threadIdx.x < at.rows) {
     const RowNumber row = row_number(a.rows, at.first_row + threadIdx.x);
     const ResizeSource of_d = source_of(depth, row.d), of_h = source_of(height, row.h);
-    sources[threadIdx.x] = {of_d.first, of_h.first, static_cast<T>(of_d.weight),
-                            static_cast<T>(of_h.weight),
+    sources[threadIdx.x] = {of_d.first, of_h.first, static_cast<W>(of_d.weight),
+                            static_cast<W>(of_h.weight),
                             row.d * depth.y_stride + row.h * height.y_stride};
   }
   __syncthreads();
   if (!at.inside) return;
 
   const ResizeSource of_w = source_of(width, at.column);
-  const T weight_w = static_cast<T>(of_w.weight);
+  const W weight_w = static_cast<W>(of_w.weight);
   const T* x = static_cast<const T*>(a.from) + at.n * a.x_stride_n + at.channel * a.x_stride_c +
                of_w.first * width.x_stride;
   T* y = static_cast<T*>(a.to) + at.n * a.y_stride_n + at.channel * a.y_stride_c +
          at.column * width.y_stride;
   // Of row (d, h) of x: its neighbors along W blended, and those of the next along D.
   const auto line = [&](int64_t offset) {
-    const Pack<T, lanes> left = load_pack<lanes>(x + offset);
+    const Pack<W, lanes> left = load_wide<lanes>(x + offset);
     if (!(weight_w > 0)) return left;
-    return blended(left, load_pack<lanes>(x + offset + width.x_stride), weight_w);
+    return blended(left, load_wide<lanes>(x + offset + width.x_stride), weight_w);
   };
-  const auto lines = [&](const RowSource<T>& s, int32_t h) {
+  const auto lines = [&](const RowSource<W>& s, int32_t h) {
     const int64_t offset = s.d * depth.x_stride + h * height.x_stride;
     if (!(s.weight_d > 0)) return line(offset);
     return blended(line(offset), line(offset + depth.x_stride), s.weight_d);
   };
-  RowSource<T> before = {-1, -2, 0, 0, 0};
-  Pack<T, lanes> low = {}, high = {};
+  RowSource<W> before = {-1, -2, 0, 0, 0};
+  Pack<W, lanes> low = {}, high = {};
   bool has_high = false;
   for (uint32_t r = 0; r < at.rows; ++r) {
-    const RowSource<T> s = sources[r];
+    const RowSource<W> s = sources[r];
     const bool same_depth = s.d == before.d && s.weight_d == before.weight_d;
     if (same_depth && has_high && s.h == before.h + 1) {
       low = high;
@@ -130,7 +131,7 @@ MK_INLINE void resize_forward(const ResizeKernelArgs& a) {
       has_high = true;
     }
     before = s;
-    store_pack(y + s.to, s.weight_h > 0 ? blended(low, high, s.weight_h) : low);
+    store_rounded(y + s.to, s.weight_h > 0 ? blended(low, high, s.weight_h) : low);
   }
 }
 
@@ -157,10 +158,11 @@ struct KeptReaders {
 
 template <class T, int lanes>
 MK_INLINE void resize_backward(const ResizeKernelArgs& a) {
+  using W = Wide<T>;
   const ResizeAxis &depth = a.axis[0], &height = a.axis[1], &width = a.axis[2];
   const RowPlace at = row_place<lanes>(a.rows);
-  KeptReaders<T>* of_rows = shared<KeptReaders<T>>();  // [row][depth, height]
-  T* kept = reinterpret_cast<T*>(of_rows + 2 * kMostRows) + threadIdx.x;
+  KeptReaders<W>* of_rows = shared<KeptReaders<W>>();  // [row][depth, height]
+  W* kept = reinterpret_cast<W*>(of_rows + 2 * kMostRows) + threadIdx.x;
   if (threadIdx.x < 2 * at.rows) {
     const RowNumber row = row_number(a.rows, at.first_row + threadIdx.x / 2);
     const bool first = threadIdx.x % 2 == 0;
@@ -170,7 +172,7 @@ MK_INLINE void resize_backward(const ResizeKernelArgs& a) {
   const int32_t kept_columns = min(columns.count, kKeptReaders);
 #pragma unroll 1
   for (int32_t k = 0; k < kept_columns; ++k) {
-    kept[k * kRowThreads] = static_cast<T>(weight_on(width, columns.begin + k, at.column));
+    kept[k * kRowThreads] = static_cast<W>(weight_on(width, columns.begin + k, at.column));
   }
   __syncthreads();
   if (!at.inside) return;
@@ -180,19 +182,19 @@ MK_INLINE void resize_backward(const ResizeKernelArgs& a) {
   T* dx = static_cast<T*>(a.to) + at.n * a.x_stride_n + at.channel * a.x_stride_c +
           at.column * width.x_stride;
   for (uint32_t r = 0; r < at.rows; ++r) {
-    const KeptReaders<T>&ds = of_rows[2 * r], &hs = of_rows[2 * r + 1];
-    Pack<T, lanes> total = {};
+    const KeptReaders<W>&ds = of_rows[2 * r], &hs = of_rows[2 * r + 1];
+    Pack<W, lanes> total = {};
     for (int32_t i = 0; i < ds.readers.count; ++i) {
-      const T weight_d = ds(depth, i);
+      const W weight_d = ds(depth, i);
       for (int32_t j = 0; j < hs.readers.count; ++j) {
-        const T weight = weight_d * hs(height, j);
+        const W weight = weight_d * hs(height, j);
         if (weight == 0) continue;
         const T* from =
             dy + (ds.readers.begin + i) * depth.y_stride + (hs.readers.begin + j) * height.y_stride;
-        Pack<T, lanes> part = {};
-        const auto add = [&](int32_t k, T weight_w) {
+        Pack<W, lanes> part = {};
+        const auto add = [&](int32_t k, W weight_w) {
           if (weight_w == 0) return;
-          const Pack<T, lanes> value = load_pack<lanes>(from + k * width.y_stride);
+          const Pack<W, lanes> value = load_wide<lanes>(from + k * width.y_stride);
 #pragma unroll
           for (int l = 0; l < lanes; ++l) part.at[l] = fma(value.at[l], weight_w, part.at[l]);
         };
@@ -200,13 +202,13 @@ MK_INLINE void resize_backward(const ResizeKernelArgs& a) {
         for (int32_t k = 0; k < kept_columns; ++k) add(k, kept[k * kRowThreads]);
 #pragma unroll 1
         for (int32_t k = kept_columns; k < columns.count; ++k) {
-          add(k, static_cast<T>(weight_on(width, columns.begin + k, at.column)));
+          add(k, static_cast<W>(weight_on(width, columns.begin + k, at.column)));
         }
 #pragma unroll
         for (int l = 0; l < lanes; ++l) total.at[l] = fma(part.at[l], weight, total.at[l]);
       }
     }
-    store_pack(dx + ds.element * depth.x_stride + hs.element * height.x_stride, total);
+    store_rounded(dx + ds.element * depth.x_stride + hs.element * height.x_stride, total);
   }
 }
 
@@ -220,3 +222,9 @@ MK_KERNEL(resize_forward_f64, ResizeKernelArgs, 256) { resize_forward<double, 1>
 MK_KERNEL(resize_backward_f32x4, ResizeKernelArgs, 256) { resize_backward<float, 4>(args); }
 MK_KERNEL(resize_backward_f32, ResizeKernelArgs, 256) { resize_backward<float, 1>(args); }
 MK_KERNEL(resize_backward_f64, ResizeKernelArgs, 256) { resize_backward<double, 1>(args); }
+
+// 16-bit images.
+MK_KERNEL(resize_forward_bf16x8, ResizeKernelArgs, 256) { resize_forward<bfloat16, 8>(args); }
+MK_KERNEL(resize_forward_bf16, ResizeKernelArgs, 256) { resize_forward<bfloat16, 1>(args); }
+MK_KERNEL(resize_backward_bf16x8, ResizeKernelArgs, 256, 4) { resize_backward<bfloat16, 8>(args); }
+MK_KERNEL(resize_backward_bf16, ResizeKernelArgs, 256, 4) { resize_backward<bfloat16, 1>(args); }

@@ -29,7 +29,7 @@ def radon(images: np.ndarray, angles: Any) -> np.ndarray:
         ValueError: a shape doesn't fit.
 
     Example:
-        >>> radon(np.ones((1, 2)), [0, 90])[:, 1:4].tolist()
+        >>> radon(np.ones((1, 2)), [0, 90])[:, 1:4].round(6).tolist()
         [[0.5, 1.0, 0.5], [0.0, 2.0, 0.0]]
     """
     images, angles = _expect("radon", "images", images, angles)
@@ -149,15 +149,38 @@ def zero_filled(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a shape doesn't fit.
     """
-    images, mask = np.asarray(images), np.asarray(mask)
-    if images.ndim < 2 or mask.shape != images.shape[-1:]:
+    images = np.asarray(images)
+    return np.abs(_joined("zero_filled", np.zeros_like(images), images, mask)).astype(np.float32)
+
+
+def with_columns(images: np.ndarray, measured: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Images whose Fourier transform has the measured columns of another's: what was measured is put back.
+
+    Args:
+        images: (..., H, W), such as what a network made of a zero-filled image.
+        measured: the images that were measured, of the same shape.
+        mask: bool (W,), which columns were.
+
+    Returns:
+        The real part, float32 (..., H, W).
+
+    Raises:
+        ValueError: a shape doesn't fit.
+    """
+    return _joined("with_columns", images, measured, mask).real.astype(np.float32)
+
+
+def _joined(op: str, images: Any, measured: Any, mask: Any) -> np.ndarray:
+    """The inverse transform of measured columns and, where there are none, those of the images."""
+    images, measured, mask = np.asarray(images), np.asarray(measured), np.asarray(mask)
+    if images.ndim < 2 or mask.shape != images.shape[-1:] or measured.shape != images.shape:
         raise ValueError(
-            f"zero_filled: mask must have shape (W,) for images (..., H, W), got {mask.shape} for "
-            f"{images.shape}"
+            f"{op}: mask must have shape (W,) for images (..., H, W) and as many measured, got {mask.shape} "
+            f"for {images.shape} and {measured.shape}"
         )
     # The columns come by a transform along rows; the one along columns would be undone.
-    measured = np.fft.fft(images, axis=-1) * np.fft.ifftshift(mask)
-    return np.abs(np.fft.ifft(measured, axis=-1)).astype(np.float32)
+    spectra = (np.fft.fft(x, axis=-1) for x in (measured, images))
+    return np.fft.ifft(np.where(np.fft.ifftshift(mask), *spectra), axis=-1)
 
 
 def _half(height: int, width: int) -> int:

@@ -203,20 +203,18 @@ class Augment:
         """The matrix from outputs to inputs, and the control points."""
         rank = len(sizes)
         mirrored = [axis for axis in self.flip if rng.random() < 0.5]
+        spacing = np.ones(rank) if self.spacing is None else _each("spacing", self.spacing, rank)
         matrix = np.eye(rank + 1)
         if np.any(self.rotation):
             matrix = matrix @ geometry.rotation(rank, self._angles("rotation", rank, rng))
         if np.any(self.shift):
-            matrix = matrix @ geometry.shift(self._steps(sizes, rng))
+            matrix = matrix @ geometry.shift(self._steps(sizes, rng) * spacing)
         if np.any(self.shear):
             matrix = matrix @ geometry.shear(rank, self._angles("shear", rank, rng))
         if self.zoom != (1.0, 1.0):
             matrix = matrix @ geometry.zoom(rng.uniform(self.zoom[0], self.zoom[1], rank))
         if self.spacing is not None:
-            scale = geometry.zoom(_each("spacing", self.spacing, rank))
-            steps = matrix[:-1, -1].copy()  # in elements already
-            matrix = np.linalg.inv(scale) @ matrix @ scale
-            matrix[:-1, -1] = steps
+            matrix = geometry.zoom(1 / spacing) @ matrix @ geometry.zoom(spacing)
         matrix = geometry.mirror(sizes, mirrored) @ geometry.about_center(matrix, sizes)
         if not self.elastic:
             return matrix, None

@@ -77,7 +77,7 @@ from medkern.functional.pool import (
 from medkern.functional.random import dropout
 from medkern.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from medkern.functional.reduce import max, mean, min, var
-from medkern.functional.resample import grid_sample
+from medkern.functional.resample import grid_sample, warp
 from medkern.functional.resize import interpolate
 from medkern.functional.softmax import cross_entropy, log_softmax, softmax
 
@@ -167,6 +167,7 @@ __all__ = [
     "transpose",
     "unsqueeze",
     "var",
+    "warp",
     "where",
 ]
 

@@ -14,7 +14,7 @@ from medkern.tensor import Tensor
 class Expand(Function):
     """A tensor stretched along axes of size 1 and new leading axes; shares the memory of x."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, shape: tuple[int, ...]) -> _C.Array:

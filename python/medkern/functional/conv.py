@@ -10,6 +10,7 @@ from typing import Any
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
+from medkern.functional._bfloat16 import beside, narrowed
 from medkern.functional.gemm import BiasBackward
 from medkern.functional.pointwise import UnaryBackward
 from medkern.kernels._activation import activation_number
@@ -21,7 +22,7 @@ from medkern.tensor import Tensor
 class Conv(Function):
     """y = act(conv(x, weight) + bias), and the gradient as if there were no activation: see `Activated`."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -39,7 +40,7 @@ class Conv(Function):
         ctx.window = window
         return _C.conv(
             x.array,
-            weight.array,
+            beside(weight, x),
             None if bias is None else bias.array,
             rank,
             activation=activation_number(f"conv{rank}d", activation),
@@ -54,7 +55,7 @@ class Conv(Function):
         x, weight = ctx.saved
         return (
             ConvBackwardInput.apply(dy, weight, input_shape=x.shape, **ctx.window) if ctx.needs[0] else None,
-            ConvBackwardWeight.apply(dy, x, weight_shape=weight.shape, **ctx.window)
+            ConvBackwardWeight.apply(dy, x, weight_shape=weight.shape, dtype=weight.dtype, **ctx.window)
             if ctx.needs[1]
             else None,
             BiasBackward.apply(dy, axis=1) if ctx.needs[2] else None,
@@ -67,7 +68,7 @@ class Activated(Function):
     A node of its own, so that the gradient of y can go before the convolution's are computed.
     """
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, activation: str) -> _C.Array:
@@ -85,7 +86,7 @@ class Activated(Function):
 class ConvBackwardInput(Function):
     """dx = transposed convolution of dy with weight."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -95,7 +96,7 @@ class ConvBackwardInput(Function):
         ctx.save(dy, weight)
         ctx.window = window
         return _C.conv_backward_input(
-            dy.array, weight.array, input_shape, channels_last=True, out=None, **window
+            dy.array, beside(weight, dy), input_shape, channels_last=True, out=None, **window
         )
 
     @staticmethod
@@ -104,25 +105,26 @@ class ConvBackwardInput(Function):
         dy, weight = ctx.saved
         return (
             Conv.apply(ddx, weight, None, rank=dy.ndim - 2, **ctx.window) if ctx.needs[0] else None,
-            ConvBackwardWeight.apply(dy, ddx, weight_shape=weight.shape, **ctx.window)
+            ConvBackwardWeight.apply(dy, ddx, weight_shape=weight.shape, dtype=weight.dtype, **ctx.window)
             if ctx.needs[1]
             else None,
         )
 
 
 class ConvBackwardWeight(Function):
-    """dweight = correlation of x with dy."""
+    """dweight = correlation of x with dy, in the type of the weight."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
-        ctx: Node, dy: Tensor, x: Tensor, *, weight_shape: tuple[int, ...], **window: Any
+        ctx: Node, dy: Tensor, x: Tensor, *, weight_shape: tuple[int, ...], dtype: Any, **window: Any
     ) -> _C.Array:
         """The gradient of `Conv` with respect to weight."""
         ctx.save(dy, x)
         ctx.window = window
-        return kernels.conv_backward_weight(dy.array, x.array, weight_shape, **window)
+        out = _C.empty(weight_shape, dtype, device=dy.device)
+        return kernels.conv_backward_weight(dy.array, x.array, weight_shape, **window, out=out)
 
     @staticmethod
     def backward(ctx: Node, ddweight: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -139,7 +141,7 @@ class ConvBackwardWeight(Function):
 class ConvTranspose(Function):
     """y = transposed convolution of x with weight, + bias."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -157,7 +159,7 @@ class ConvTranspose(Function):
         ctx.window = window
         return _C.conv_transpose(
             x.array,
-            weight.array,
+            beside(weight, x),
             None if bias is None else bias.array,
             rank,
             output_padding=output_padding,
@@ -173,7 +175,7 @@ class ConvTranspose(Function):
         x, weight = ctx.saved
         return (
             Conv.apply(dy, weight, None, rank=x.ndim - 2, **ctx.window) if ctx.needs[0] else None,
-            ConvBackwardWeight.apply(x, dy, weight_shape=weight.shape, **ctx.window)
+            ConvBackwardWeight.apply(x, dy, weight_shape=weight.shape, dtype=weight.dtype, **ctx.window)
             if ctx.needs[1]
             else None,
             BiasBackward.apply(dy, axis=1) if ctx.needs[2] else None,
@@ -192,7 +194,7 @@ def _conv(
     activation: str | None,
 ) -> Tensor:
     window = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    y = Conv.apply(x, weight, bias, rank=rank, activation=activation, **window)
+    y = Conv.apply(narrowed(x), weight, bias, rank=rank, activation=activation, **window)
     return y if activation is None else Activated.apply(y, activation=activation)
 
 
@@ -257,7 +259,7 @@ def conv_transpose1d(
 ) -> Tensor:
     """Differentiable `medkern.kernels.conv_transpose1d`."""
     return ConvTranspose.apply(
-        x,
+        narrowed(x),
         weight,
         bias,
         rank=1,
@@ -288,7 +290,7 @@ def conv_transpose2d(
         (1, 1, 8, 8)
     """
     return ConvTranspose.apply(
-        x,
+        narrowed(x),
         weight,
         bias,
         rank=2,
@@ -312,7 +314,7 @@ def conv_transpose3d(
 ) -> Tensor:
     """Differentiable `medkern.kernels.conv_transpose3d`."""
     return ConvTranspose.apply(
-        x,
+        narrowed(x),
         weight,
         bias,
         rank=3,

@@ -14,32 +14,16 @@ from typing import Any
 import numpy as np
 
 from medkern import _C, kernels
-from medkern.autograd import Function, Node
+from medkern.autograd import Cast, Function, Node
 from medkern.devices import is_device
+from medkern.functional._bfloat16 import Alike
 from medkern.tensor import Tensor
-
-
-class Cast(Function):
-    """Conversion to another element type."""
-
-    twice_differentiable = True
-
-    @staticmethod
-    def forward(ctx: Node, x: Tensor, *, dtype: np.dtype) -> _C.Array:
-        """Keeps the type of x."""
-        ctx.dtype = x.dtype
-        return kernels.copy(x.array, dtype=dtype, channels_last=x.array.keeps_channels_last)
-
-    @staticmethod
-    def backward(ctx: Node, dy: Tensor) -> Tensor:
-        """The gradient, converted back."""
-        return Cast.apply(dy, dtype=ctx.dtype)
 
 
 class Move(Function):
     """The same values on another device."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, device: Any) -> _C.Array:
@@ -56,7 +40,7 @@ class Move(Function):
 class Reshape(Function):
     """The elements in row-major order under another shape."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, shape: tuple[int, ...]) -> _C.Array:
@@ -73,7 +57,7 @@ class Reshape(Function):
 class Permute(Function):
     """The axes in another order; shares the memory of x."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, axes: tuple[int, ...]) -> _C.Array:
@@ -91,7 +75,7 @@ class Permute(Function):
 class GetItem(Function):
     """A part of a tensor; shares the memory of x."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, key: tuple[Any, ...]) -> _C.Array:
@@ -108,7 +92,7 @@ class GetItem(Function):
 class PutItem(Function):
     """A tensor of zeros with one part set: the gradient of `GetItem`."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, *, shape: tuple[int, ...], key: tuple[Any, ...]) -> _C.Array:
@@ -126,7 +110,7 @@ class PutItem(Function):
         return GetItem.apply(ddx, key=ctx.key)
 
 
-class Concat(Function):
+class Concat(Alike):
     """Tensors laid end to end."""
 
     twice_differentiable = True
@@ -154,7 +138,7 @@ class Concat(Function):
 class Pad(Function):
     """Extended borders."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, padding: tuple[int, ...], mode: str, value: float) -> _C.Array:
@@ -171,7 +155,7 @@ class Pad(Function):
 class PadBackward(Function):
     """The gradient of `Pad`, a linear map of its own."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(

@@ -9,6 +9,7 @@ from typing import Any
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
+from medkern.functional._bfloat16 import beside, narrowed
 from medkern.tensor import Tensor
 
 
@@ -22,7 +23,7 @@ def _transposed(array: _C.Array) -> _C.Array:
 class MatMul(Function):
     """c = op(a) op(b), where op transposes on request."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -58,13 +59,13 @@ class MatMul(Function):
 class Linear(Function):
     """y = x weight^T + bias."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> _C.Array:
         """Over the last axis of x."""
         ctx.save(x, weight)
-        return kernels.linear(x.array, weight.array, None if bias is None else bias.array)
+        return kernels.linear(x.array, beside(weight, x), beside(bias, x))
 
     @staticmethod
     def backward(ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -72,7 +73,7 @@ class Linear(Function):
         x, weight = ctx.saved
         return (
             LinearBackwardInput.apply(dy, weight) if ctx.needs[0] else None,
-            LinearBackwardWeight.apply(dy, x) if ctx.needs[1] else None,
+            LinearBackwardWeight.apply(dy, x, dtype=weight.dtype) if ctx.needs[1] else None,
             BiasBackward.apply(dy, axis=dy.ndim - 1) if ctx.needs[2] else None,
         )
 
@@ -80,13 +81,13 @@ class Linear(Function):
 class LinearBackwardInput(Function):
     """dx = dy weight."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, weight: Tensor) -> _C.Array:
         """The gradient of `Linear` with respect to x."""
         ctx.save(dy, weight)
-        return kernels.linear_backward_input(dy.array, weight.array)
+        return kernels.linear_backward_input(dy.array, beside(weight, dy))
 
     @staticmethod
     def backward(ctx: Node, ddx: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -94,20 +95,23 @@ class LinearBackwardInput(Function):
         dy, weight = ctx.saved
         return (
             Linear.apply(ddx, weight, None) if ctx.needs[0] else None,
-            LinearBackwardWeight.apply(dy, ddx) if ctx.needs[1] else None,
+            LinearBackwardWeight.apply(dy, ddx, dtype=weight.dtype) if ctx.needs[1] else None,
         )
 
 
 class LinearBackwardWeight(Function):
-    """dweight = dy^T x."""
+    """dweight = dy^T x, in the type of the weight."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
-    def forward(ctx: Node, dy: Tensor, x: Tensor) -> _C.Array:
+    def forward(ctx: Node, dy: Tensor, x: Tensor, *, dtype: Any) -> _C.Array:
         """The gradient of `Linear` with respect to weight."""
         ctx.save(dy, x)
-        return kernels.linear_backward_weight(dy.array, x.array)
+        if dy.dtype == dtype:
+            return kernels.linear_backward_weight(dy.array, x.array)
+        # Exact, but for the sums, which are float32 then.
+        return kernels.linear_backward_weight(*(kernels.copy(a.array, dtype=dtype) for a in (dy, x)))
 
     @staticmethod
     def backward(ctx: Node, ddweight: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -120,9 +124,9 @@ class LinearBackwardWeight(Function):
 
 
 class BiasBackward(Function):
-    """The sum over all axes but one."""
+    """The sum over all axes but one; of bfloat16 in float32."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, *, axis: int) -> _C.Array:
@@ -139,7 +143,7 @@ class BiasBackward(Function):
 class BiasExpand(Function):
     """A bias repeated along all other axes."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, bias: Tensor, *, shape: tuple[int, ...], axis: int) -> _C.Array:
@@ -173,7 +177,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         >>> medkern.functional.matmul(a, medkern.tensor([[3.0], [4.0]])).numpy()
         array([[11.]], dtype=float32)
     """
-    return MatMul.apply(a, b)
+    return MatMul.apply(narrowed(a), narrowed(b))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
@@ -192,4 +196,4 @@ def linear(x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
         >>> medkern.functional.linear(medkern.tensor([[3.0, 2.0]]), weight).numpy()
         array([[1.]], dtype=float32)
     """
-    return Linear.apply(x, weight, bias)
+    return Linear.apply(narrowed(x), weight, bias)

@@ -33,7 +33,7 @@ def _per_channel(x: Tensor) -> tuple[int, ...]:
 class BatchNorm(Function):
     """Batch normalization."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -103,7 +103,7 @@ class BatchNorm(Function):
 class InstanceNorm(Function):
     """Instance normalization."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -153,7 +153,7 @@ class InstanceNorm(Function):
 class GroupNorm(Function):
     """Group normalization."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(
@@ -209,7 +209,7 @@ class GroupNorm(Function):
 class LayerNorm(Function):
     """Layer normalization."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(

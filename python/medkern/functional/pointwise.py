@@ -13,11 +13,14 @@ import numpy as np
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node
+from medkern.functional._bfloat16 import Alike
 from medkern.functional._broadcast import sum_to
 from medkern.tensor import Tensor
 
 # Operations whose backward takes the result; the others take x.
 _SAVES_RESULT = {"relu", "sigmoid", "tanh", "exp", "expm1", "sqrt", "reciprocal"}
+# Those with kernels of bfloat16.
+_TAKE_BFLOAT16 = {"relu", "leaky_relu", "elu", "sigmoid", "tanh"}
 
 
 def _logistic_slope(x: Tensor) -> Tensor:
@@ -64,6 +67,10 @@ class Unary(Function):
 
     twice_differentiable = True
 
+    @classmethod
+    def _as_taken(cls, tensors: Any, options: dict[str, Any]) -> Any:
+        return tensors if options["op"] in _TAKE_BFLOAT16 else super()._as_taken(tensors, options)
+
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, op: str, a: float = 0.0, b: float = 0.0) -> _C.Array:
         """Keeps x or y, whichever the gradient takes."""
@@ -87,6 +94,10 @@ class UnaryBackward(Function):
     """dx = dy * op'(saved)."""
 
     twice_differentiable = True
+
+    @classmethod
+    def _as_taken(cls, tensors: Any, options: dict[str, Any]) -> Any:
+        return tensors if options["op"] in _TAKE_BFLOAT16 else super()._as_taken(tensors, options)
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, saved: Tensor, *, op: str, a: float, b: float) -> _C.Array:
@@ -229,7 +240,7 @@ def _constant(value: Any, like: Tensor) -> _C.Array:
         raise ValueError(f"the number {value!r} does not fit {like.dtype}") from error
 
 
-class Add(Function):
+class Add(Alike):
     """a + b."""
 
     twice_differentiable = True
@@ -250,7 +261,7 @@ class Add(Function):
         )
 
 
-class Sub(Function):
+class Sub(Alike):
     """a - b."""
 
     twice_differentiable = True
@@ -271,7 +282,7 @@ class Sub(Function):
         )
 
 
-class Mul(Function):
+class Mul(Alike):
     """a b."""
 
     twice_differentiable = True
@@ -292,7 +303,7 @@ class Mul(Function):
         )
 
 
-class Div(Function):
+class Div(Alike):
     """a / b."""
 
     twice_differentiable = True
@@ -368,7 +379,7 @@ def minimum(a: Any, b: Any) -> Tensor:
     return Extremum.apply(_operand(a, b), _operand(b, a), op="minimum", wins="lt")
 
 
-class Where(Function):
+class Where(Alike):
     """A where the mask holds, else b."""
 
     twice_differentiable = True

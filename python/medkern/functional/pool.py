@@ -15,6 +15,8 @@ _MOST_LOCAL_POSITIONS = 256  # what a one-byte index can number
 class MaxPool(Function):
     """Max pooling over any number of spatial axes, with the indices of the maxima."""
 
+    takes_bfloat16 = True
+
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, index_dtype: str, **window: Any) -> tuple[_C.Array, _C.Array]:
         """Keeps the indices, not x."""
@@ -31,7 +33,7 @@ class MaxPool(Function):
 class AvgPool(Function):
     """Average pooling over any number of spatial axes."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, **window: Any) -> _C.Array:
@@ -48,7 +50,7 @@ class AvgPool(Function):
 class AvgPoolBackward(Function):
     """The gradient of `AvgPool`, itself linear."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, *, input_shape: tuple[int, ...], **window: Any) -> _C.Array:
@@ -65,7 +67,7 @@ class AvgPoolBackward(Function):
 class AdaptiveAvgPool(Function):
     """Average pooling to a given size."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, output_size: Any) -> _C.Array:
@@ -82,7 +84,7 @@ class AdaptiveAvgPool(Function):
 class AdaptiveAvgPoolBackward(Function):
     """The gradient of `AdaptiveAvgPool`, itself linear."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, *, input_shape: tuple[int, ...]) -> _C.Array:
@@ -99,6 +101,8 @@ class AdaptiveAvgPoolBackward(Function):
 class AdaptiveMaxPool(Function):
     """Max pooling to a given size, with the indices of the maxima."""
 
+    takes_bfloat16 = True
+
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, output_size: Any) -> tuple[_C.Array, _C.Array]:
         """Keeps the indices, not x."""
@@ -114,6 +118,8 @@ class AdaptiveMaxPool(Function):
 
 class MaxUnpool(Function):
     """Every value back to where max pooling found it."""
+
+    takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, indices: Tensor, **window: Any) -> _C.Array:

@@ -10,7 +10,7 @@ from medkern.tensor import Tensor
 class Dropout(Function):
     """Dropout with a mask drawn from `medkern.random`."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, *, p: float) -> _C.Array:
@@ -28,7 +28,7 @@ class Dropout(Function):
 class ApplyMask(Function):
     """The linear part of dropout: dy mask / (1 - p), its own gradient."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, *, mask: _C.Array, p: float) -> _C.Array:

@@ -12,7 +12,7 @@ from medkern.tensor import Tensor
 class Interpolate(Function):
     """Nearest and linear resizing."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, x: Tensor, **options: Any) -> _C.Array:
@@ -29,7 +29,7 @@ class Interpolate(Function):
 class InterpolateBackward(Function):
     """The gradient of `Interpolate`, itself linear."""
 
-    twice_differentiable = True
+    twice_differentiable = takes_bfloat16 = True
 
     @staticmethod
     def forward(ctx: Node, dy: Tensor, *, input_shape: tuple[int, ...], **options: Any) -> _C.Array:

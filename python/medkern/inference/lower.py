@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from medkern import _C
-from medkern.autograd import Function
+from medkern.autograd import Cast, Function
 from medkern.functional import _broadcast, conv, copy, gemm, norm, pointwise, pool, recurrent, reduce, resize
 from medkern.functional.embedding import Embedding
 from medkern.functional.recurrent import Recurrent, RecurrentCell
@@ -133,7 +133,7 @@ _KERNELS: dict[type[Function], Kernel] = {
     ),
     copy.Concat: lambda i, o, y: (_C.concat, [list(i), o["dim"], y]),
     copy.Pad: lambda i, o, y: (_C.pad, [i[0], list(o["padding"]), o["mode"], o["value"], y]),
-    copy.Cast: lambda i, o, y: (_C.copy, [i[0], None, False, y]),
+    Cast: lambda i, o, y: (_C.copy, [i[0], None, False, y]),
     gemm.MatMul: _matmul,
     norm.BatchNorm: _batch_norm,
     norm.InstanceNorm: lambda i, o, y: (_C.instance_norm, [*i, o["eps"], ACTIVATIONS[o["activation"]], y]),

@@ -39,7 +39,7 @@ from medkern.kernels.norm import (
     layer_norm,
     layer_norm_backward,
 )
-from medkern.kernels.optim import adam_step, sgd_step
+from medkern.kernels.optim import adam_step, adam_steps, sgd_step, sgd_steps
 from medkern.kernels.peak import fma_chain
 from medkern.kernels.pointwise import (
     abs,
@@ -144,6 +144,7 @@ __all__ = [
     "LinearPlan",
     "abs",
     "adam_step",
+    "adam_steps",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -248,6 +249,7 @@ __all__ = [
     "rnn_cell",
     "rnn_cell_backward",
     "sgd_step",
+    "sgd_steps",
     "sigmoid",
     "silu",
     "softmax",

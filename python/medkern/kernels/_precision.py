@@ -1,13 +1,15 @@
-"""How exactly CUDA devices multiply float32 numbers."""
+"""How exactly CUDA devices multiply float32 numbers, and in what type they keep what layers compute."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 from medkern import _C
 
 _PRECISIONS = {"highest": 0, "high": 1, "medium": 2}
+_state = threading.local()
 BY_TYPE = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 
 
@@ -47,3 +49,40 @@ def matmul_precision(kind: str | None) -> Iterator[None]:
         yield
     finally:
         set_float32_matmul_precision(before)
+
+
+def is_autocast() -> bool:
+    """Whether layers on CUDA devices compute in bfloat16 in this thread."""
+    return getattr(_state, "autocast", False)
+
+
+@contextlib.contextmanager
+def autocast(enabled: bool = True) -> Iterator[None]:
+    """A context in which layers on CUDA devices compute in bfloat16, in this thread.
+
+    Convolutions and linear layers take their images and weights in bfloat16 and give bfloat16, and so do the
+    norms, activations, poolings and all else that follows, which halves the memory and its traffic. Weights
+    stay float32: they are converted once each time they have changed. Sums, statistics of norms, softmax,
+    reductions, losses and the gradients of weights are float32. The CPU computes as without it.
+
+    Args:
+        enabled: False for a part in float32 inside of another such context.
+
+    Example:
+        >>> with medkern.autocast():
+        ...     loss = medkern.losses.cross_entropy(model(x), y)
+        >>> loss.backward()
+    """
+    before = is_autocast()
+    _state.autocast = enabled
+    try:
+        yield
+    finally:
+        _state.autocast = before
+
+
+@contextlib.contextmanager
+def mixed_precision(kind: str | None) -> Iterator[None]:
+    """`matmul_precision`, and `autocast` for "bf16" but not for the other kinds; None changes nothing."""
+    with matmul_precision(kind), autocast(is_autocast() if kind is None else kind == "bf16"):
+        yield

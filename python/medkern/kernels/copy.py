@@ -91,7 +91,7 @@ def pad(
     """Extends the borders of an array.
 
     Args:
-        x: float32 or float64, any shape.
+        x: float32 or float64 (CUDA: float16, bfloat16), any shape.
         padding: (before, after) of the last axis, then of the one before it, and so on, in one flat
             sequence, as in PyTorch. Negative numbers crop (mode "constant" only).
         mode: "constant" fills with `value`; "reflect" mirrors x about its edge element; "replicate" repeats

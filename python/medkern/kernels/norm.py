@@ -48,10 +48,10 @@ def batch_norm(
     alone.
 
     Args:
-        x: (N, C), (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64.
+        x: (N, C), (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64 (CUDA: bfloat16).
         running_mean: (C,), dtype of x; with `training` may be None, together with running_var.
         running_var: (C,), dtype of x.
-        weight: (C,), dtype of x; None means 1.
+        weight: (C,), dtype of x, float32 beside bfloat16; None means 1.
         bias: (C,), dtype of x; None means 0.
         training: whether to use the statistics of the batch.
         momentum: share of the batch in the running statistics, from 0 to 1.
@@ -141,7 +141,7 @@ def instance_norm(
 
     Args:
         x: (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64, more than one position.
-        weight: (C,), dtype of x; None means 1.
+        weight: (C,), dtype of x, float32 beside bfloat16; None means 1.
         bias: (C,), dtype of x; None means 0.
         eps: added to the variance, above 0.
         return_stats: also give mean and rstd, which the gradient needs.
@@ -193,9 +193,9 @@ def group_norm(
     """Group normalization: as `batch_norm`, with a mean and a variance per sample and group of channels.
 
     Args:
-        x: (N, C), (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64.
+        x: (N, C), (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64 (CUDA: bfloat16).
         num_groups: the number of groups of C / num_groups adjacent channels; divides C.
-        weight: (C,), dtype of x; None means 1.
+        weight: (C,), dtype of x, float32 beside bfloat16; None means 1.
         bias: (C,), dtype of x; None means 0.
         eps: added to the variance, above 0.
         return_stats: also give mean and rstd, which the gradient needs.

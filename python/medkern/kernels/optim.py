@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from medkern import _C
@@ -44,7 +45,37 @@ def sgd_step(
         >>> param
         array([0.5, 1.5])
     """
-    _C.sgd_step(param, grad, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov)
+    buffers = None if momentum_buffer is None else [momentum_buffer]
+    _C.sgd_steps([param], [grad], buffers, lr, momentum, dampening, weight_decay, nesterov)
+
+
+def sgd_steps(
+    params: Sequence[Any],
+    grads: Sequence[Any],
+    momentum_buffers: Sequence[Any] | None,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    """`sgd_step` for many parameters of one dtype and device, which a CUDA device takes in few launches.
+
+    Args:
+        params: as `param` of `sgd_step`, each; so are the following.
+        grads: one for each.
+        momentum_buffers: one for each, or None where momentum is 0.
+        lr: see `sgd_step`.
+        momentum: see there.
+        dampening: see there.
+        weight_decay: see there.
+        nesterov: see there.
+
+    Raises:
+        ValueError: a shape, layout, number of arrays or option doesn't fit.
+        TypeError: a dtype doesn't fit.
+    """
+    _C.sgd_steps(params, grads, momentum_buffers, lr, momentum, dampening, weight_decay, nesterov)
 
 
 def adam_step(
@@ -89,4 +120,40 @@ def adam_step(
         >>> param.round(6)
         array([0.5])
     """
-    _C.adam_step(param, grad, exp_avg, exp_avg_sq, step, lr, beta1, beta2, eps, weight_decay, decoupled)
+    options = (step, lr, beta1, beta2, eps, weight_decay, decoupled)
+    _C.adam_steps([param], [grad], [exp_avg], [exp_avg_sq], *options)
+
+
+def adam_steps(
+    params: Sequence[Any],
+    grads: Sequence[Any],
+    exp_avgs: Sequence[Any],
+    exp_avg_sqs: Sequence[Any],
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
+    """`adam_step` for many parameters of one dtype and device, which a CUDA device takes in few launches.
+
+    Args:
+        params: as `param` of `adam_step`, each; so are the following.
+        grads: one for each.
+        exp_avgs: one for each.
+        exp_avg_sqs: one for each.
+        step: see `adam_step`.
+        lr: see there.
+        beta1: see there.
+        beta2: see there.
+        eps: see there.
+        weight_decay: see there.
+        decoupled: see there.
+
+    Raises:
+        ValueError: a shape, layout, number of arrays or option doesn't fit.
+        TypeError: a dtype doesn't fit.
+    """
+    _C.adam_steps(params, grads, exp_avgs, exp_avg_sqs, step, lr, beta1, beta2, eps, weight_decay, decoupled)

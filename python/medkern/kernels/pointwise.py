@@ -21,7 +21,7 @@ def relu(x: Any, *, out: Any = None) -> Any:
     through, and `out` may be x itself.
 
     Args:
-        x: float32 or float64, any shape.
+        x: float32 or float64 (CUDA, up to `tanh`: bfloat16), any shape.
         out: array for the result; may be x.
 
     Returns:
@@ -148,7 +148,7 @@ def add(a: Any, b: Any, *, activation: str | None = None, out: Any = None) -> An
     stretch, as in NumPy; any strides will do; `out` may be a or b.
 
     Args:
-        a: float32 or float64, or a number.
+        a: float32 or float64 (CUDA: bfloat16), or a number.
         b: an array of the type of `a`, or a number; one of the two must be an array.
         activation: None or "relu"; for `add` only, where the branches of a residual block meet.
         out: array for the result; may be `a` or `b` if it has the result's shape.

@@ -66,7 +66,7 @@ def max_pool2d(
     A NaN in a window wins; of equal values the first in row-major order; padding never wins.
 
     Args:
-        x: (N, C, H, W), float32 or float64.
+        x: (N, C, H, W), float32 or float64 (CUDA: bfloat16).
         kernel_size: size of the window, an int or (height, width).
         stride: step between windows; None means `kernel_size`.
         padding: an int, (height, width) or ((before, after), (before, after)); at most half the
@@ -175,7 +175,7 @@ def avg_pool2d(
     """Average pooling: y[n, c, i, j] = mean over (p, q) of x[n, c, s i - pad + p, s j - pad + q].
 
     Args:
-        x: (N, C, H, W), float32 or float64.
+        x: (N, C, H, W), float32 or float64 (CUDA: bfloat16).
         kernel_size: size of the window, an int or (height, width).
         stride: step between windows; None means `kernel_size`.
         padding: an int, (height, width) or ((before, after), (before, after)); at most half the
@@ -262,7 +262,7 @@ def adaptive_avg_pool2d(x: Any, output_size: Any, *, out: Any = None) -> Any:
     Size 1 is global average pooling.
 
     Args:
-        x: (N, C, H, W), float32 or float64; H and W are at least 1.
+        x: (N, C, H, W), float32 or float64 (CUDA: bfloat16); H and W are at least 1.
         output_size: an int or (height, width); None for an axis keeps its size.
         out: array for the result.
 
@@ -307,7 +307,7 @@ def adaptive_max_pool2d(x: Any, output_size: Any, return_indices: bool = False, 
     A NaN in a window wins; of equal values the first in row-major order. Size 1 is global max pooling.
 
     Args:
-        x: (N, C, H, W), float32 or float64; H and W are at least 1.
+        x: (N, C, H, W), float32 or float64 (CUDA: bfloat16); H and W are at least 1.
         output_size: an int or (height, width); None for an axis keeps its size.
         return_indices: also give the flat offset h * W + w of each maximum, int64.
         out: array for the result.

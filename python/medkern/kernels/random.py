@@ -93,7 +93,7 @@ def dropout(x: Any, p: float = 0.5, seed: int = 0, offset: int = 0, *, out: Any 
     the same bits at any number of threads and on every instruction set; ceil(size / 4) blocks are used.
 
     Args:
-        x: any shape, float32 or float64.
+        x: any shape, float32 or float64 (CUDA: bfloat16).
         p: probability of dropping an element, from 0 to 1.
         seed: from 0 to 2**64 - 1.
         offset: number of the first block.

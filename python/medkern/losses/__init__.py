@@ -14,6 +14,7 @@ from medkern.losses.entropy import (
     binary_cross_entropy_with_logits,
     cross_entropy,
 )
+from medkern.losses.registration import RegistrationLoss, ncc_loss, smoothness_loss
 from medkern.losses.regression import L1Loss, MSELoss, l1_loss, mse_loss
 from medkern.losses.weights import WeightPenalty
 
@@ -26,6 +27,7 @@ __all__ = [
     "DiceLoss",
     "L1Loss",
     "MSELoss",
+    "RegistrationLoss",
     "WeightPenalty",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -34,5 +36,7 @@ __all__ = [
     "gradient_penalty",
     "l1_loss",
     "mse_loss",
+    "ncc_loss",
     "r1_penalty",
+    "smoothness_loss",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from medkern import _C, functional
+from medkern.autograd import widened
 from medkern.losses._common import Loss, like_input, reduced
 from medkern.losses.entropy import CrossEntropyLoss
 from medkern.nn.module import Module
@@ -46,6 +47,7 @@ def dice_loss(
         >>> medkern.losses.dice_loss(x, np.ones((1, 1, 2, 2))).item()
         0.0
     """
+    input = widened(input)
     if input.ndim < 3:
         raise ValueError(f"dice_loss: input must be (N, C, spatial...), got {input.shape}")
     if not include_background and input.shape[1] < 2:

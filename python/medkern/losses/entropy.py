@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medkern import _C, functional, kernels
-from medkern.autograd import Function, Node
+from medkern.autograd import Function, Node, widened
 from medkern.losses._common import Loss, constant, like_input, reduced
 from medkern.tensor import Tensor
 
@@ -85,6 +85,7 @@ def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reducti
         ValueError: shapes differ, a probability is outside [0, 1] or `reduction` is unknown. On a CUDA device
             probabilities are not looked at, since that would wait for them; there the loss becomes NaN.
     """
+    input = widened(input)
     target = like_input("binary_cross_entropy", "target", target, input)
     if target.requires_grad:
         raise ValueError("binary_cross_entropy: target must not require a gradient")
@@ -127,6 +128,7 @@ def binary_cross_entropy_with_logits(
         ValueError: shapes differ or `reduction` is unknown.
     """
     op = "binary_cross_entropy_with_logits"
+    input = widened(input)
     target = like_input(op, "target", target, input)
     positive = functional.mul(target, functional.softplus(functional.neg(input)))
     if pos_weight is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medkern import functional
+from medkern.autograd import widened
 from medkern.losses._common import Loss, like_input, reduced
 from medkern.tensor import Tensor
 
@@ -27,12 +28,14 @@ def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
         >>> medkern.losses.mse_loss(medkern.tensor([1.0, 3.0]), np.array([1.0, 1.0])).item()
         2.0
     """
+    input = widened(input)
     difference = functional.sub(input, like_input("mse_loss", "target", target, input))
     return reduced("mse_loss", functional.square(difference), reduction)
 
 
 def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """Absolute error: |input - target|; the arguments of `mse_loss`."""
+    input = widened(input)
     difference = functional.sub(input, like_input("l1_loss", "target", target, input))
     return reduced("l1_loss", functional.abs(difference), reduction)
 

@@ -13,6 +13,7 @@ from medkern.metrics.confusion import (
 )
 from medkern.metrics.image import psnr, ssim
 from medkern.metrics.interval import bootstrap_interval
+from medkern.metrics.registration import count_folds, jacobian_determinant
 from medkern.metrics.segmentation import (
     SegmentationCases,
     SegmentationMetrics,
@@ -33,11 +34,13 @@ __all__ = [
     "brier_score",
     "calibration_error",
     "confusion_matrix",
+    "count_folds",
     "dice",
     "frechet_distance",
     "hausdorff95",
     "inception_score",
     "iou",
+    "jacobian_determinant",
     "kernel_distance",
     "precision",
     "predicted_classes",

@@ -9,6 +9,7 @@ from typing import Any
 from medkern.models.alexnet import AlexNet
 from medkern.models.cnn import CNN
 from medkern.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from medkern.models.registration import Registration
 from medkern.models.report import ReportModel, TextModel
 from medkern.models.resnet import ResNet
 from medkern.models.segnet import SegNet
@@ -25,6 +26,7 @@ _MODELS: dict[str, type[Module]] = {
         CNN,
         DCGANDiscriminator,
         DCGANGenerator,
+        Registration,
         ReportModel,
         ResNet,
         SegNet,
@@ -90,6 +92,7 @@ __all__ = [
     "AlexNet",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "Registration",
     "ReportModel",
     "ResNet",
     "SegNet",

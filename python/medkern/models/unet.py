@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from medkern import functional, nn
 from medkern.models._network import ACTIVATIONS, Network, activate, expect_one_of, start_convolutions
+from medkern.nn import init
 from medkern.nn._checks import expect_positive, expect_probability
 from medkern.tensor import Tensor
 
@@ -106,8 +107,8 @@ class UNet(Network):
         attention: whether an `AttentionGate` weighs the features before they are concatenated, which makes
             it the attention U-Net of Oktay et al., 2018.
         residual: whether x is added to the last convolution's result, so that the network has to find only
-            what is wrong with x, such as artifacts of a reconstruction (Jin et al., 2017); needs as many
-            out_channels as in_channels.
+            what is wrong with x, such as artifacts of a reconstruction (Jin et al., 2017). That convolution
+            starts as 0, so that the result starts as x; needs as many out_channels as in_channels.
 
     Raises:
         ValueError: an option is unknown or a number out of range; names it.
@@ -178,6 +179,9 @@ class UNet(Network):
         self.gates = nn.ModuleList(AttentionGate(b, a, spatial_dims) for a, b in steps if attention)
         start_convolutions(self, "fan_in")
         self.head = _CONV[spatial_dims](filters[0], out_channels, 1)
+        if residual:
+            for parameter in self.head.parameters():
+                init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...).

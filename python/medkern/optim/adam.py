@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from medkern import kernels
+from medkern import _C, kernels
 from medkern.optim.optimizer import Optimizer, Parameters, zeros_like
-from medkern.tensor import Tensor
 
 
 class Adam(Optimizer):
@@ -50,17 +49,24 @@ class Adam(Optimizer):
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}")
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if not state:
-            state.update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
-        state["step"] += 1
+    def _update(
+        self,
+        params: list[_C.Array],
+        grads: list[_C.Array],
+        states: list[dict[str, Any]],
+        group: dict[str, Any],
+    ) -> None:
+        for p, state in zip(params, states, strict=True):
+            if not state:
+                state.update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
+            state["step"] += 1
         beta1, beta2 = group["betas"]
-        kernels.adam_step(
-            p.array,
-            grad.array,
-            state["exp_avg"],
-            state["exp_avg_sq"],
-            state["step"],
+        kernels.adam_steps(
+            params,
+            grads,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            states[0]["step"],
             group["lr"],
             beta1,
             beta2,

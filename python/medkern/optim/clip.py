@@ -10,12 +10,16 @@ import numpy as np
 from medkern import _C, kernels
 from medkern.tensor import Tensor
 
+Scalars = dict[tuple[str, np.dtype], _C.Array]  # by device and type
 
-def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0) -> float:
+
+def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0) -> Tensor:
     """Scales all gradients by one factor, so that their norm, taken together, is at most `max_norm`.
 
         norm = (sum |g|^norm_type)^(1 / norm_type) over all elements of all gradients
         g = g min(1, max_norm / (norm + 1e-6))
+
+    Nothing waits for a CUDA device: the norm and the factor stay there.
 
     Args:
         parameters: parameters; those without a gradient are passed over.
@@ -23,7 +27,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
         norm_type: 1, 2, ...; `math.inf` for the largest element.
 
     Returns:
-        The norm before clipping. Where it is not finite, the gradients become NaN or 0.
+        The norm before clipping, one float64 element on the device of the first gradient. Where it is not
+        finite, the gradients become NaN or 0.
 
     Raises:
         ValueError: max_norm is negative or norm_type is not positive.
@@ -33,18 +38,15 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be positive, got {norm_type}")
     with_grad = _with_grad(parameters)
-    norms = _norms([grad for _, grad in with_grad if grad.size > 0], norm_type)
-    # The largest is taken out first, so that no power overflows.
-    top = max(norms, default=0.0)
-    if math.isinf(norm_type) or not 0 < top < math.inf:
-        total = math.nan if any(math.isnan(norm) for norm in norms) else top
-    else:
-        total = top * math.fsum((norm / top) ** norm_type for norm in norms) ** (1 / norm_type)
-    factor = max_norm / (total + 1e-6)
-    if not factor >= 1:
-        for p, grad in with_grad:
-            p.grad = Tensor(kernels.mul(grad.array, factor))
-    return total
+    total = _norm([grad.array for _, grad in with_grad if grad.size > 0], norm_type)
+    factor = kernels.div(float(max_norm), kernels.add(total, 1e-6))
+    if total.device == "cpu" and factor.numpy().item() >= 1:
+        return Tensor(total)  # what is known at no cost saves a pass
+    factor = kernels.minimum(factor, 1.0)
+    factors: Scalars = {}
+    for p, grad in with_grad:
+        p.grad = Tensor(kernels.mul(grad.array, _beside(factor, grad.array, factors)))
+    return Tensor(total)
 
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
@@ -68,31 +70,38 @@ def _with_grad(parameters: Iterable[Tensor] | Tensor) -> list[tuple[Tensor, Tens
     return [(p, p.grad) for p in given if p.grad is not None]
 
 
-def _norms(grads: list[Tensor], norm_type: float) -> list[float]:
-    """The norm of each; values are read twice only, for all together, since a device has to be waited for."""
-    sizes = [kernels.abs(grad.array) for grad in grads]
-    tops = _read([kernels.max(size) for size in sizes])
+def _norm(grads: list[_C.Array], norm_type: float) -> _C.Array:
+    """The norm of all together, where the first of them is."""
+    if not grads:
+        return kernels.full((), 0.0, "float64", device="cpu")
+    sizes = [kernels.abs(grad) for grad in grads]
+    top = kernels.max(_joined([kernels.max(size) for size in sizes]))
     if math.isinf(norm_type):
-        return tops
+        return top
+    # The largest is taken out first, so that no power overflows; unless it is 0, infinite or NaN.
+    unit = kernels.where(kernels.compare("lt", top, math.inf), top, 1.0)
+    unit = kernels.where(kernels.compare("gt", unit, 0.0), unit, 1.0)
+    units: Scalars = {}
     sums = []
-    for size, top in zip(sizes, tops, strict=True):
-        scaled = kernels.div(size, top if 0 < top < math.inf else 1.0)
-        powers = kernels.square(scaled) if norm_type == 2 else kernels.pow(scaled, norm_type)
-        sums.append(kernels.sum(powers))
-    return [
-        top * total ** (1 / norm_type) if 0 < top < math.inf else top
-        for top, total in zip(tops, _read(sums), strict=True)
-    ]
+    for size in sizes:
+        scaled = kernels.div(size, _beside(unit, size, units))
+        sums.append(kernels.sum(kernels.square(scaled) if norm_type == 2 else kernels.pow(scaled, norm_type)))
+    total = kernels.mul(unit, kernels.pow(kernels.sum(_joined(sums)), 1 / norm_type))
+    return kernels.where(kernels.compare("eq", unit, top), total, top)
 
 
-def _read(scalars: list[_C.Array]) -> list[float]:
-    """The values of arrays with one element, in one copy for those of a type and device."""
-    values = [0.0] * len(scalars)
-    alike: dict[tuple[str, np.dtype], list[int]] = {}
-    for i, x in enumerate(scalars):
-        alike.setdefault((x.device, x.dtype), []).append(i)
-    for places in alike.values():
-        joined = _C.concat([scalars[i].with_layout((1,), (1,)) for i in places], 0, None)
-        for i, value in zip(places, joined.numpy().tolist(), strict=True):
-            values[i] = value
-    return values
+def _beside(scalar: _C.Array, x: _C.Array, known: Scalars) -> _C.Array:
+    """One element in the type and on the device of x; `known` holds those that were made."""
+    key = x.device, x.dtype
+    if key not in known:
+        known[key] = kernels.copy(_C.Array(scalar, x.device), dtype=x.dtype)
+    return known[key]
+
+
+def _joined(scalars: list[_C.Array]) -> _C.Array:
+    """Arrays with one element as one array of float64, on the device of the first."""
+    alike: dict[tuple[str, np.dtype], list[_C.Array]] = {}
+    for x in scalars:
+        alike.setdefault((x.device, x.dtype), []).append(x.with_layout((1,), (1,)))
+    parts = [_C.Array(_C.concat(part, 0, None), scalars[0].device) for part in alike.values()]
+    return kernels.concat([kernels.copy(part, dtype="float64") for part in parts])

@@ -14,7 +14,7 @@ Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
 class Optimizer:
-    """The base of all optimizers; a subclass checks its options and updates one parameter at a time.
+    """The base of all optimizers; a subclass checks its options and updates parameters, those alike at once.
 
     Args:
         params: parameters, or dicts with "params" and options that differ from the defaults.
@@ -72,11 +72,17 @@ class Optimizer:
     def step(self) -> None:
         """Moves every parameter that has a gradient."""
         for group in self.param_groups:
+            alike: dict[Any, list[tuple[Tensor, Tensor, dict[str, Any]]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     state = self._state.setdefault(id(p), {})
                     _follow(p, state)
-                    self._update(p, p.grad, state, group)
+                    key = p.device, p.dtype, state.get("step"), tuple(state)
+                    alike.setdefault(key, []).append((p, p.grad, state))
+            for members in alike.values():
+                params, grads, states = zip(*members, strict=True)
+                self._update([p.array for p in params], [grad.array for grad in grads], list(states), group)
+                for p in params:
                     p._version += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,7 +147,7 @@ class Optimizer:
                 f"{type(self).__name__}.load_state_dict: {key} must have shape {p.shape}, "
                 f"got {np.shape(value)}"
             )
-        return Tensor(zeros_like(p)).copy_(value).array
+        return Tensor(zeros_like(p.array)).copy_(value).array
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -150,8 +156,14 @@ class Optimizer:
         """Raises if an option is out of range."""
         raise NotImplementedError
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """Moves one parameter in place."""
+    def _update(
+        self,
+        params: list[_C.Array],
+        grads: list[_C.Array],
+        states: list[dict[str, Any]],
+        group: dict[str, Any],
+    ) -> None:
+        """Moves parameters of one device, dtype and number of steps in place; all have the same state."""
         raise NotImplementedError
 
     def _expect(self, group: dict[str, Any], *names: str) -> None:
@@ -168,9 +180,9 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def zeros_like(p: Tensor) -> _C.Array:
+def zeros_like(p: _C.Array) -> _C.Array:
     """Zeros in the shape, type and memory format of a parameter, on its device."""
-    return kernels.full(p.shape, 0, p.dtype, channels_last=p.array.keeps_channels_last, device=p.device)
+    return kernels.full(p.shape, 0, p.dtype, channels_last=p.keeps_channels_last, device=p.device)
 
 
 def _follow(p: Tensor, state: dict[str, Any]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from medkern import kernels
+from medkern import _C, kernels
 from medkern.optim.optimizer import Optimizer, Parameters, zeros_like
-from medkern.tensor import Tensor
 
 
 class SGD(Optimizer):
@@ -61,15 +60,23 @@ class SGD(Optimizer):
                 f"{group['dampening']}"
             )
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def _update(
+        self,
+        params: list[_C.Array],
+        grads: list[_C.Array],
+        states: list[dict[str, Any]],
+        group: dict[str, Any],
+    ) -> None:
         dampening = group["dampening"]
-        if group["momentum"] != 0 and "momentum_buffer" not in state:
-            state["momentum_buffer"] = zeros_like(p)
+        if group["momentum"] != 0 and "momentum_buffer" not in states[0]:
+            for p, state in zip(params, states, strict=True):
+                state["momentum_buffer"] = zeros_like(p)
             dampening = 0.0  # the first b is g itself
-        kernels.sgd_step(
-            p.array,
-            grad.array,
-            state.get("momentum_buffer"),
+        has_buffers = "momentum_buffer" in states[0]
+        kernels.sgd_steps(
+            params,
+            grads,
+            [state["momentum_buffer"] for state in states] if has_buffers else None,
             group["lr"],
             group["momentum"],
             dampening,

@@ -1,0 +1,40 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "registration.py"
+
+
+def run(monkeypatch, capsys, *arguments):
+    """The figures that the script prints last."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_slices(monkeypatch, capsys, tmp_path):
+    for package in ("nilearn", "matplotlib", "scipy"):
+        pytest.importorskip(package)
+    result = run(monkeypatch, capsys, "-o", tmp_path, "--epochs", 3, "--pairs", 4)
+    assert result["ratio"] < 0.9  # after 3 epochs; the full run is at docs/examples
+    assert result["correlation_after"] > result["correlation_before"] + 0.05
+    assert result["folds"] < 0.01 * result["elements"]
+    assert {p.name for p in tmp_path.iterdir()} == {"pair0.png", "pair1.png"}
+
+
+@pytest.mark.parametrize("shape", [(40, 36), (20, 24, 22)])
+def test_the_inverse_of_the_field_has_no_target_error(rng, shape):
+    script = runpy.run_path(str(SCRIPT))
+    field = np.zeros((len(shape), *shape), np.float32)
+    field[0], field[-1] = 2.5, -1.25
+    image = np.ones(shape, np.float32)
+    before, after = script["target_errors"](field, -field, image)
+    assert before == pytest.approx(np.hypot(2.5, 1.25)) and after < 1e-5
+    before, after = script["target_errors"](field, field, image)  # the wrong way
+    assert after == pytest.approx(2 * before)
+    pair, field = script["make_pair"](rng.random(shape, np.float32), rng)
+    assert pair.shape == (2, *shape) and field.shape == (len(shape), *shape)
