@@ -19,7 +19,7 @@ from medkern.callbacks import Callback
 from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
-from medkern.kernels._precision import BY_TYPE, mixed_precision
+from medkern.kernels._precision import BY_TYPE, matmul_precision, mixed_precision
 from medkern.nn import Module
 from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
@@ -209,7 +209,7 @@ class Trainer:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
         if self._predictor.model is not self.model:
             self._predictor = Predictor(self.model)
-        with mixed_precision(self.precision):
+        with matmul_precision(self.precision):
             parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
 
