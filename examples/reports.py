@@ -31,11 +31,11 @@ from medkern.inference import beam_search, greedy_search
 from medkern.io.vectors import read_word_vectors
 
 FIELD = (192, 192)  # mm that an image shows
-SIZE = 96  # pixels of it
+SIZE = 64  # pixels of it
 REFERENCES = 5  # wordings that a report is compared with
 LONGEST = 48
 # Sizes that can be told apart: between the ranges a lesion has no clear size.
-RADIUS = ((4.0, 5.5), (7.5, 9.5), (12.0, 14.0))
+RADIUS = ((4.0, 5.0), (8.0, 9.5), (13.0, 15.0))
 
 
 class ScheduledSampling(Callback):
@@ -57,7 +57,7 @@ class ScheduledSampling(Callback):
 
 
 def images_of(scans: list[Scan]) -> np.ndarray:
-    """Normalized images (N, 1, 96, 96)."""
+    """Normalized images (N, 1, 64, 64)."""
     images = np.stack([normalize(scan.image[None]) for scan in scans])
     return medkern.kernels.interpolate(images, size=(SIZE, SIZE), mode="bilinear")
 
@@ -101,8 +101,8 @@ def main() -> None:
     parser.add_argument(
         "--vectors", type=Path, help="word vectors of 128 numbers, as word2vec or GloVe write"
     )
-    parser.add_argument("--scans", type=int, default=4000, help="for training (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=15, help="default: %(default)s")
+    parser.add_argument("--scans", type=int, default=6000, help="for training (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
     parser.add_argument(
         "--sampling", type=float, default=0.25, help="of own words at last (default: %(default)s)"
     )
@@ -121,9 +121,9 @@ def main() -> None:
             3 * options.seed + i,
             lesions=(0, 1, 2),
             radius=RADIUS,
-            contrast=(0.5, 1.0),
-            dark=0.3,
-            bias=0.15,
+            contrast=(0.7, 1.2),
+            dark=0.0,
+            bias=0.1,
         )
         for i, (numbers, count) in enumerate(zip(interleaved(), counts, strict=True))
     ]
@@ -140,7 +140,9 @@ def main() -> None:
         ]
     else:
         images = [images_of(part) for part in parts]
-        model = models.ReportModel(SIZE, len(vocabulary), cell=options.cell, dropout=0.1)
+        model = models.ReportModel(
+            SIZE, len(vocabulary), filters=(24, 48, 64, 64), cell=options.cell, dropout=0.2
+        )
         loaders = [
             PartsLoader((x, inputs), targets, 32, shuffle=i == 0, seed=options.seed)
             for i, (x, (inputs, targets)) in enumerate(zip(images, words, strict=True))

@@ -1,4 +1,4 @@
-"""White matter by U-Net: 256x256 slices with 64 filters, or 64^3 patches in 3-D; see docs/examples/unet.md.
+"""Brain tissue by U-Net: 256x256 slices with 64 filters, or 64^3 patches in 3-D; see docs/examples/unet.md.
 
     python examples/unet.py --output runs/unet
     python examples/unet.py --volume --output runs/unet3d
@@ -24,8 +24,7 @@ from medkern.data.transforms import fit, round_up
 
 SIZE = (256, 256)
 PATCH = 64
-WHITE = 2  # its label
-CLASSES = ["other", "white matter"]
+CLASSES = ["other", "tissue"]  # gray and white matter; fluid and what is outside are other
 SPACING = 1.0  # mm between voxels, along every axis
 GAP = 8  # mm between the parts of the volume
 
@@ -78,7 +77,7 @@ class Patches:
 def slice_parts() -> tuple[ArrayDataset, ArrayDataset, ArrayDataset, list[int]]:
     """Clean slices for training, scanned ones for validation and test, and the test's numbers."""
     train, validation, test = (demo.slices(numbers, shape=SIZE) for numbers in interleaved())
-    masks = [(part.labels == WHITE).astype(np.float32)[:, None] for part in (train, validation, test)]
+    masks = [(part.labels > 0).astype(np.float32)[:, None] for part in (train, validation, test)]
     return (
         ArrayDataset(train.clean[:, None], masks[0]),
         ArrayDataset(np.stack([normalize(x[None]) for x in validation.intensity[::2]]), masks[1][::2]),
@@ -95,7 +94,7 @@ def volume_parts(count: int, seed: int) -> tuple[Patches, ArrayDataset, ArrayDat
     template, labels = demo.volumes()
     inside = [np.nonzero(labels.any(axis=other))[0] for other in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(int(found[0]), int(found[-1]) + 1) for found in inside)
-    clean, mask = template[box], (labels[box] == WHITE).astype(np.float32)
+    clean, mask = template[box], (labels[box] > 0).astype(np.float32)
     middle, front = clean.shape[0] // 2, clean.shape[1] - PATCH
 
     def part(number: int, place: tuple[slice, ...]) -> ArrayDataset:
@@ -114,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/unet"), help="default: %(default)s")
     parser.add_argument("--volume", action="store_true", help="in 3-D")
-    parser.add_argument("--epochs", type=int, default=6, help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--filters", type=int, help="of the first level (default: 64; 8 in 3-D)")
     parser.add_argument("--patches", type=int, default=80, help="per epoch in 3-D (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -131,7 +130,7 @@ def main() -> None:
     else:
         train, validation, test, numbers = slice_parts()
         names = [f"slice {number}" for number in numbers]
-        width, levels, lr, batch = options.filters or 64, 5, 1e-4, 1
+        width, levels, lr, batch = options.filters or 64, 5, 2e-4, 1
         change = Augment(flip=(1,), rotation=40, shift=0.2, shear=11, zoom=0.2, fill="nearest")
     model = models.UNet(
         filters=[width * 2**level for level in range(levels)], spatial_dims=3 if options.volume else 2

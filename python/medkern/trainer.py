@@ -222,10 +222,10 @@ class Trainer:
             )
         self.model.eval()
         results = []
-        with no_grad(), matmul_precision(self.precision):
+        with no_grad(), mixed_precision(self.precision):
             for i in range(0, counts.pop(), batch_size):
                 batch = tuple(part[i : i + batch_size] for part in x)
-                results.append(self.model(*_inputs(batch, self.device)).numpy())
+                results.append(widened(self.model(*_inputs(batch, self.device))).numpy())
         return np.concatenate(results)
 
     def _train_epoch(self, batches: Batches, title: str, bar: bool) -> dict[str, float]:

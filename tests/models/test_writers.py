@@ -129,12 +129,12 @@ def test_bad_arguments_are_named(rng):
         report_model()(images[:, :, :8, :8], medkern.tensor([[1], [1]]))
     with pytest.raises(ValueError, match=r"words must be \(2, T\) with T at least 1, got \(3, 1\)"):
         report_model()(images, medkern.tensor([[1]] * 3))
-    with pytest.raises(ValueError, match="9"):
-        report_model()(images, medkern.tensor([[9], [1]]))
+    with pytest.raises(ValueError, match="indices"):
+        report_model()(images, medkern.tensor([[9], [1]])).numpy()
     model, x = SequenceClassifier(filters=(4, 8)), np.zeros((2, 6, 1, 8, 8), np.float32)
     with pytest.raises(ValueError, match=r"x must have shape \(N, T, 1, H, W\), H and W at least 4"):
         model(medkern.tensor(x[:, :, :, :2]))
     with pytest.raises(ValueError, match="lengths"):
-        model(medkern.tensor(x), medkern.tensor([6, 7]))
+        model(medkern.tensor(x), medkern.tensor([6, 7])).numpy()
     with pytest.raises(ValueError, match="SequenceClassifier: cell must be one of"):
         SequenceClassifier(cell="rnn")
