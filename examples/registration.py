@@ -109,7 +109,7 @@ def draw(path: Path, pair: np.ndarray, output: np.ndarray) -> None:
         "displacements": bent,
     }
     for axes, (name, image) in zip(figure.subplots(2, 3).flat, shown.items(), strict=True):
-        part = image[middle] if image.ndim == 3 else image
+        part = image[middle].T[::-1] if image.ndim == 3 else image  # head up
         limits = (-0.5, 0.5) if name.startswith("difference") else (0, 1)
         axes.imshow(part, cmap="gray", vmin=limits[0], vmax=limits[1])
         axes.set(title=name, xticks=[], yticks=[])
