@@ -190,7 +190,7 @@ class Trainer:
         self.model.eval()
         with no_grad(), mixed_precision(self.precision):
             for x, y in data:
-                output = widened(self.model(*_parts(x, device)))
+                output = widened(self.model(*_inputs(x, device)))
                 losses.add(self.loss(output, tensor(y, device=device)), len(y))
                 if self.metrics is not None:
                     self.metrics.update(output.numpy(), y)
@@ -225,7 +225,7 @@ class Trainer:
         with no_grad(), mixed_precision(self.precision):
             for i in range(0, counts.pop(), batch_size):
                 batch = tuple(part[i : i + batch_size] for part in x)
-                results.append(widened(self.model(*_parts(batch, self.device))).numpy())
+                results.append(widened(self.model(*_inputs(batch, self.device))).numpy())
         return np.concatenate(results)
 
     def _train_epoch(self, batches: Batches, title: str, bar: bool) -> dict[str, float]:
@@ -240,7 +240,7 @@ class Trainer:
             self.optimizer.zero_grad()
             for x, y in group:
                 with mixed_precision(self.precision):
-                    loss = self.loss(self.model(*_parts(x, device)), tensor(y, device=device))
+                    loss = self.loss(self.model(*_inputs(x, device)), tensor(y, device=device))
                     losses.add(loss, len(y))
                     (loss if len(group) == 1 else functional.mul(loss, len(y) / samples)).backward()
             with mixed_precision(self.precision):
@@ -271,14 +271,14 @@ class Trainer:
     def _lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def _stateful(self, train: Batches) -> dict[str, Any]:
+    def _parts(self, train: Batches) -> dict[str, Any]:
         """What has a state of its own."""
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "data": train}
         return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
 
     def _state(self, train: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
         return {
-            **{name: part.state_dict() for name, part in self._stateful(train).items()},
+            **{name: part.state_dict() for name, part in self._parts(train).items()},
             "callbacks": [callback.state_dict() for callback in callbacks],
             "random": random.get_state(),
             "history": self.history,
@@ -287,7 +287,7 @@ class Trainer:
 
     def _load(self, path: Path, train: Batches, callbacks: Sequence[Callback]) -> None:
         state = load_state(path)
-        parts = self._stateful(train)
+        parts = self._parts(train)
         try:
             if len(state["callbacks"]) != len(callbacks):
                 raise ValueError(f"{len(state['callbacks'])} callbacks expected, got {len(callbacks)}")
@@ -312,7 +312,7 @@ def _groups(batches: Batches, size: int) -> Iterator[list[tuple[Any, np.ndarray]
 _MOST_UNREAD = 32  # losses of a CUDA device
 
 
-def _parts(x: Any, device: Any) -> list[Tensor]:
+def _inputs(x: Any, device: Any) -> list[Tensor]:
     """What the model gets of a batch."""
     return [tensor(part, device=device) for part in (x if isinstance(x, tuple) else (x,))]
 
