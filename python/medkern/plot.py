@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from medkern.extras import optional_import
 from medkern.io.files import replacing
 
+_TITLE = 44  # letters in a line over an image
 _COLORS = ("#4fa3ff", "#ffb000", "#e8413b", "#40c983", "#c07cff", "#f5f06a")  # of class 1, 2, ...
 
 
@@ -183,7 +185,7 @@ def image_rows(
         for j, image in enumerate(row):
             grid[i][j].imshow(image, cmap="gray", vmin=low, vmax=high)
             if titles is not None:
-                grid[i][j].set_title(titles[i][j], fontsize=7, wrap=True)
+                grid[i][j].set_title("\n".join(textwrap.wrap(titles[i][j], _TITLE)), fontsize=7)
         grid[i][0].set_ylabel(name)
     _save(figure, path)
 

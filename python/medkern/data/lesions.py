@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,8 @@ def place_lesions(
     """
     if count < 0:
         raise ValueError(f"place_lesions: count must not be negative, got {count}")
-    ranges = [tuple(pair) for pair in (radius if np.ndim(radius) == 2 else [radius])]
+    given: Any = radius if np.ndim(radius) == 2 else [radius]
+    ranges: list[Any] = [tuple(pair) for pair in given]
     for name, pair in (*(("radius", pair) for pair in ranges), ("contrast", contrast)):
         if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
             raise ValueError(f"place_lesions: {name} must be two positive numbers in order, got {pair}")

@@ -118,7 +118,7 @@ def describe(lesions: Sequence[Lesion], rng: np.random.Generator, language: str 
     ordered = sorted(lesions, key=lambda lesion: (lesion.column, lesion.row))
 
     def pick(texts: Sequence[str]) -> str:
-        return texts[rng.integers(len(texts))]
+        return texts[int(rng.integers(len(texts)))]
 
     def fill(text: str, lesion: Lesion) -> str:
         words = _WORDS[language]
