@@ -149,6 +149,17 @@ def test_the_cpu_computes_in_float32(rng):
         assert layer(medkern.tensor(rng.standard_normal((4, 3)).astype(np.float32))).dtype == np.float32
 
 
+def test_models_are_compiled_and_summarized_in_float32(rng):
+    model = models.UNet(1, 2, filters=(4, 4), activation=None)
+    x = rng.standard_normal((1, 1, 8, 8)).astype(np.float32)
+    expected = medkern.compile(model, x)(x).numpy()
+    with medkern.autocast():
+        model.summary(x.shape)
+        found = medkern.compile(model, x)(x)
+        assert model(medkern.tensor(x)).dtype == medkern.bfloat16
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
 def test_a_trainer_learns(rng):
     x = rng.standard_normal((24, 1, 8, 8)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64)
@@ -177,3 +188,17 @@ def test_a_trainer_learns(rng):
     loss = trainer.evaluate([(x, y)])["loss"]
     assert abs(loss - history[-1]) < 0.5 * history[0]
     assert trainer.predict(x[:2]).dtype == np.float32
+
+
+def test_networks_train_against_each_other(rng):
+    generator = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    discriminator = nn.Sequential(nn.spectral_norm(nn.Linear(2, 8)), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+    optimizers = [optim.Adam(net.parameters(), lr=0.01) for net in (generator, discriminator)]
+    trainer = medkern.GANTrainer(
+        generator, discriminator, *optimizers, latent=4, r1=0.1, device="cuda", precision="bf16"
+    )
+    x = rng.standard_normal((16, 2)).astype(np.float32)
+    trainer.fit(DataLoader(ArrayDataset(x, np.zeros(16, np.int64)), 8), epochs=1, progress=False)
+    assert np.isfinite([trainer.history[0]["loss"], trainer.history[0]["generator_loss"]]).all()
+    for net in (generator, discriminator):
+        assert all(p.dtype == np.float32 and np.isfinite(p.numpy()).all() for p in net.parameters())

@@ -130,7 +130,8 @@ Array conv_backward_weight(const py::object& dy_object, const py::object& x_obje
 }
 
 // Weights packed for many calls, with their bias and activation. What is packed lies on the host;
-// for a CUDA device it refers to the weights, of which the plan keeps a copy there.
+// for a CUDA device it refers to the weights, which the plan keeps there in the kernels' order and,
+// where channels are padded in that, as they came.
 class ConvPlan {
  public:
   ConvPlan(const py::object& weight_object, const py::object& bias_object, int rank,
@@ -139,11 +140,7 @@ class ConvPlan {
            int algorithm)
       : rank_(rank), activation_(activation) {
     Array weight = Array::from_object(weight_object, "weight").contiguous();
-    if (!is_cpu(weight.device())) {
-      weight_ = weight.copy(Format::contiguous);
-      weight = *weight_;
-    }
-    // A copy: the caller may change his later.
+    // Copies: the caller may change his later.
     const auto bias = bias_argument(bias_object);
     if (bias) bias_ = bias->copy(Format::contiguous);
     desc_ = conv_desc(transposed ? "conv_transpose" : "conv", rank, weight.shape(), stride, padding,
@@ -152,9 +149,20 @@ class ConvPlan {
     size_t bytes = 0;
     check(mk_conv_packed_bytes(&desc_, transposed, weight.dl(), &bytes));
     for (int i = 0; i < rank; ++i) kernel_[i] = weight.shape()[i + 2];
-    packed_ = std::shared_ptr<Memory>(new Memory(bytes, kCpu),
-                                      [weight = weight_](Memory* memory) { delete memory; });
-    call(mk_conv_pack, desc_, transposed, weight, packed_);
+    size_t arranged_bytes = 0;
+    check(mk_conv_arranged_bytes(&desc_, transposed, weight.dl(), &arranged_bytes));
+    if (!is_cpu(weight.device()) && arranged_bytes != weight.bytes()) {
+      weight_ = weight.copy(Format::contiguous);
+      weight = *weight_;
+    }
+    if (arranged_bytes > 0) {
+      arranged_ = Array::empty({static_cast<int64_t>(arranged_bytes)}, kUint8, weight.device(),
+                               Format::contiguous);
+    }
+    packed_ = std::shared_ptr<Memory>(
+        new Memory(bytes, kCpu),
+        [weight = weight_, arranged = arranged_](Memory* memory) { delete memory; });
+    call(mk_conv_pack_arranged, desc_, transposed, weight, arranged_, packed_);
   }
 
   // The same with another padding, without weights of its own: its packed bytes refer to these,
@@ -174,7 +182,8 @@ class ConvPlan {
 
   Array run(const py::object& x_object, bool channels_last, const py::object& out) const {
     const Array x = dense_argument(x_object, "x");
-    if (weight_) weight_->dl();  // it is used on the current stream
+    if (weight_) weight_->dl();  // they are used on the current stream
+    if (arranged_) arranged_->dl();
     const void* packed = packed_->data();
     const size_t packed_bytes = packed_->bytes();
     Shape shape(rank_ + 2);
@@ -189,14 +198,16 @@ class ConvPlan {
 
   size_t bytes() const {
     // Plans of other paddings share the weights of the first, and count as nothing.
-    return packed_->bytes() + (weight_ && !is_shared_ ? weight_->bytes() : 0);
+    if (is_shared_) return packed_->bytes();
+    return packed_->bytes() + (weight_ ? weight_->bytes() : 0) +
+           (arranged_ ? arranged_->bytes() : 0);
   }
 
  private:
   int rank_, activation_;
   mk_conv_desc desc_;
   int64_t kernel_[3] = {1, 1, 1};
-  std::optional<Array> weight_, bias_;
+  std::optional<Array> weight_, arranged_, bias_;
   bool is_shared_ = false;
   std::shared_ptr<Memory> packed_;
 };

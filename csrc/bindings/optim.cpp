@@ -88,8 +88,7 @@ void sgd_steps(const py::sequence& param_objects, const py::sequence& grad_objec
   }
   call_now([&] {
     return mk_sgd_steps(&desc, static_cast<int64_t>(params.arrays.size()), params.pointers.data(),
-                        grads.pointers.data(),
-                        has_buffers ? buffers.pointers.data() : nullptr);
+                        grads.pointers.data(), has_buffers ? buffers.pointers.data() : nullptr);
   });
 }
 

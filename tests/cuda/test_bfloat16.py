@@ -278,6 +278,14 @@ def test_dropout(rng, shape, layout):
     np.testing.assert_allclose(values(dx), kernels.dropout_backward(dy, mask, 0.25), rtol=UNIT)
 
 
+@pytest.mark.parametrize("shape", [(2, 8, 6, 5), (3, 40)])
+def test_gradients_of_biases_may_be_float32(rng, shape):
+    dy = draw(rng, *shape)
+    out = _C.empty((shape[1],), "float32", device="cuda")
+    kernels.bias_backward(narrow(dy), out=out)
+    np.testing.assert_allclose(values(out), kernels.bias_backward(dy), rtol=1e-5, atol=1e-5)
+
+
 def test_what_is_not_a_number_or_infinite_passes_through():
     x = np.zeros((1, 8, 4, 4))
     x[0, 3, 1, 1], x[0, 5, 2, 2] = np.nan, np.inf

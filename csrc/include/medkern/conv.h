@@ -94,11 +94,20 @@ MK_API mk_status mk_conv_transpose_forward(const mk_conv_desc* desc, const DLTen
 
 /* Weights packed once for many calls of mk_conv_forward or, if `transposed` is not 0,
  * mk_conv_transpose_forward. `packed` is memory of the caller's, aligned to 64 bytes; it keeps the
- * description too, and serves the instruction set that was in use when it was packed. */
+ * description too, and serves the instruction set that was in use when it was packed. For weights
+ * on a CUDA device it is memory of the host that refers to them; with `arranged`, a uint8 tensor on
+ * that device of as many elements as mk_conv_arranged_bytes says (0 on the CPU), they are also kept
+ * there in the order in which kernels read them, which else every call brings them into; if that
+ * takes no more bytes than they do, they are referred to no longer. */
 MK_API mk_status mk_conv_packed_bytes(const mk_conv_desc* desc, int32_t transposed,
                                       const DLTensor* weight, size_t* bytes);
 MK_API mk_status mk_conv_pack(const mk_conv_desc* desc, int32_t transposed, const DLTensor* weight,
                               void* packed, size_t packed_bytes);
+MK_API mk_status mk_conv_arranged_bytes(const mk_conv_desc* desc, int32_t transposed,
+                                        const DLTensor* weight, size_t* bytes);
+MK_API mk_status mk_conv_pack_arranged(const mk_conv_desc* desc, int32_t transposed,
+                                       const DLTensor* weight, DLTensor* arranged, void* packed,
+                                       size_t packed_bytes);
 MK_API mk_status mk_conv_packed_output_shape(const void* packed, size_t packed_bytes,
                                              const DLTensor* x, int64_t* shape);
 MK_API mk_status mk_conv_packed_workspace(const void* packed, size_t packed_bytes,

@@ -74,7 +74,7 @@ MK_API mk_status mk_linear_backward_weight(const DLTensor* dy, const DLTensor* x
 
 /* dbias = sum of dy over all axes but `axis`: 1 for images, the last for linear layers.
  *   dy     float32 or float64 (CUDA: float16 and bfloat16 too), contiguous or channels-last
- *   dbias  [size of that axis]  dtype of dy, contiguous, overwritten */
+ *   dbias  [size of that axis]  dtype of dy (or float32 beside 16 bits), contiguous, overwritten */
 MK_API mk_status mk_bias_backward_workspace(const DLTensor* dy, int32_t axis, size_t* bytes);
 MK_API mk_status mk_bias_backward(const DLTensor* dy, int32_t axis, DLTensor* dbias,
                                   void* workspace, size_t workspace_bytes);

@@ -424,13 +424,39 @@ extern "C" mk_status mk_conv_packed_bytes(const mk_conv_desc* desc, int32_t tran
   });
 }
 
-extern "C" mk_status mk_conv_pack(const mk_conv_desc* desc, int32_t transposed,
-                                  const DLTensor* weight, void* packed, size_t packed_bytes) {
+extern "C" mk_status mk_conv_arranged_bytes(const mk_conv_desc* desc, int32_t transposed,
+                                            const DLTensor* weight, size_t* bytes) {
   return guarded([&] {
     const char* op = name_of(desc, transposed);
     const TensorView wv = view(op, "weight", weight);
     const ConvArgs args = pack_args(op, desc, transposed, wv);
+    give_bytes(op, bytes, kernels_for(wv.device).conv->arranged_bytes(args));
+  });
+}
+
+extern "C" mk_status mk_conv_pack(const mk_conv_desc* desc, int32_t transposed,
+                                  const DLTensor* weight, void* packed, size_t packed_bytes) {
+  return mk_conv_pack_arranged(desc, transposed, weight, nullptr, packed, packed_bytes);
+}
+
+extern "C" mk_status mk_conv_pack_arranged(const mk_conv_desc* desc, int32_t transposed,
+                                           const DLTensor* weight, DLTensor* arranged, void* packed,
+                                           size_t packed_bytes) {
+  return guarded([&] {
+    const char* op = name_of(desc, transposed);
+    const TensorView wv = view(op, "weight", weight);
+    ConvArgs args = pack_args(op, desc, transposed, wv);
     const ConvKernels& kernels = *kernels_for(wv.device).conv;
+    if (arranged != nullptr) {
+      const TensorView av = view(op, "arranged", arranged);
+      const auto bytes = static_cast<int64_t>(kernels.arranged_bytes(args));
+      expect_dtype(op, av, Dtype::u8);
+      expect_same_device(op, av, wv);
+      expect_shape(op, av, 1, &bytes);
+      expect_contiguous(op, av);
+      expect_no_overlap(op, av, wv);
+      args.arranged = bytes > 0 ? av.data : nullptr;
+    }
     const size_t needed = kHeaderBytes<ConvHeader> + kernels.packed_bytes(args);
     expect_packing_memory(op, packed, packed_bytes, needed);
     auto& header = *static_cast<ConvHeader*>(packed);

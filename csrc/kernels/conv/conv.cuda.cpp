@@ -66,9 +66,11 @@ Kernel depthwise_vectors{"conv_depthwise", "conv_depthwise_f32_vectors"};
 Kernel depthwise_f32{"conv_depthwise", "conv_depthwise_f32"};
 Kernel depthwise_f64{"conv_depthwise", "conv_depthwise_f64"};
 
-// What pack leaves behind the header, in host memory: the weights stay where they are.
+// What pack leaves behind the header, in host memory: where the weights lie as they came, and as
+// kernels take them, with so many channels of a group; nullptr if they are arranged for every call.
 struct PackedWeights {
-  const void* weight;
+  const void *weight, *arranged;
+  int64_t padded;
 };
 
 // Most taps of a class along an axis.
@@ -85,13 +87,22 @@ bool image_fits(const Image& image) {
   return fits_32_bits(one);
 }
 
+// Packed weights as the kernels take them, if with `padded` channels. Images too large for tiles
+// want them without padding: then they are arranged once more.
+const void* kept_weights(const ConvArgs& a, int64_t padded) {
+  if (a.packed == nullptr) return nullptr;
+  const auto& packed = *static_cast<const PackedWeights*>(a.packed);
+  return packed.padded == padded ? packed.arranged : nullptr;
+}
+
 struct Plan {
   bool depthwise;            // one source channel for each result channel
   bool few;                  // channels, which are not padded then
   bool fast, arrange;        // by tensor cores; the source has to be arranged
   int64_t channels, padded;  // of a group
   int64_t columns, taps, splits;
-  size_t weights_at, source_at, partial_at, bytes;
+  const void* kept;  // weights, or nullptr: they are arranged at the beginning of the workspace
+  size_t source_at, partial_at, bytes;
 };
 
 Plan plan_of(const ConvArgs& a) {
@@ -126,7 +137,8 @@ Plan plan_of(const ConvArgs& a) {
                                  1);
   }
   Scratch scratch;
-  p.weights_at = scratch.take(a.groups * p.columns * p.taps * p.padded, a.dtype);
+  p.kept = kept_weights(a, p.padded);
+  if (p.kept == nullptr) scratch.take(a.groups * p.columns * p.taps * p.padded, a.dtype);
   p.source_at = scratch.take(p.arrange ? pixels_of(arranged) * arranged.c : 0, a.dtype);
   p.partial_at =
       scratch.take(p.splits > 1 ? p.splits * a.result.n * pixels * a.result.c : 0, Dtype::f32);
@@ -247,9 +259,28 @@ void reduce(const ConvArgs& a, const Plan& plan, const ConvKernelArgs& p) {
 
 int form(const ConvArgs&) { return 0; }
 
+void arrange(const ConvArgs& a, const Plan& plan, const void* weight, void* arranged) {
+  if (plan.depthwise) {  // [tap][result channel]
+    arrange_weights(a.dtype, weight, false, 1, 1, a.result.c, a.result.c, plan.taps, arranged);
+  } else {
+    arrange_weights(a.dtype, weight, a.backward, a.groups, plan.columns, plan.channels, plan.padded,
+                    plan.taps, arranged);
+  }
+}
+
 size_t packed_bytes(const ConvArgs&) { return sizeof(PackedWeights); }
 
-void pack(const ConvArgs& a, void* packed) { *static_cast<PackedWeights*>(packed) = {a.weight}; }
+size_t arranged_bytes(const ConvArgs& a) {
+  const Plan p = plan_of(a);
+  return a.groups * p.columns * p.taps * p.padded * size_of(a.dtype);
+}
+
+void pack(const ConvArgs& a, void* packed) {
+  const Plan plan = plan_of(a);
+  if (a.arranged != nullptr) arrange(a, plan, a.weight, a.arranged);
+  const bool enough = a.arranged != nullptr && plan.padded == plan.channels;
+  *static_cast<PackedWeights*>(packed) = {enough ? nullptr : a.weight, a.arranged, plan.padded};
+}
 
 size_t workspace(const ConvArgs& a) { return plan_of(a).bytes; }
 
@@ -263,11 +294,10 @@ void run(const ConvArgs& a) {
   char* scratch = static_cast<char*>(a.workspace);
   const void* weight =
       a.packed != nullptr ? static_cast<const PackedWeights*>(a.packed)->weight : a.weight;
-  if (plan.depthwise) {  // [tap][result channel]
-    arrange_weights(a.dtype, weight, false, 1, 1, y.c, y.c, plan.taps, scratch + plan.weights_at);
-  } else {
-    arrange_weights(a.dtype, weight, a.backward, a.groups, plan.columns, plan.channels, plan.padded,
-                    plan.taps, scratch + plan.weights_at);
+  const void* weights = plan.kept;
+  if (weights == nullptr) {
+    arrange(a, plan, weight, scratch);
+    weights = scratch;
   }
   Image source = a.source;
   if (plan.arrange) {
@@ -278,7 +308,7 @@ void run(const ConvArgs& a) {
   ConvKernelArgs p{};
   p.source = device_image(source);
   p.result = device_image(y);
-  p.weights = scratch + plan.weights_at;
+  p.weights = weights;
   p.bias = a.bias;
   p.partial = plan.splits > 1 ? scratch + plan.partial_at : nullptr;
   p.groups = static_cast<int32_t>(a.groups);
@@ -314,6 +344,7 @@ extern const ConvKernels conv_kernels;
 constinit const ConvKernels conv_kernels = {
     .form = form,
     .packed_bytes = packed_bytes,
+    .arranged_bytes = arranged_bytes,
     .pack = pack,
     .workspace = workspace,
     .run = run,

@@ -45,6 +45,7 @@ struct ConvArgs {
   const void* weight;    // [output channels][input channels / groups][kernel], contiguous
   const void* packed;    // what pack made of the weights, or nullptr
   int form;              // of packed
+  void* arranged;        // where pack may write, on the device of the weights, or nullptr
   const void* bias;      // [result channels] or nullptr
   Activation activation;
   void* workspace;
@@ -78,6 +79,8 @@ struct ConvKernels {
   // weights and the window alone, not on the images.
   int (*form)(const ConvArgs&);
   size_t (*packed_bytes)(const ConvArgs&);
+  // Of args.arranged: memory beside `packed`, which lies on the host; 0 if there is no use for it.
+  size_t (*arranged_bytes)(const ConvArgs&);
   void (*pack)(const ConvArgs&, void* packed);
   // With or without packed weights.
   size_t (*workspace)(const ConvArgs&);

@@ -30,6 +30,8 @@ int form(const ConvArgs& a) {
 
 size_t packed_bytes(const ConvArgs& a) { return kAlgorithms[a.form]->packed_bytes(a); }
 
+size_t arranged_bytes(const ConvArgs&) { return 0; }
+
 void pack(const ConvArgs& a, void* packed) { kAlgorithms[a.form]->pack(a, packed); }
 
 // Scratch memory begins with the packed weights, where they are not given.
@@ -63,6 +65,7 @@ extern const ConvKernels conv_kernels;
 constinit const ConvKernels conv_kernels = {
     .form = form,
     .packed_bytes = packed_bytes,
+    .arranged_bytes = arranged_bytes,
     .pack = pack,
     .workspace = workspace,
     .run = run,

@@ -200,7 +200,7 @@ BiasBackwardArgs bias_args(const char* op, const TensorView& dy, int32_t axis) {
   expect_float_or_half(op, dy);
   expect_dense(op, dy);
   expect_range(op, "axis", axis, 0, dy.rank - 1);
-  BiasBackwardArgs args{dy.dtype, 1, dy.shape[axis], 1, dy.data, nullptr, nullptr};
+  BiasBackwardArgs args{dy.dtype, dy.dtype, 1, dy.shape[axis], 1, dy.data, nullptr, nullptr};
   // Channels-last memory is a row of channels per pixel.
   const bool rows = !is_contiguous(dy);
   require(!rows || axis == 1, op, ": a channels-last dy needs axis 1, got ", axis);
@@ -413,7 +413,10 @@ extern "C" mk_status mk_bias_backward(const DLTensor* dy, int32_t axis, DLTensor
     const char* op = "bias_backward";
     const TensorView dyv = view(op, "dy", dy), dbv = view(op, "dbias", dbias);
     BiasBackwardArgs args = bias_args(op, dyv, axis);
-    expect_result(op, dbv, 1, &args.channels, {&dyv});
+    TensorView like = dyv;
+    if (is_half(dyv.dtype) && dbv.dtype == Dtype::f32) like.dtype = Dtype::f32;
+    expect_result(op, dbv, 1, &args.channels, {&like});
+    args.dbias_dtype = dbv.dtype;
     const GemmKernels& kernels = *kernels_for(dyv.device).gemm;
     expect_workspace(op, workspace, workspace_bytes, kernels.bias_backward_workspace(args));
     args.dbias = dbv.data;

@@ -39,7 +39,7 @@ struct GemmArgs {
 
 // dbias[c] = sum over o, i of dy[o, c, i]; dy is contiguous (channels-last images have inner 1).
 struct BiasBackwardArgs {
-  Dtype dtype;
+  Dtype dtype, dbias_dtype;  // the second may be f32 beside 16 bits
   int64_t outer, channels, inner;
   const void* dy;
   void* dbias;

@@ -77,8 +77,8 @@ void bias_backward(const BiasBackwardArgs& a) {
   Kernel& sum = a.inner == 1 ? rows[type] : planes[type];
   launch(sum, grid, kThreads, kThreads * sizeof(double), s);
   const BiasReduceArgs r{s.partial, a.dbias, s.channels, static_cast<int32_t>(p.chunks)};
-  launch(reduce[type], {static_cast<uint32_t>(divide_up(a.channels, 32))}, kThreads,
-         kThreads * sizeof(double), r);
+  launch(reduce[type_index(a.dbias_dtype)], {static_cast<uint32_t>(divide_up(a.channels, 32))},
+         kThreads, kThreads * sizeof(double), r);
 }
 
 }  // namespace medkern::cuda

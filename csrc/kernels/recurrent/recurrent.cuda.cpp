@@ -331,7 +331,8 @@ GemmArgs dweight_product(const RecurrentArgs& a, RecurrentCell cell, int64_t col
 }
 
 BiasBackwardArgs bias_sum(const RecurrentArgs& a, RecurrentCell cell) {
-  return {a.dtype, a.batch * a.steps, gates_of(cell) * a.hidden, 1, nullptr, nullptr, nullptr};
+  return {a.dtype, a.dtype, a.batch * a.steps, gates_of(cell) * a.hidden,
+          1,       nullptr, nullptr,           nullptr};
 }
 
 struct BackwardBuffers {

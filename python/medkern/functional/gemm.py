@@ -132,7 +132,9 @@ class BiasBackward(Function):
     def forward(ctx: Node, dy: Tensor, *, axis: int) -> _C.Array:
         """The gradient of a bias along `axis`."""
         ctx.shape, ctx.axis = dy.shape, axis
-        return kernels.bias_backward(dy.array, axis)
+        wide = "float32" if dy.dtype == _C.bfloat16 else dy.dtype
+        out = _C.empty((dy.shape[axis],), wide, device=dy.device)
+        return kernels.bias_backward(dy.array, axis, out=out)
 
     @staticmethod
     def backward(ctx: Node, ddbias: Tensor) -> Tensor:

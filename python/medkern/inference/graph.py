@@ -11,6 +11,7 @@ import numpy as np
 
 from medkern import _C
 from medkern.autograd import Function, no_grad, recording
+from medkern.kernels._precision import autocast
 from medkern.nn import Module
 from medkern.nn.module import Parameter
 from medkern.tensor import Tensor
@@ -196,7 +197,7 @@ class Skeleton:
         Raises:
             TraceError: the model reads values, or gives something else than tensors.
         """
-        with _outlining(), no_grad():
+        with _outlining(), no_grad(), autocast(False):
             outlines = [_C.empty(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
             tracer = _Tracer(self, outlines)
             with recording(tracer.record):

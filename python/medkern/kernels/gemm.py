@@ -144,7 +144,7 @@ def bias_backward(dy: Any, axis: int = 1, *, out: Any = None) -> Any:
     Args:
         dy: gradient of the result; (N, C, spatial...) after a convolution, (..., C) after `linear`.
         axis: the axis of the bias: 1 after a convolution; `dy.ndim - 1` after `linear`.
-        out: contiguous array for the result.
+        out: contiguous array for the result; may be float32 beside a 16-bit dy.
 
     Returns:
         dbias, of shape (dy.shape[axis],).

@@ -85,7 +85,7 @@ class RegistrationLoss(Module):
     field behind them.
     """
 
-    def __init__(self, weight: float = 0.1, window: int = 9):
+    def __init__(self, weight: float = 1.0, window: int = 9):
         super().__init__()
         self.weight, self.window = weight, window
 

@@ -6,6 +6,7 @@ import math
 
 from medkern import functional, random
 from medkern.autograd import no_grad
+from medkern.kernels._precision import autocast
 from medkern.nn.conv import Convolution
 from medkern.nn.module import Module, Parameter
 from medkern.tensor import Tensor, tensor
@@ -72,6 +73,7 @@ def spectral_norm(
                 u.copy_(_unit(functional.matmul(matrix, functional.reshape(v, (columns, 1))), eps))
                 v.copy_(_unit(functional.matmul(matrix.T, functional.reshape(u, (rows, 1))), eps))
 
+    @autocast(False)
     def normalized(module: Module) -> Tensor:
         if module.training:
             improve(module, n_power_iterations)

@@ -10,6 +10,7 @@ import numpy as np
 
 from medkern import _C
 from medkern.autograd import Function, no_grad, recording
+from medkern.kernels._precision import autocast
 from medkern.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def summarize(module: Module, inputs: Sequence[Tensor]) -> Summary:
         for path, part in module.named_modules():
             part.training = False
             vars(part)["forward"] = recorder.watched(path, part)
-        with no_grad(), recording(recorder.record):
+        with no_grad(), autocast(False), recording(recorder.record):
             module(*inputs)
     finally:
         _C.outlining(before)
