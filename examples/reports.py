@@ -101,10 +101,10 @@ def main() -> None:
     parser.add_argument(
         "--vectors", type=Path, help="word vectors of 128 numbers, as word2vec or GloVe write"
     )
-    parser.add_argument("--scans", type=int, default=8000, help="for training (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
+    parser.add_argument("--scans", type=int, default=6000, help="for training (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
     parser.add_argument(
-        "--sampling", type=float, default=0.1, help="of own words at last (default: %(default)s)"
+        "--sampling", type=float, default=0.25, help="of own words at last (default: %(default)s)"
     )
     parser.add_argument("--beam", type=int, default=4, help="width of the search (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -141,7 +141,7 @@ def main() -> None:
     else:
         images = [images_of(part) for part in parts]
         model = models.ReportModel(
-            SIZE, len(vocabulary), filters=(24, 48, 64, 64), cell=options.cell, dropout=0.1
+            SIZE, len(vocabulary), filters=(24, 48, 64, 64), cell=options.cell, dropout=0.2
         )
         loaders = [
             PartsLoader((x, inputs), targets, 32, shuffle=i == 0, seed=options.seed)

@@ -271,14 +271,14 @@ class Trainer:
     def _lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def _parts(self, train: Batches) -> dict[str, Any]:
+    def _stateful(self, train: Batches) -> dict[str, Any]:
         """What has a state of its own."""
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "data": train}
         return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
 
     def _state(self, train: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
         return {
-            **{name: part.state_dict() for name, part in self._parts(train).items()},
+            **{name: part.state_dict() for name, part in self._stateful(train).items()},
             "callbacks": [callback.state_dict() for callback in callbacks],
             "random": random.get_state(),
             "history": self.history,
@@ -287,7 +287,7 @@ class Trainer:
 
     def _load(self, path: Path, train: Batches, callbacks: Sequence[Callback]) -> None:
         state = load_state(path)
-        parts = self._parts(train)
+        parts = self._stateful(train)
         try:
             if len(state["callbacks"]) != len(callbacks):
                 raise ValueError(f"{len(state['callbacks'])} callbacks expected, got {len(callbacks)}")
