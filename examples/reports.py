@@ -1,9 +1,9 @@
 """Reports about lesions: an image encoder and an LSTM that writes; see docs/examples/reports.md.
 
-    python examples/reports.py --output runs/reports              # in English
-    python examples/reports.py --language zh                      # in Chinese
-    python examples/reports.py --text-only                        # Embedding, LSTM, Dense: the next word of
-    a report python examples/reports.py --vectors glove.6B.128d.txt        # starts from word vectors
+    python examples/reports.py                                # in English
+    python examples/reports.py --language zh                  # in Chinese
+    python examples/reports.py --text-only                    # the next word: Embedding, LSTM, Dense
+    python examples/reports.py --vectors glove.6B.128d.txt    # starts from word vectors
 
 The last line of the output is JSON.
 """

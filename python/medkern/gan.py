@@ -151,9 +151,9 @@ class GANTrainer(Trainer):
         loss.backward()
         self.discriminator_optimizer.step()
 
-    def _parts(self, train: Batches) -> dict[str, Any]:
+    def _stateful(self, train: Batches) -> dict[str, Any]:
         return {
-            **super()._parts(train),
+            **super()._stateful(train),
             "discriminator": self.discriminator,
             "discriminator_optimizer": self.discriminator_optimizer,
         }
