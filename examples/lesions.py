@@ -1,9 +1,8 @@
 """Healthy or not: convolutional classifiers of brain slices; see docs/examples/lesions.md.
 
-    python examples/lesions.py --output runs/lesions           # Conv(32), Conv(64), Dense(128) on 128x128x3
-    python examples/lesions.py --deep --output runs/deep       # 32, 64, 128 filters, Dense(512) on
-    150x150x3, from files python examples/lesions.py --deep --data FOLDER            # the same on train/,
-    validation/ and test/ of a folder
+    python examples/lesions.py                         # 32 and 64 filters, Dense(128) on 128x128x3
+    python examples/lesions.py --deep                  # 32, 64, 128, Dense(512) on 150x150x3, from files
+    python examples/lesions.py --deep --data FOLDER    # the same on train/, validation/ and test/ of a folder
 
 The last line of the output is JSON.
 """
