@@ -102,7 +102,7 @@ def main() -> None:
         "--vectors", type=Path, help="word vectors of 128 numbers, as word2vec or GloVe write"
     )
     parser.add_argument("--scans", type=int, default=6000, help="for training (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=16, help="default: %(default)s")
     parser.add_argument(
         "--sampling", type=float, default=0.25, help="of own words at last (default: %(default)s)"
     )
