@@ -223,13 +223,14 @@ class Cast(Function):
 
 def widened(x: Any) -> Any:
     """A bfloat16 tensor of a CUDA device in float32; anything else as it is."""
-    narrow = isinstance(x, Tensor) and x.dtype.itemsize == 2 and x.dtype == _C.bfloat16 and x.is_cuda
+    narrow = isinstance(x, Tensor) and x.is_bfloat16 and x.is_cuda
     return Cast.apply(x, dtype="float32") if narrow else x
 
 
 def _like(grad: Tensor, dtype: Any) -> Tensor:
     """A gradient in the type of what it is the gradient of."""
-    return grad if grad.dtype == dtype else Cast.apply(grad, dtype=dtype)
+    found = grad.dtype
+    return grad if found is dtype or found == dtype else Cast.apply(grad, dtype=dtype)
 
 
 def _add(a: Tensor | None, b: Tensor, create_graph: bool) -> Tensor:

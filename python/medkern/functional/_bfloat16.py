@@ -24,7 +24,7 @@ def beside(parameter: Tensor | None, x: Tensor) -> _C.Array | None:
     """
     if parameter is None:
         return None
-    if x.dtype != _C.bfloat16 or parameter.dtype != "float32":
+    if not x.is_bfloat16 or parameter.dtype != "float32":
         return parameter.array
     kept = parameter._bfloat16
     if kept is None or kept[0] is not parameter.array or kept[1] != parameter._version:
@@ -40,6 +40,8 @@ class Alike(Function):
     @classmethod
     def _as_taken(cls, tensors: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         """The tensors as they are if all numbers have one type."""
+        if not any(x.is_bfloat16 for x in tensors):
+            return tensors
         kinds = [x.dtype for x in tensors if x.dtype.kind == "f"]
         same = all(kind == kinds[0] for kind in kinds)
         return tensors if same else tuple(widened(x) for x in tensors)

@@ -123,7 +123,7 @@ class ConvBackwardWeight(Function):
         """The gradient of `Conv` with respect to weight."""
         ctx.save(dy, x)
         ctx.window = window
-        out = _C.empty(weight_shape, dtype, device=dy.device)
+        out = None if dy.dtype == dtype else _C.empty(weight_shape, dtype, device=dy.device)
         return kernels.conv_backward_weight(dy.array, x.array, weight_shape, **window, out=out)
 
     @staticmethod

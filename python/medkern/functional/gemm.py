@@ -132,8 +132,7 @@ class BiasBackward(Function):
     def forward(ctx: Node, dy: Tensor, *, axis: int) -> _C.Array:
         """The gradient of a bias along `axis`."""
         ctx.shape, ctx.axis = dy.shape, axis
-        wide = "float32" if dy.dtype == _C.bfloat16 else dy.dtype
-        out = _C.empty((dy.shape[axis],), wide, device=dy.device)
+        out = _C.empty((dy.shape[axis],), "float32", device=dy.device) if dy.is_bfloat16 else None
         return kernels.bias_backward(dy.array, axis, out=out)
 
     @staticmethod

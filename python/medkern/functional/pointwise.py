@@ -232,7 +232,7 @@ def _constant(value: Any, like: Tensor) -> _C.Array:
     """A number in the type of `like`, which must be able to hold it."""
     if like.dtype.kind != "f" and not isinstance(value, (bool, int, np.integer, np.bool_)):
         raise TypeError(f"a number beside a tensor of {like.dtype} must be an int, got {value!r}")
-    if like.dtype == _C.bfloat16:
+    if like.is_bfloat16:
         return kernels.full((), value, like.dtype, device=like.device)
     try:
         return _C.Array(np.asarray(value, like.dtype), like.device)
