@@ -1,25 +1,11 @@
-import json
-import runpy
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from medkern import models
 from medkern.io.weights import save_weights
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "architectures.py"
 
-
-def run(monkeypatch, capsys, *arguments):
-    """The figures that the script prints last."""
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def test_a_network_with_given_weights_and_a_picture(monkeypatch, capsys, tmp_path, rng):
+def test_a_network_with_given_weights_and_a_picture(run_example, tmp_path, rng):
     image = pytest.importorskip("PIL.Image")
     image.fromarray(rng.integers(0, 255, (40, 50, 3)).astype(np.uint8)).save(tmp_path / "a.png")
     net = models.ResNet(18)
@@ -27,15 +13,15 @@ def test_a_network_with_given_weights_and_a_picture(monkeypatch, capsys, tmp_pat
     net.fc.bias.copy_(np.eye(1000, dtype=np.float32)[7])  # class 7, whatever is seen
     save_weights(net, tmp_path / "a.safetensors")
     arguments = ("--weights", tmp_path / "a.safetensors", "--image", tmp_path / "a.png", "--size", 64)
-    (found,) = run(monkeypatch, capsys, "resnet18", *arguments)["networks"]
+    (found,) = run_example("architectures", "resnet18", *arguments)["networks"]
     assert found["parameters"] == 11_689_512 and found["best"][0][0][0] == 7
     assert found["difference"] < 1e-5
 
 
-def test_weights_of_another_network_are_refused(monkeypatch, capsys, tmp_path):
+def test_weights_of_another_network_are_refused(run_example, capsys, tmp_path):
     save_weights(models.CNN(28), tmp_path / "a.safetensors")
     with pytest.raises(SystemExit, match=r"architectures: .*a\.safetensors: "):
-        run(monkeypatch, capsys, "resnet18", "--weights", tmp_path / "a.safetensors")
+        run_example("architectures", "resnet18", "--weights", tmp_path / "a.safetensors")
     with pytest.raises(SystemExit):
-        run(monkeypatch, capsys, "resnet19")
+        run_example("architectures", "resnet19")
     assert "NETWORK must be one of" in capsys.readouterr().err

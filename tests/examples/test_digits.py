@@ -1,26 +1,12 @@
-import json
-import runpy
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from medkern.io.files import DataError
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
 
-
-def run(monkeypatch, capsys, *arguments):
-    """The figures that the script prints last."""
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def test_digits(monkeypatch, capsys):
+def test_digits(run_example):
     pytest.importorskip("sklearn")
-    result = run(monkeypatch, capsys, "--epochs", 3)
+    result = run_example("digits", "--epochs", 3)
     assert result["accuracy"] > 0.7  # of ten classes, after three epochs; the full run is at docs/examples
     assert np.sum(result["confusion"]) == 360
     assert result["samples"] == {"train": 1257, "validation": 180, "test": 360}
@@ -36,16 +22,16 @@ def blobs(rng, count, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_data_set_of_medmnist(monkeypatch, capsys, tmp_path, rng, channels):
+def test_a_data_set_of_medmnist(run_example, tmp_path, rng, channels):
     arrays = {}
     for part, count in (("train", 128), ("val", 16), ("test", 32)):
         arrays[f"{part}_images"], arrays[f"{part}_labels"] = blobs(rng, count, channels)
     np.savez(tmp_path / "a.npz", **arrays)
-    result = run(monkeypatch, capsys, "--data", tmp_path / "a.npz", "--epochs", 2)
+    result = run_example("digits", "--data", tmp_path / "a.npz", "--epochs", 2)
     assert result["accuracy"] > 0.9
 
 
-def test_a_file_that_does_not_fit_is_named(monkeypatch, capsys, tmp_path):
+def test_a_file_that_does_not_fit_is_named(run_example, tmp_path):
     x, y = np.zeros((2, 28, 28), np.uint8), np.zeros((2, 1), np.uint8)
     for arrays, message in (
         ({"train_images": x}, "a.npz: has no train_labels"),
@@ -57,4 +43,4 @@ def test_a_file_that_does_not_fit_is_named(monkeypatch, capsys, tmp_path):
     ):
         np.savez(tmp_path / "a.npz", **arrays)
         with pytest.raises(DataError, match=message):
-            run(monkeypatch, capsys, "--data", tmp_path / "a.npz")
+            run_example("digits", "--data", tmp_path / "a.npz")

@@ -1,6 +1,4 @@
-import json
 import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +7,10 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "examples" / "registration.py"
 
 
-def run(monkeypatch, capsys, *arguments):
-    """The figures that the script prints last."""
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def test_slices(monkeypatch, capsys, tmp_path):
+def test_slices(run_example, tmp_path):
     for package in ("nilearn", "matplotlib", "scipy"):
         pytest.importorskip(package)
-    result = run(monkeypatch, capsys, "-o", tmp_path, "--epochs", 3, "--pairs", 4)
+    result = run_example("registration", "-o", tmp_path, "--epochs", 3, "--pairs", 4)
     assert result["ratio"] < 0.9  # after 3 epochs; the full run is at docs/examples
     assert result["correlation_after"] > result["correlation_before"] + 0.05
     assert result["folds"] < 0.01 * result["elements"]

@@ -1,27 +1,14 @@
 """The larger examples at settings that take seconds; what they reach in full is at docs/examples."""
 
-import json
-import runpy
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from medkern.data.text import Vocabulary
 from medkern.io.files import DataError
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 pillow = pytest.importorskip("PIL.Image")
 for module in ("nilearn", "sklearn", "scipy", "matplotlib", "sacrebleu", "rouge_score"):
     pytest.importorskip(module)
-
-
-def run(monkeypatch, capsys, name, *arguments):
-    """The figures that the script prints last."""
-    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
 def is_picture(path):
@@ -29,15 +16,15 @@ def is_picture(path):
         return image.format == "PNG" and np.asarray(image.convert("L")).std() > 5
 
 
-def test_lesions(monkeypatch, capsys, tmp_path):
-    result = run(monkeypatch, capsys, "lesions", "--scans", 60, "--epochs", 1, "--output", tmp_path)
+def test_lesions(run_example, tmp_path):
+    result = run_example("lesions", "--scans", 60, "--epochs", 1, "--output", tmp_path)
     assert {"accuracy", "precision", "recall", "f1", "specificity", "auc"} <= set(result)
     assert np.sum(result["confusion"]) == result["samples"]["test"] == 10
     assert is_picture(tmp_path / "confusion.png") and is_picture(tmp_path / "test.png")
 
 
-def test_lesions_from_class_folders(monkeypatch, capsys, tmp_path):
-    result = run(monkeypatch, capsys, "lesions", "--deep", "--scans", 40, "--epochs", 1, "--output", tmp_path)
+def test_lesions_from_class_folders(run_example, tmp_path):
+    result = run_example("lesions", "--deep", "--scans", 40, "--epochs", 1, "--output", tmp_path)
     assert result["samples"] == {"train": 40, "validation": 8, "test": 8}
     parts = {
         part: {path.name[:8] for path in (tmp_path / "data" / part).rglob("*.png")}
@@ -49,12 +36,12 @@ def test_lesions_from_class_folders(monkeypatch, capsys, tmp_path):
         assert image.size == (150, 150) and 200 < np.asarray(image).max() <= 255
     one.write_bytes(b"no image")
     with pytest.raises(DataError, match=one.name):
-        run(monkeypatch, capsys, "lesions", "--deep", "--data", tmp_path / "data")
+        run_example("lesions", "--deep", "--data", tmp_path / "data")
 
 
 @pytest.mark.parametrize("options", [[], ["--volume", "--patches", 4]])
-def test_unet(monkeypatch, capsys, tmp_path, options):
-    result = run(monkeypatch, capsys, "unet", *options, "--filters", 2, "--epochs", 1, "--output", tmp_path)
+def test_unet(run_example, tmp_path, options):
+    result = run_example("unet", *options, "--filters", 2, "--epochs", 1, "--output", tmp_path)
     assert 0 <= result["dice"] <= 1 and 0 <= result["iou"] <= result["dice"]
     assert result["cases"]["cases"] == (1 if options else 12)
     assert result["steps"] == (2 if options else 50)
@@ -62,18 +49,18 @@ def test_unet(monkeypatch, capsys, tmp_path, options):
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_uptake(monkeypatch, capsys, tmp_path, cell):
+def test_uptake(run_example, tmp_path, cell):
     options = ("--sequences", 30, "--epochs", 1, "--cell", cell, "--output", tmp_path)
-    result = run(monkeypatch, capsys, "uptake", *options)
+    result = run_example("uptake", *options)
     assert np.sum(result["confusion"], axis=1).tolist() == [4, 3, 3]
     assert {"accuracy", "recall", "f1"} <= set(result)
     assert is_picture(tmp_path / "confusion.png") and is_picture(tmp_path / "sequences.png")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_reports(monkeypatch, capsys, tmp_path, language):
+def test_reports(run_example, tmp_path, language):
     options = ("--scans", 40, "--epochs", 1, "--language", language, "--output", tmp_path)
-    result = run(monkeypatch, capsys, "reports", *options)
+    result = run_example("reports", *options)
     for search in ("greedy", "beam"):
         assert set(result[search]) == {"facts", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l"}
         assert set(result[search]["facts"]) == {"all", "count", "size", "side"}
@@ -83,13 +70,13 @@ def test_reports(monkeypatch, capsys, tmp_path, language):
         assert is_picture(tmp_path / "reports.png")
 
 
-def test_reports_of_text_alone_with_word_vectors(monkeypatch, capsys, tmp_path):
+def test_reports_of_text_alone_with_word_vectors(run_example, tmp_path):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text(f"lesion{' 0.5' * 128}\nnothing{' 1' * 128}\n")
     options = ("--text-only", "--scans", 100, "--epochs", 4, "--vectors", vectors, "--output", tmp_path)
-    result = run(monkeypatch, capsys, "reports", *options)
+    result = run_example("reports", *options)
     assert result["perplexity"] < 5000  # of 10000 words: those that occur are told from those that don't
     assert result["likeliest"]
     vectors.write_text("lesion 1 2\n")
     with pytest.raises(ValueError, match=r"vectors must have shape \(128,\), got \(2,\)"):
-        run(monkeypatch, capsys, "reports", *options)
+        run_example("reports", *options)

@@ -160,6 +160,20 @@ ResampleArgs affine_args(const char* op, const mk_affine_resample_desc* desc, co
 const ResampleKernels& kernels_of(const TensorView& x) { return *kernels_for(x.device).resample; }
 
 using WorkspaceOf = size_t (*)(const ResampleArgs&);
+using Pass = void (*)(const ResampleArgs&);
+
+int64_t outputs(const ResampleArgs& args) { return args.x.n * args.x.c * args.y.pixels; }
+
+// Runs a pass with the workspace it takes: none where there is no output to read.
+void run(const char* op, const TensorView& x, ResampleArgs& args,
+         WorkspaceOf ResampleKernels::* size, Pass ResampleKernels::* pass, void* workspace,
+         size_t workspace_bytes) {
+  const ResampleKernels& kernels = kernels_of(x);
+  const size_t needed = outputs(args) > 0 ? (kernels.*size)(args) : 0;
+  expect_workspace(op, workspace, workspace_bytes, needed);
+  args.workspace = workspace;
+  (kernels.*pass)(args);
+}
 
 mk_status grid_workspace(const mk_grid_sample_desc* desc, const DLTensor* x, const DLTensor* grid,
                          size_t* bytes, WorkspaceOf ResampleKernels::* pass) {
@@ -168,7 +182,7 @@ mk_status grid_workspace(const mk_grid_sample_desc* desc, const DLTensor* x, con
     const TensorView xv = view(op, "x", x), gv = view(op, "grid", grid);
     const ResampleArgs args = grid_args(op, desc, xv, gv);
     require(bytes != nullptr, op, ": bytes is NULL");
-    *bytes = args.x.n * args.x.c * args.y.pixels > 0 ? (kernels_of(xv).*pass)(args) : 0;
+    *bytes = outputs(args) > 0 ? (kernels_of(xv).*pass)(args) : 0;
   });
 }
 
@@ -220,10 +234,8 @@ extern "C" mk_status mk_grid_sample_forward(const mk_grid_sample_desc* desc, con
     expect_no_overlap(op, yv, xv);
     expect_no_overlap(op, yv, gv);
     if (yv.count == 0) return;
-    const ResampleKernels& kernels = kernels_of(xv);
-    expect_workspace(op, workspace, workspace_bytes, kernels.forward_workspace(args));
-    args.workspace = workspace;
-    kernels.forward(args);
+    run(op, xv, args, &ResampleKernels::forward_workspace, &ResampleKernels::forward, workspace,
+        workspace_bytes);
   });
 }
 
@@ -242,11 +254,8 @@ extern "C" mk_status mk_grid_sample_backward_input(const mk_grid_sample_desc* de
     expect_no_overlap(op, dxv, dyv);
     expect_no_overlap(op, dxv, gv);
     if (dxv.count == 0) return;
-    const ResampleKernels& kernels = kernels_of(dxv);
-    const size_t needed = dyv.count > 0 ? kernels.backward_input_workspace(args) : 0;
-    expect_workspace(op, workspace, workspace_bytes, needed);
-    args.workspace = workspace;
-    kernels.backward_input(args);
+    run(op, dxv, args, &ResampleKernels::backward_input_workspace, &ResampleKernels::backward_input,
+        workspace, workspace_bytes);
   });
 }
 
@@ -268,12 +277,9 @@ extern "C" mk_status mk_grid_sample_backward_grid(const mk_grid_sample_desc* des
     expect_contiguous(op, dgv);
     for (const TensorView* read : {&dyv, &xv, &gv}) expect_no_overlap(op, dgv, *read);
     if (dgv.count == 0) return;
-    const ResampleKernels& kernels = kernels_of(xv);
-    const size_t needed = dyv.count > 0 ? kernels.backward_grid_workspace(args) : 0;
-    expect_workspace(op, workspace, workspace_bytes, needed);
-    args.workspace = workspace;
     args.dgrid = dgv.data;
-    kernels.backward_grid(args);
+    run(op, xv, args, &ResampleKernels::backward_grid_workspace, &ResampleKernels::backward_grid,
+        workspace, workspace_bytes);
   });
 }
 
@@ -321,10 +327,8 @@ extern "C" mk_status mk_affine_resample_forward(const mk_affine_resample_desc* d
     expect_no_overlap(op, yv, mv);
     if (dv.rank > 0) expect_no_overlap(op, yv, dv);
     if (yv.count == 0) return;
-    const ResampleKernels& kernels = kernels_of(xv);
-    expect_workspace(op, workspace, workspace_bytes, kernels.forward_workspace(args));
     args.matrix = mv.as<double>();
-    args.workspace = workspace;
-    kernels.forward(args);
+    run(op, xv, args, &ResampleKernels::forward_workspace, &ResampleKernels::forward, workspace,
+        workspace_bytes);
   });
 }

@@ -17,7 +17,40 @@ Sample = tuple[np.ndarray, np.ndarray]
 _AHEAD = 2  # batches that are loaded before they are asked for
 
 
-class DataLoader:
+class Epochs:
+    """What loaders share: an order of the samples for each epoch, and where a resumed run goes on.
+
+    Args:
+        seed: where the random numbers start.
+        shuffle: a new order each epoch.
+    """
+
+    def __init__(self, seed: int, shuffle: bool):
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def next_epoch(self) -> int:
+        """The number of the epoch that begins."""
+        self.epoch += 1
+        return self.epoch - 1
+
+    def order(self, epoch: int, count: int) -> np.ndarray:
+        """The numbers of the samples, from 0 to `count` - 1, as an epoch takes them."""
+        order = np.arange(count)
+        return np.random.default_rng((self.seed, epoch)).permutation(order) if self.shuffle else order
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the coming epochs depend on."""
+        return {"seed": self.seed, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the loader that gave `state` was."""
+        self.seed = int(state["seed"])
+        self.epoch = int(state["epoch"])
+
+
+class DataLoader(Epochs):
     """Gives the samples of a data set in batches, once per iteration.
 
     The order of an epoch and the random numbers of the augmentation depend on `seed`, the number of the
@@ -63,15 +96,13 @@ class DataLoader:
             raise ValueError(f"DataLoader: seed must be at least 0, got {seed}")
         if workers < 0:
             raise ValueError(f"DataLoader: workers must be at least 0, got {workers}")
+        super().__init__(seed, shuffle)
         self.dataset = dataset
         self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
         self.drop_last = drop_last
         self.augment = augment
         self.weights = None if weights is None else _shares(weights, len(dataset))
         self.workers = workers
-        self.epoch = 0
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -79,26 +110,14 @@ class DataLoader:
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Sample]:
-        epoch = self.epoch
-        self.epoch += 1
+        epoch = self.next_epoch()
         return self._batches(epoch) if self.workers == 0 else self._loaded_ahead(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the coming epochs depend on."""
-        return {"seed": self.seed, "epoch": self.epoch}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the loader that gave `state` was."""
-        self.seed = int(state["seed"])
-        self.epoch = int(state["epoch"])
 
     def _order(self, epoch: int) -> np.ndarray:
         count = len(self.dataset)
         if self.weights is not None:
             return np.random.default_rng((self.seed, epoch)).choice(count, count, p=self.weights)
-        if self.shuffle:
-            return np.random.default_rng((self.seed, epoch)).permutation(np.arange(count))
-        return np.arange(count)
+        return self.order(epoch, count)
 
     def _plan(self, epoch: int) -> Iterator[list[tuple[int, ...]]]:
         """For each batch what the random numbers of its samples depend on; the last number is the sample's.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medkern.data.lesions import SIDES, SIZES, Lesion
-from medkern.data.text import LANGUAGES
+from medkern.data.text import expect_language
 
 MOST_LESIONS = 2
 
@@ -112,7 +112,7 @@ def describe(lesions: Sequence[Lesion], rng: np.random.Generator, language: str 
         >>> describe([Lesion(40, 30, 5.0, 0.6, "left")], np.random.default_rng(0))
         'one tiny lesion on the left, hyperintense.'
     """
-    _expect_language("describe", language)
+    expect_language("describe", language)
     if len(lesions) > MOST_LESIONS:
         raise ValueError(f"describe: lesions must be at most {MOST_LESIONS}, got {len(lesions)}")
     ordered = sorted(lesions, key=lambda lesion: (lesion.column, lesion.row))
@@ -146,7 +146,7 @@ def facts_in(text: str, language: str = "en") -> Facts | None:
         >>> facts_in("there is one small dark lesion on the left.")
         Facts(count=1, lesions=(('small', 'left'),))
     """
-    _expect_language("facts_in", language)
+    expect_language("facts_in", language)
     sizes, sides = (_found(text, names, language) for names in (SIZES, SIDES))
     count = _count(text, language)
     if count is None or len(sizes) != count or len(sides) != count:
@@ -173,8 +173,3 @@ def _count(text: str, language: str) -> int | None:
     )
     found = [count for count, patterns in marks.items() if any(re.search(p, text) for p in patterns)]
     return found[0] if len(found) == 1 else None
-
-
-def _expect_language(op: str, language: str) -> None:
-    if language not in LANGUAGES:
-        raise ValueError(f"{op}: language must be one of {LANGUAGES}, got {language!r}")

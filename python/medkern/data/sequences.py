@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
+
+from medkern.data.loader import Epochs
 
 
 def pad_sequences(sequences: Sequence[np.ndarray], fill: float = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +45,7 @@ def pad_sequences(sequences: Sequence[np.ndarray], fill: float = 0) -> tuple[np.
     return result, lengths
 
 
-class PartsLoader:
+class PartsLoader(Epochs):
     """Batches of samples whose x has several parts, for models that take more than one input.
 
     As `DataLoader`, but from arrays, and x is a tuple. Arrays beyond a batch's longest sequence are cut off.
@@ -83,13 +84,11 @@ class PartsLoader:
         counts = [len(part) for part in (*x, y)]
         if not len(x) or min(counts) != max(counts) or not counts[0]:
             raise ValueError(f"PartsLoader: x and y must have one length, at least 1, got {counts}")
+        super().__init__(seed, shuffle)
         self.x = tuple(x)
         self.y = y
         self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
         self.lengths = lengths
-        self.epoch = 0
         if lengths is not None:
             self._check_lengths(self.x[0], self.x[lengths])
 
@@ -98,26 +97,13 @@ class PartsLoader:
         return -(-len(self.y) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
-        epoch = self.epoch
-        self.epoch += 1
-        order = np.arange(len(self.y))
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, epoch)).permutation(order)
+        order = self.order(self.next_epoch(), len(self.y))
         for first in range(0, len(order), self.batch_size):
             chosen = order[first : first + self.batch_size]
             parts = [part[chosen] for part in self.x]
             if self.lengths is not None:
                 parts[0] = np.ascontiguousarray(parts[0][:, : parts[self.lengths].max()])
             yield tuple(parts), self.y[chosen]
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the coming epochs depend on."""
-        return {"seed": self.seed, "epoch": self.epoch}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the loader that gave `state` was."""
-        self.seed = int(state["seed"])
-        self.epoch = int(state["epoch"])
 
     @staticmethod
     def _check_lengths(sequences: np.ndarray, lengths: np.ndarray) -> None:

@@ -36,13 +36,13 @@ def split_words(text: str, language: str = "en") -> list[str]:
         >>> split_words("Two lesions, 3.5 mm.")
         ['two', 'lesions', ',', '3.5', 'mm', '.']
     """
-    _expect_language("split_words", language)
+    expect_language("split_words", language)
     return (_ENGLISH.findall(text.lower())) if language == "en" else _CHINESE.findall(text)
 
 
 def join_words(words: Sequence[str], language: str = "en") -> str:
     """A text of words, as `split_words` would take it apart again."""
-    _expect_language("join_words", language)
+    expect_language("join_words", language)
     if language == "zh":
         return "".join(words)
     return _BEFORE.sub("", " ".join(words))
@@ -68,7 +68,7 @@ class Vocabulary:
     """
 
     def __init__(self, words: Sequence[str], language: str = "en"):
-        _expect_language("Vocabulary", language)
+        expect_language("Vocabulary", language)
         if len(words) > _MOST_WORDS:
             raise ValueError(f"Vocabulary: words must be at most {_MOST_WORDS}, got {len(words)}")
         self.language = language
@@ -215,6 +215,7 @@ def teacher_forcing(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndar
     return inputs, targets
 
 
-def _expect_language(op: str, language: str) -> None:
+def expect_language(op: str, language: str) -> None:
+    """Raises unless the language is known."""
     if language not in LANGUAGES:
         raise ValueError(f"{op}: language must be one of {LANGUAGES}, got {language!r}")
