@@ -16,6 +16,8 @@ def run_example(monkeypatch, capsys):
         script = str(EXAMPLES / f"{name}.py")
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         runpy.run_path(script, run_name="__main__")
-        return json.loads(capsys.readouterr().out.splitlines()[-1])
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert 0 < result["seconds"] and 0 < result["processor_seconds"]
+        return result
 
     return run
