@@ -20,7 +20,7 @@ from medkern.callbacks import Callback
 from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
-from medkern.kernels._precision import BY_TYPE, matmul_precision, mixed_precision
+from medkern.kernels._precision import BY_TYPE, mixed_precision
 from medkern.nn import Module
 from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
@@ -63,7 +63,7 @@ class Trainer:
         precision: how a CUDA device computes while this trainer works: "float32", "tf32" or "bf16", or None,
             which leaves it as it is set. Matrix products and convolutions multiply as with
             `set_float32_matmul_precision`'s "highest", "high" and "medium"; with "bf16" layers also keep what
-            they compute in bfloat16 in training and evaluation, as `medkern.autocast` says. Weights, their
+            they compute in bfloat16, as `medkern.autocast` says, and so do predictions. Weights, their
             gradients, optimizer state, sums, statistics of norms and losses are float32 always, and so is
             all the CPU computes.
 
@@ -112,7 +112,7 @@ class Trainer:
         self._resumed = False  # whether a checkpoint left off within `_epoch`
         self._save: Callable[[], None] | None = None
         self._save_steps = 0
-        self._predictor = Predictor(model)
+        self._predictor = Predictor(model, precision)
         self._plateau = isinstance(schedule, optim.ReduceLROnPlateau)
 
     def fit(
@@ -227,11 +227,11 @@ class Trainer:
             return self._predict_parts(x, batch_size)
         if len(x) == 0 or batch_size < 1:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
-        if self._predictor.model is not self.model:
-            self._predictor = Predictor(self.model)
-        with matmul_precision(self.precision):
-            parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
-        return np.concatenate(parts)
+        if self._predictor.model is not self.model or self._predictor.precision != self.precision:
+            self._predictor = Predictor(self.model, self.precision)
+        return np.concatenate(
+            [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
+        )
 
     def _predict_parts(self, x: tuple[np.ndarray, ...], batch_size: int) -> np.ndarray:
         counts = {len(part) for part in x}
