@@ -141,6 +141,8 @@ def main() -> None:
                 shown.append(image[0])
                 titles.append(f"{classes[truth]}, found {classes[found]}")
     plot.confusion(tested.confusion, classes, options.output / "confusion.png")
+    curve = metrics.calibration_curve(tested.probabilities, tested.target)
+    plot.reliability(*curve, options.output / "reliability.png")
     plot.image_rows(
         [shown[i : i + 4] for i in range(0, len(shown), 4)],
         [""] * -(-len(shown) // 4),
@@ -152,6 +154,7 @@ def main() -> None:
     result = {
         **tested.compute(),
         **{name: report[classes[-1]][name] for name in ("precision", "recall", "specificity")},
+        **{name: report["all"][name] for name in ("calibration_error", "brier_score")},
         "confusion": tested.confusion.tolist(),
         "samples": dict(zip(PARTS, counts, strict=True)),
         "seconds": round(time.perf_counter() - start, 1),

@@ -80,6 +80,27 @@ def test_a_confusion_matrix_shows_shares(tmp_path):
         plot.confusion(np.zeros((1, 2)), ["a", "b"], tmp_path / "c.png")
 
 
+def test_a_reliability_diagram_shows_how_sure_and_how_right(tmp_path):
+    empty = np.nan
+    good = np.array([empty, 0.7, 0.9]), np.array([empty, 0.7, 0.9]), np.array([0, 500, 500])
+    over = np.array([empty, 0.7, 0.9]), np.array([empty, 0.2, 0.4]), np.array([0, 500, 500])
+    for name, curve in (("good", good), ("over", over)):
+        plot.reliability(*curve, tmp_path / f"{name}.png")
+    blue = (
+        np.abs(pixels(tmp_path / f"{name}.png") - (0x4F, 0xA3, 0xFF)).max(axis=2) < 12
+        for name in ("good", "over")
+    )
+    # The curve is high up if the classifier is right, else further below; the legend is on the left.
+    heights = [
+        np.flatnonzero(part[: len(part) * 2 // 3, part.shape[1] * 3 // 5 :].any(axis=1))[0] for part in blue
+    ]
+    assert heights[1] > 1.5 * heights[0]
+    with pytest.raises(ValueError, match="and 0 samples"):
+        plot.reliability(good[0], good[1], np.zeros(3), tmp_path / "c.png")
+    with pytest.raises(ValueError, match="three arrays of one length"):
+        plot.reliability(good[0][1:], *good[1:], tmp_path / "c.png")
+
+
 def test_rows_of_images_have_names_and_titles(tmp_path):
     black, white = np.zeros((8, 8)), np.ones((8, 8))
     plot.image_rows([[white, white], [white]], ["a", "b"], tmp_path / "a.png", limits=(0, 2))

@@ -150,6 +150,54 @@ def confusion(counts: np.ndarray, classes: Sequence[str], path: str | os.PathLik
     _save(figure, path)
 
 
+def reliability(
+    confidence: np.ndarray, accuracy: np.ndarray, counts: np.ndarray, path: str | os.PathLike[str]
+) -> None:
+    """Draws a reliability diagram: how often a classifier is right against how sure it is.
+
+    On the diagonal it is as often right as it says; below it says too much. The error bars are intervals of
+    95 % (Wilson), the columns beneath the number of samples, each at the mean confidence of its bin.
+
+    Args:
+        confidence: as `medkern.metrics.calibration_curve` gives it, likewise the others.
+        accuracy: share of right answers per bin, NaN where it has no samples.
+        counts: samples per bin.
+        path: the PNG file.
+
+    Raises:
+        ValueError: the three differ in length, or there are no samples.
+    """
+    shapes = [np.shape(part) for part in (confidence, accuracy, counts)]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1 or not np.sum(counts):
+        raise ValueError(
+            f"reliability: needs three arrays of one length, and samples, got {shapes[0]}, {shapes[1]}, "
+            f"{shapes[2]} and {int(np.sum(counts))} samples"
+        )
+    filled = np.asarray(counts) > 0
+    x, y, n = (np.asarray(part, float)[filled] for part in (confidence, accuracy, counts))
+    z = 1.96
+    middle = (y + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(y * (1 - y) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    error = np.sum(n * np.abs(y - x)) / n.sum()
+    figure = _figure(4.6, 5.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot((0, 1), (0, 1), color="gray", linestyle="--", linewidth=1, label="as sure as right")
+    bars = np.maximum(0, [y - (middle - half), middle + half - y])
+    upper.errorbar(x, y, bars, color=_COLORS[0], marker="o", capsize=3, label="samples by confidence")
+    upper.set(
+        ylabel="share that is right",
+        title=f"Calibration: expected error {error:.3f}",
+        xlim=(0, 1.02),
+        ylim=(0, 1.02),
+    )
+    upper.legend(loc="upper left")
+    lower.bar(x, n, width=0.6 / len(counts), color=_COLORS[0])
+    lower.set(xlabel="confidence (probability of the predicted class)", ylabel="samples")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
 def image_rows(
     rows: Sequence[Sequence[np.ndarray]],
     names: Sequence[str],
