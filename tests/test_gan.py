@@ -228,5 +228,5 @@ def test_bad_input_is_named(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run():
     trainer, loader = make()
     loader.dataset.x[3] = np.nan
-    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1/1"):
+    with pytest.raises(FloatingPointError, match=r"the loss became nan in batch \d of epoch 1/1"):
         trainer.fit(loader, epochs=1, progress=False)

@@ -341,8 +341,8 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     trainer, _ = make(dropout=False)
     data = squares(4)
     data.x[2, 0, 3, 3] = np.nan
-    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1/1"):
-        trainer.fit(DataLoader(data, 4), epochs=1, progress=False)
+    with pytest.raises(FloatingPointError, match="the loss became nan in batch 2 of epoch 1/1"):
+        trainer.fit(DataLoader(data, 2), epochs=1, progress=False)
 
 
 def test_a_model_of_several_inputs_gets_the_parts_of_x(rng):

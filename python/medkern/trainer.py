@@ -400,6 +400,7 @@ class Losses:
         self.title = title
         self.finite = finite
         self.count = 0
+        self._batches = 0
         self._total = 0.0
         self._unread: list[tuple[Tensor, int]] = []
 
@@ -423,18 +424,21 @@ class Losses:
     def state_dict(self) -> dict[str, Any]:
         """The sum so far, for a checkpoint."""
         self._read()
-        return {"count": self.count, "total": self._total}
+        return {"count": self.count, "batches": self._batches, "total": self._total}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from `state`."""
-        self.count, self._total = int(state["count"]), float(state["total"])
+        self.count, self._batches = int(state["count"]), int(state["batches"])
+        self._total = float(state["total"])
 
     def _read(self) -> None:
         for loss, samples in self._unread:
             value = float(loss.item())
+            self._batches += 1
             if self.finite and not math.isfinite(value):
                 raise FloatingPointError(
-                    f"fit: the loss became {value} in {self.title}; a lower learning rate may help"
+                    f"fit: the loss became {value} in batch {self._batches} of {self.title}; a lower "
+                    "learning rate may help, or the data hold NaN"
                 )
             self._total += value * samples
         self._unread.clear()
