@@ -85,6 +85,15 @@ MK_INLINE void copy_box(void* shared, const TensorMap& tensor, int x, int y, int
       "l"(&tensor), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier))
       : "memory");
 }
+// The same of a tensor of five axes.
+MK_INLINE void copy_box(void* shared, const TensorMap& tensor, int v, int w, int x, int y, int z,
+                        uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];" ::"r"(shared_address(shared)),
+      "l"(&tensor), "r"(v), "r"(w), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier))
+      : "memory");
+}
 // Has the engine read what it must know of a tensor.
 MK_INLINE void prefetch_tensor(const TensorMap& tensor) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&tensor) : "memory");
