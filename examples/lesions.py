@@ -154,10 +154,11 @@ def main() -> None:
     )
     x, y = (np.stack(part) for part in zip(*sick, strict=True))
     layer = [module for module in model.features.modules() if isinstance(module, nn.MaxPool2d)][-1]
+    tissue = float(np.median(x[x >= x.mean()]))  # a black patch would be one more thing to see
     maps = {
         "Grad-CAM": explain.grad_cam(model, x, layer, y),
         "SmoothGrad": explain.smooth_grad(model, x, y),
-        "occlusion": explain.occlusion(model, x, y, patch=size // 8),
+        "occlusion": explain.occlusion(model, x, y, patch=size // 8, fill=tissue),
     }
     plot.heatmaps(x[:, 0], list(zip(*maps.values(), strict=True)), list(maps), options.output / "maps.png")
     report = tested.report()
