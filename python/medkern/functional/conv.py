@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from medkern import _C, kernels
-from medkern.autograd import Function, Node
+from medkern.autograd import Cast, Function, Node
 from medkern.functional._bfloat16 import beside, narrowed
 from medkern.functional.gemm import BiasBackward
 from medkern.functional.pointwise import UnaryBackward
@@ -53,6 +53,7 @@ class Conv(Function):
     def backward(ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         """A transposed convolution, a correlation of x with dy, and sums."""
         x, weight = ctx.saved
+        dy = _dense(dy)
         return (
             ConvBackwardInput.apply(dy, weight, input_shape=x.shape, **ctx.window) if ctx.needs[0] else None,
             ConvBackwardWeight.apply(dy, x, weight_shape=weight.shape, dtype=weight.dtype, **ctx.window)
@@ -60,6 +61,12 @@ class Conv(Function):
             else None,
             BiasBackward.apply(dy, axis=1) if ctx.needs[2] else None,
         )
+
+
+def _dense(dy: Tensor) -> Tensor:
+    """A gradient that several kernels take; a part of a larger one is copied once instead of by each."""
+    array = dy.array
+    return dy if array.is_contiguous or array.is_channels_last else Cast.apply(dy, dtype=dy.dtype)
 
 
 class Activated(Function):
@@ -173,6 +180,7 @@ class ConvTranspose(Function):
     def backward(ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         """It is the gradient of a convolution: x is the dy of that one, and dy its x."""
         x, weight = ctx.saved
+        dy = _dense(dy)
         return (
             Conv.apply(dy, weight, None, rank=x.ndim - 2, **ctx.window) if ctx.needs[0] else None,
             ConvBackwardWeight.apply(x, dy, weight_shape=weight.shape, dtype=weight.dtype, **ctx.window)
