@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from medkern import _C, kernels
-from medkern.autograd import Cast, Function, Node
+from medkern.autograd import Function, Node
 from medkern.functional._bfloat16 import beside, narrowed
 from medkern.functional.gemm import BiasBackward
 from medkern.functional.pointwise import UnaryBackward
@@ -65,8 +65,23 @@ class Conv(Function):
 
 def _dense(dy: Tensor) -> Tensor:
     """A gradient that several kernels take; a part of a larger one is copied once instead of by each."""
-    array = dy.array
-    return dy if array.is_contiguous or array.is_channels_last else Cast.apply(dy, dtype=dy.dtype)
+    return dy if dy.array.is_contiguous or dy.array.is_channels_last else Dense.apply(dy)
+
+
+class Dense(Function):
+    """The same values without gaps between them."""
+
+    twice_differentiable = takes_bfloat16 = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Tensor) -> _C.Array:
+        """Channels-last if channels are side by side."""
+        return kernels.copy(x.array, channels_last=x.array.strides[1] == 1)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor) -> Tensor:
+        """The same values."""
+        return dy
 
 
 class Activated(Function):
