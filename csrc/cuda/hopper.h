@@ -73,6 +73,18 @@ MK_INLINE void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
       : "memory");
 }
 
+// Gives registers back, or takes more: from here on a thread has kCount of them, a multiple of 8.
+// All four warps of a warpgroup call them alike, each at the beginning of the one branch that is
+// the warpgroup's; the kernel says how many of its blocks a multiprocessor has room for.
+template <int kCount>
+MK_INLINE void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+template <int kCount>
+MK_INLINE void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+
 MK_INLINE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // Starts the copy of the box at (x, y, z) of a tensor, zeros where it lies outside, to shared

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import medkern
-from arrays import FORMATS, channels_last, slice_of
+from arrays import channels_last, slice_of
 from medkern import _C, kernels
 from reference import conv as reference
 from reference import half
@@ -63,15 +63,19 @@ def integers(rng, shape):
     return rng.integers(-4, 5, shape).astype(np.float32)
 
 
-def launches(name="conv_wgmma"):
+def launches(name="conv_wgmma_"):
     """How many kernels were started whose names begin so; None if that isn't known."""
     if os.environ.get("MEDKERN_CUDA") != "emulated":
         return None
     return ctypes.CDLL(os.environ["MEDKERN_CUDA_EMULATOR"]).medkern_emulator_launches(name.encode())
 
 
-@pytest.mark.parametrize("name", HALVES)
-@pytest.mark.parametrize("layout", FORMATS[:2])
+def fills_blocks(channels):
+    """Products of mostly zeros are left to other kernels."""
+    return channels / 64 / np.ceil(channels / 64) >= 0.75
+
+
+@pytest.mark.parametrize("name,layout", [("float16", channels_last), ("bfloat16", np.ascontiguousarray)])
 @pytest.mark.parametrize("shape,outputs,kernel,stride,padding,dilation", CASES)
 def test_small_integers_are_rounded_once(
     rng, shape, outputs, kernel, stride, padding, dilation, layout, name
@@ -88,8 +92,25 @@ def test_small_integers_are_rounded_once(
     expected = reference.conv_backward_input(dy, weight, shape, *window)
     np.testing.assert_array_equal(values(dx), half.rounded(expected, name))
     if before is not None:
-        # Products of mostly zeros are left to other kernels.
-        assert launches() == before + 1 + (outputs / 64 / np.ceil(outputs / 64) >= 0.75)
+        assert launches() == before + 1 + fills_blocks(outputs)
+
+
+@pytest.mark.parametrize("name,layout", [("float16", channels_last), ("bfloat16", np.ascontiguousarray)])
+@pytest.mark.parametrize("shape,outputs,kernel,stride,padding,dilation", CASES)
+def test_gradients_of_weights(rng, shape, outputs, kernel, stride, padding, dilation, layout, name):
+    window = (stride, padding, dilation, 1)
+    size = reference.output_size(shape[2:], kernel, stride, padding, dilation)
+    x, dy = layout(integers(rng, shape)), layout(integers(rng, (shape[0], outputs, *size)))
+    weight_shape = (outputs, shape[1], *kernel)
+    before = launches("conv_weight_wgmma_")
+    expected = reference.conv_backward_weight(dy, x, weight_shape, *window)
+    for kind in ("float32", name):
+        out = _C.empty(weight_shape, kind)
+        kernels.conv_backward_weight(to(dy, name), to(x, name), weight_shape, *window, out=out)
+        exact = expected if kind == "float32" else half.rounded(expected, name)
+        np.testing.assert_array_equal(values(out), exact)
+    if before is not None:
+        assert launches("conv_weight_wgmma_") == before + 2 * fills_blocks(outputs)
 
 
 def test_all_kernels_take_part(rng):
@@ -109,6 +130,23 @@ def test_all_kernels_take_part(rng):
             expected = half.rounded(reference.conv(x, weight, None, [1, 1], [NONE, NONE], [1, 1], 1), name)
             np.testing.assert_array_equal(values(y), expected)
     assert [launches(name) - count for name, count in zip(names, before, strict=True)] == [1] * 8
+
+
+def test_all_kernels_of_weights_take_part(rng):
+    if launches() is None:
+        pytest.skip("launches are counted on the emulator only")
+    for how, name in (("f16", "float16"), ("bf16", "bfloat16")):
+        for taps, channels, rows in np.ndindex(2, 2, 2):
+            kind = f"conv_weight_wgmma_{how}_{3 - 2 * taps}_{128 - 64 * channels}_{128 - 64 * rows}"
+            before = launches(kind)
+            x = channels_last(integers(rng, (2, 128 - 64 * channels, 12, 16)))
+            dy = channels_last(integers(rng, (2, 128 - 64 * rows, 12, 16)))
+            shape = (dy.shape[1], x.shape[1], 3 - 2 * taps, 3)
+            window = ([1, 1], [(1 - taps,) * 2, ONE], [1, 1], 1)
+            dweight = kernels.conv_backward_weight(to(dy, name), to(x, name), shape, *window)
+            expected = reference.conv_backward_weight(dy, x, shape, *window)
+            np.testing.assert_array_equal(values(dweight), half.rounded(expected, name))
+            assert launches(kind) == before + 1
 
 
 @pytest.mark.parametrize("name", HALVES)

@@ -44,6 +44,14 @@ inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes, MK_SITE) {
 inline void mbarrier_wait(uint64_t* barrier, uint32_t parity, MK_SITE) {
   emulator::wait_for_phase(barrier, parity, site);
 }
+template <int kCount>
+inline void give_registers() {
+  static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
+}
+template <int kCount>
+inline void take_registers() {
+  static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
+}
 inline void fence_proxy_async() { emulator::publish_shared(); }
 
 inline void copy_box(void* shared, const TensorMap& tensor, int x, int y, int z, uint64_t* barrier,

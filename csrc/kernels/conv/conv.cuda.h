@@ -95,6 +95,22 @@ struct ConvWeightKernelArgs {
   Divider channel_counts, kernel[3];
 };
 
+// The same of one group by patches of 64 pixels, fed by the copy engine:
+// conv_weight_wgmma.sm_90a.cu.
+struct ConvWeightWgmmaArgs {
+  TensorMap dy, x;  // (channel, w, h, d, image): a patch; with its rows for all taps of a job
+  void* partial;
+  int32_t patches, split_patches;
+  int32_t patch_shift;  // patches are 2^patch_shift pixels wide
+  uint32_t copy_bytes;  // of a patch of x
+  int32_t stages;
+  int32_t rows, channels;
+  int32_t kernel[3], stride[3], pad[3], dilation[3];
+  uint32_t work;
+  Divider across[3];  // patches along the axes
+  Divider row_tiles, job_tiles, channel_blocks, tap_sets, taps_w;
+};
+
 // dweight[group][row][channel][tap] from the partial sums, added in order.
 struct ConvWeightReduceArgs {
   const void* partial;

@@ -24,16 +24,12 @@
 // clock of shared memory, those of 64 columns all of them. Rings take up to 208 KiB, sums on their
 // way 18. A thread has 128 sums in the large tile, 64 and as many totals in the others.
 #include "cuda/half.h"
-#include "cuda/hopper.h"
 #include "cuda/product.h"
 #include "kernels/conv/conv.cuda.h"
+#include "kernels/conv/conv_wgmma.cuh"
 
 namespace medkern::cuda {
 
-constexpr int kLine = 128;  // bytes of channels: what the swizzle spans
-constexpr int kChannels = 64;
-constexpr int kConsumerWarps = 8;
-constexpr int kThreads = 288;  // two warpgroups and a warp
 // A warp's 16 x 64 results on their way, in lines of 72, so that writing pairs meets in no bank.
 constexpr int kChunkLine = 72;
 constexpr int kChunkBytes = kConsumerWarps * 16 * kChunkLine * 2;
@@ -45,15 +41,6 @@ struct ElementOf {
 template <>
 struct ElementOf<Wgmma::f16> {
   using Type = float16;
-};
-
-// A place in a ring: which stage, and the parity of its phase.
-struct Turn {
-  int stage = 0;
-  uint32_t parity = 0;
-  MK_INLINE void next(int stages) {
-    if (++stage == stages) stage = 0, parity ^= 1;
-  }
 };
 
 // A piece of work: the classes of its pixels, its first patch and column, and its groups.
@@ -76,19 +63,6 @@ MK_INLINE ConvWork work_of(const ConvWgmmaArgs& p, uint32_t number) {
   return {
       d,         h,     w,     at.row,
       at.column, split, begin, groups - begin < p.block_groups ? groups : begin + p.block_groups};
-}
-
-// The first pixel of a patch in its class; the image is beyond the last where the patch is.
-struct Patch {
-  int d, h, w, image;
-};
-MK_INLINE Patch patch_of(const ConvWgmmaArgs& p, uint32_t number) {
-  Patch at;
-  at.w = p.across[2].take(number) << p.patch_shift;
-  at.h = p.across[1].take(number) * (64 >> p.patch_shift);
-  at.d = p.across[0].take(number);
-  at.image = number;
-  return at;
 }
 
 // The barriers of the rings, behind all else.
@@ -166,117 +140,94 @@ MK_INLINE PixelPlace place_of(const ConvWgmmaArgs& p, const ConvWork& work, cons
   return {at, pixel, inside};
 }
 
-// 16 rows by 64 columns from `column` on, as they lie in `chunk`.
-template <class Element>
-MK_INLINE void store_chunk(const ConvWgmmaArgs& p, const ConvWork& work, const Patch& patch,
-                           int row, int column, const uint16_t* chunk) {
-  const int lane = threadIdx.x % kWarp;
-  uint16_t* result = static_cast<uint16_t*>(p.result.data);
-  if (p.vectors) {
-    const int first = lane % 8 * 8;
-#pragma unroll 1
-    for (int r = lane / 8; r < 16; r += 4) {
-      const PixelPlace to = place_of(p, work, patch, row + r);
-      if (!to.inside || column + first >= p.columns) continue;
-      *reinterpret_cast<uint4*>(result + to.at + column + first) =
-          *reinterpret_cast<const uint4*>(chunk + r * kChunkLine + first);
+// Sums of the pixels of a patch, to be added up by conv_reduce.
+template <int kCount>
+MK_INLINE void store_sums(const ConvWgmmaArgs& p, const ConvWork& work, const Patch& patch,
+                          const float (&d)[kCount]) {
+  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp % 4 * 16 + lane / 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const PixelPlace to = place_of(p, work, patch, row + 8 * half);
+    if (!to.inside) continue;
+    float* sums =
+        static_cast<float*>(p.partial) + (int64_t{work.split} * p.pixels + to.pixel) * p.columns;
+#pragma unroll
+    for (int j = 0; j < kCount / 4; ++j) {
+      const int column = work.column + 8 * j + lane % 4 * 2;
+      if (column < p.columns) sums[column] = d[4 * j + 2 * half];
+      if (column + 1 < p.columns) sums[column + 1] = d[4 * j + 2 * half + 1];
     }
-    return;
-  }
-  const int r = lane % 16;
-  const PixelPlace to = place_of(p, work, patch, row + r);
-  if (!to.inside) return;
-#pragma unroll 1
-  for (int i = lane / 16; i < 64 && column + i < p.columns; i += 2) {
-    result[to.at + (column + i) * p.result.stride_c] = chunk[r * kChunkLine + i];
   }
 }
 
-// The sums of a patch; which of them a thread holds: cuda/hopper.h. `chunk` is the warp's own.
+template <class Element>
+MK_INLINE float bias_of(const ConvWgmmaArgs& p, int column) {
+  if (p.bias == nullptr || column >= p.columns) return 0;
+  return p.half_bias ? float(static_cast<const Element*>(p.bias)[column])
+                     : static_cast<const float*>(p.bias)[column];
+}
+
+// The results of a patch. Which sums a thread holds: cuda/hopper.h. `chunk` is the warp's own: 16
+// rows of the patch by 64 columns.
 template <class Element, int kCount>
-MK_INLINE void store_patch(const ConvWgmmaArgs& p, const ConvWork& work, int number,
-                           const float (&d)[kCount], uint16_t* chunk) {
-  const Patch patch = patch_of(p, number);
+MK_INLINE void store_results(const ConvWgmmaArgs& p, const ConvWork& work, const Patch& patch,
+                             const float (&d)[kCount], uint16_t* chunk) {
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp % 4 * 16;
-  const int first = work.column + lane % 4 * 2;
-  if (p.partial != nullptr) {
+  uint16_t* result = static_cast<uint16_t*>(p.result.data);
+  // A thread's rows are lane / 8 and every fourth after it, with 8 columns of each; or the one row
+  // lane % 16 with every other column, so that threads go along w.
+  constexpr int kRows = 4;
+  int64_t places[kRows];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const PixelPlace to = place_of(p, work, patch, row + lane / 4 + 8 * half);
-      if (!to.inside) continue;
-      float* sums =
-          static_cast<float*>(p.partial) + (int64_t{work.split} * p.pixels + to.pixel) * p.columns;
-#pragma unroll
-      for (int j = 0; j < kCount / 4; ++j) {
-        const int column = first + 8 * j;
-        if (column < p.columns) sums[column] = d[4 * j + 2 * half];
-        if (column + 1 < p.columns) sums[column + 1] = d[4 * j + 2 * half + 1];
-      }
-    }
-    return;
+  for (int r = 0; r < kRows; ++r) {
+    const PixelPlace to =
+        place_of(p, work, patch, row + (p.vectors ? lane / 8 + 4 * r : lane % 16));
+    places[r] = to.inside ? to.at : -1;
   }
+  const float least = p.relu ? 0 : -INFINITY;
   uint16_t* mine = chunk + lane / 4 * kChunkLine + lane % 4 * 2;
 #pragma unroll
   for (int begin = 0; begin < kCount / 4; begin += 8) {
+    const int column = work.column + 8 * begin;
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      const float* from = d + 4 * (begin + j);
-      float v[4] = {from[0], from[1], from[2], from[3]};
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int column = first + 8 * (begin + j) + i;
-        float bias = 0;
-        if (p.bias != nullptr && column < p.columns) {
-          bias = p.half_bias ? float(static_cast<const Element*>(p.bias)[column])
-                             : static_cast<const float*>(p.bias)[column];
-        }
-        v[i] += bias;
-        v[2 + i] += bias;
-      }
+      const int pair = column + 8 * j + lane % 4 * 2;
+      const float bias[2] = {bias_of<Element>(p, pair), bias_of<Element>(p, pair + 1)};
+      float v[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        if (p.relu && v[i] < 0) v[i] = 0;
+        v[i] = d[4 * (begin + j) + i] + bias[i % 2];
+        if (v[i] < least) v[i] = 0;
       }
       *reinterpret_cast<uint32_t*>(mine + 8 * j) = rounded_pair<Element>(v[0], v[1]);
       *reinterpret_cast<uint32_t*>(mine + 8 * kChunkLine + 8 * j) =
           rounded_pair<Element>(v[2], v[3]);
     }
     __syncwarp();
-    store_chunk<Element>(p, work, patch, row, work.column + 8 * begin, chunk);
+    if (p.vectors) {
+      const int first = lane % 8 * 8;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        if (places[r] < 0 || column + first >= p.columns) continue;
+        *reinterpret_cast<uint4*>(result + places[r] + column + first) =
+            *reinterpret_cast<const uint4*>(chunk + (lane / 8 + 4 * r) * kChunkLine + first);
+      }
+    } else if (places[0] >= 0) {
+#pragma unroll 1
+      for (int j = lane / 16; j < 64 && column + j < p.columns; j += 2) {
+        result[places[0] + (column + j) * p.result.stride_c] = chunk[lane % 16 * kChunkLine + j];
+      }
+    }
     __syncwarp();
   }
 }
 
 // kPatches: of a warpgroup.
 template <Wgmma kHow, int kPatches, int kColumns>
-MK_INLINE void conv_wgmma(const ConvWgmmaArgs& p) {
+MK_INLINE void multiply_all(const ConvWgmmaArgs& p, unsigned char* a_ring, unsigned char* b_ring,
+                            unsigned char* chunks, const Barriers& barriers) {
   constexpr int kTilePatches = 2 * kPatches, kSums = kColumns / 2;
   constexpr bool kTotals = kPatches * kSums <= 64;  // there are registers for them
-  unsigned char* a_ring = shared<unsigned char>();
-  unsigned char* b_ring = a_ring + p.a_stages * kTilePatches * p.copy_bytes;
-  unsigned char* chunks = b_ring + p.b_stages * kColumns * kLine;
-  Barriers barriers;
-  barriers.a_full = reinterpret_cast<uint64_t*>(chunks + kChunkBytes);
-  barriers.a_empty = barriers.a_full + p.a_stages;
-  barriers.b_full = barriers.a_empty + p.a_stages;
-  barriers.b_empty = barriers.b_full + p.b_stages;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < p.a_stages; ++i) {
-      mbarrier_init(barriers.a_full + i, 1);
-      mbarrier_init(barriers.a_empty + i, kConsumerWarps);
-    }
-    for (int i = 0; i < p.b_stages; ++i) {
-      mbarrier_init(barriers.b_full + i, 1);
-      mbarrier_init(barriers.b_empty + i, kConsumerWarps);
-    }
-    fence_proxy_async();
-  }
-  __syncthreads();
-  if (threadIdx.x / kWarp == kConsumerWarps) {
-    if (threadIdx.x % kWarp == 0) copy_all<kPatches, kColumns>(p, a_ring, b_ring, barriers);
-    return;
-  }
-
   using Element = typename ElementOf<kHow>::Type;
   const int mine = threadIdx.x / 128 * kPatches;  // patches of the tile
   const uint32_t a_begin = shared_address(a_ring) + mine * p.copy_bytes;
@@ -344,15 +295,56 @@ MK_INLINE void conv_wgmma(const ConvWgmmaArgs& p) {
         }
       }
     } while (group < work.end);
+    const auto store = [&](auto& sums) {
 #pragma unroll
-    for (int i = 0; i < kPatches; ++i) {
-      const int number_of_patch = work.patch + mine + i;
-      if constexpr (kTotals) {
-        store_patch<Element>(p, work, number_of_patch, totals[i], chunk);
-      } else {
-        store_patch<Element>(p, work, number_of_patch, d[i], chunk);
+      for (int i = 0; i < kPatches; ++i) {
+        const Patch patch = patch_of(p, work.patch + mine + i);
+        if (p.partial != nullptr) {
+          store_sums(p, work, patch, sums[i]);
+        } else {
+          store_results<Element>(p, work, patch, sums[i], chunk);
+        }
       }
+    };
+    if constexpr (kTotals) {
+      store(totals);
+    } else {
+      store(d);
     }
+  }
+}
+
+template <Wgmma kHow, int kPatches, int kColumns>
+MK_INLINE void conv_wgmma(const ConvWgmmaArgs& p) {
+  constexpr int kTilePatches = 2 * kPatches;
+  unsigned char* a_ring = shared<unsigned char>();
+  unsigned char* b_ring = a_ring + p.a_stages * kTilePatches * p.copy_bytes;
+  unsigned char* chunks = b_ring + p.b_stages * kColumns * kLine;
+  Barriers barriers;
+  barriers.a_full = reinterpret_cast<uint64_t*>(chunks + kChunkBytes);
+  barriers.a_empty = barriers.a_full + p.a_stages;
+  barriers.b_full = barriers.a_empty + p.a_stages;
+  barriers.b_empty = barriers.b_full + p.b_stages;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < p.a_stages; ++i) {
+      mbarrier_init(barriers.a_full + i, 1);
+      mbarrier_init(barriers.a_empty + i, kConsumerWarps);
+    }
+    for (int i = 0; i < p.b_stages; ++i) {
+      mbarrier_init(barriers.b_full + i, 1);
+      mbarrier_init(barriers.b_empty + i, kConsumerWarps);
+    }
+    fence_proxy_async();
+  }
+  __syncthreads();
+  if (threadIdx.x / 128 == 2) {
+    give_registers<kCopyRegisters>();
+    if (threadIdx.x == kThreads - 128) {
+      copy_all<kPatches, kColumns>(p, a_ring, b_ring, barriers);
+    }
+  } else {
+    take_registers<kProductRegisters>();
+    multiply_all<kHow, kPatches, kColumns>(p, a_ring, b_ring, chunks, barriers);
   }
 }
 
