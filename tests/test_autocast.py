@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import medkern
+from compiled import image
 from medkern import Trainer, functional, losses, models, nn, optim
 from medkern.autograd import recording
 from medkern.data import ArrayDataset, DataLoader
@@ -149,15 +150,11 @@ def test_the_cpu_computes_in_float32(rng):
         assert layer(medkern.tensor(rng.standard_normal((4, 3)).astype(np.float32))).dtype == np.float32
 
 
-def test_models_are_compiled_and_summarized_in_float32(rng):
+def test_models_are_summarized_in_float32(rng):
     model = models.UNet(1, 2, filters=(4, 4), activation=None)
-    x = rng.standard_normal((1, 1, 8, 8)).astype(np.float32)
-    expected = medkern.compile(model, x)(x).numpy()
     with medkern.autocast():
-        model.summary(x.shape)
-        found = medkern.compile(model, x)(x)
-        assert model(medkern.tensor(x)).dtype == medkern.bfloat16
-    np.testing.assert_array_equal(found.numpy(), expected)
+        assert "bfloat16" not in str(model.summary((1, 1, 8, 8)))
+        assert model(medkern.tensor(image(rng, 1, 1, 8, 8))).dtype == medkern.bfloat16
 
 
 def test_a_trainer_learns(rng):

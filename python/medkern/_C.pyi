@@ -400,6 +400,7 @@ def max_pool(
     ceil_mode: bool,
     index_dtype: Any,
     out: Any,
+    indices_out: Any = None,
 ) -> Any: ...
 def max_pool_backward(
     dy: Any,

@@ -233,7 +233,11 @@ def _constant(value: Any, like: Tensor) -> _C.Array:
     if like.dtype.kind != "f" and not isinstance(value, (bool, int, np.integer, np.bool_)):
         raise TypeError(f"a number beside a tensor of {like.dtype} must be an int, got {value!r}")
     if like.is_bfloat16:
-        return kernels.full((), value, like.dtype, device=like.device)
+        outlining = _C.outlining(False)  # it has a value even while a model is followed
+        try:
+            return kernels.full((), value, like.dtype, device=like.device)
+        finally:
+            _C.outlining(outlining)
     try:
         return _C.Array(np.asarray(value, like.dtype), like.device)
     except OverflowError as error:
