@@ -75,7 +75,7 @@ def fills_blocks(channels):
     return channels / 64 / np.ceil(channels / 64) >= 0.75
 
 
-@pytest.mark.parametrize("name,layout", zip(HALVES, (channels_last, np.ascontiguousarray), strict=True))
+@pytest.mark.parametrize("name,layout", [("float16", channels_last), ("bfloat16", np.ascontiguousarray)])
 @pytest.mark.parametrize("shape,outputs,kernel,stride,padding,dilation", CASES)
 def test_small_integers_are_rounded_once(
     rng, shape, outputs, kernel, stride, padding, dilation, layout, name
@@ -95,7 +95,7 @@ def test_small_integers_are_rounded_once(
         assert launches() == before + 1 + fills_blocks(outputs)
 
 
-@pytest.mark.parametrize("name,layout", zip(HALVES, (channels_last, np.ascontiguousarray), strict=True))
+@pytest.mark.parametrize("name,layout", [("float16", channels_last), ("bfloat16", np.ascontiguousarray)])
 @pytest.mark.parametrize("shape,outputs,kernel,stride,padding,dilation", CASES)
 def test_gradients_of_weights(rng, shape, outputs, kernel, stride, padding, dilation, layout, name):
     window = (stride, padding, dilation, 1)
@@ -177,7 +177,7 @@ def test_transposed(rng, shape, outputs, kernel, stride, padding, extra, launche
 @pytest.mark.parametrize("name", HALVES)
 def test_a_sample_alone_has_the_same_bits_and_plans_agree(rng, name, channels, outputs, size):
     # Of 512 channels and 8 x 8 pixels sums are split, alone into blocks, together within them.
-    count = 9 if channels == 512 else 3
+    count = 8 if channels == 512 else 3
     x = to(channels_last(rng.standard_normal((count, channels, size, size)).astype(np.float32)), name)
     weight = to(rng.standard_normal((outputs, channels, 3, 3)).astype(np.float32), name)
     bias = _C.Array(rng.standard_normal(outputs).astype(np.float32))

@@ -22,7 +22,7 @@ constexpr int64_t kMostBox = 256;              // places from end to end of a bo
 constexpr int64_t kChunkBytes = 8 * 16 * 72 * 2;
 constexpr int64_t kRingBytes = kSharedBytes - kChunkBytes - kBarrierBytes;
 constexpr int64_t kLeastChannels = 64;
-constexpr int64_t kShortestSplit = 8;  // steps of 64 channels
+constexpr int64_t kShortestSplit = 16;  // steps of 64 channels
 constexpr int64_t kAll = 1 << 30;
 
 // A tile, clocks of the tensor cores for 64 channels of it, clocks of all else, and whether a block
