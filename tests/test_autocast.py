@@ -9,6 +9,7 @@ from medkern import Trainer, functional, losses, models, nn, optim
 from medkern.autograd import recording
 from medkern.data import ArrayDataset, DataLoader
 from medkern.models.resnet import BasicBlock
+from reference import half
 
 pytestmark = [
     pytest.mark.cuda,
@@ -111,11 +112,17 @@ def test_weights_are_converted_once_until_they_change(rng, monkeypatch):
     optimizer = optim.SGD(layer.parameters(), lr=0.1)
     x = medkern.tensor(rng.standard_normal((1, 8, 5, 5)).astype(np.float32))
     with medkern.autocast():
-        for done in (1, 2):
+        for _ in range(3):
             for _ in range(2):
                 functional.sum(functional.square(layer(layer(x)))).backward()
-            assert made.count((8, 8, 3, 3)) == done
-            optimizer.step()
+            assert made.count((8, 8, 3, 3)) == 1
+            optimizer.step()  # gives them in bfloat16 as well
+            low = layer.weight._bfloat16[2]
+            expected = half.rounded(layer.weight.numpy(), "bfloat16")
+            np.testing.assert_array_equal(copy(low, dtype="float32").numpy(), expected)
+        layer.weight.copy_(layer.weight.numpy() / 2)
+        layer(x)
+        assert made.count((8, 8, 3, 3)) == 2
 
 
 def test_backward_may_come_after_the_context(rng):

@@ -282,6 +282,7 @@ def adam_steps(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    rounded: Any = None,
 ) -> None: ...
 def sgd_steps(
     params: Sequence[Any],
@@ -292,6 +293,7 @@ def sgd_steps(
     dampening: float,
     weight_decay: float,
     nesterov: bool,
+    rounded: Any = None,
 ) -> None: ...
 
 # The yardstick of benchmarks.
