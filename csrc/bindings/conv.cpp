@@ -48,6 +48,8 @@ Array result(const py::object& out, const Array& x, const Shape& shape, bool cha
   return output_argument(out, x, shape);
 }
 
+const std::optional<Array> kNone;
+
 std::optional<Array> bias_argument(const py::object& object) {
   if (object.is_none()) return std::nullopt;
   return Array::from_object(object, "bias").contiguous();
@@ -68,8 +70,34 @@ Array conv(const py::object& x_object, const py::object& weight_object,
   check(mk_conv_workspace(&desc, x.dl(), weight.dl(), &bytes));
   const Array y = result(out, x, shape, channels_last);
   const Workspace workspace(bytes, x);
-  call(mk_conv_forward, desc, x, weight, bias, activation, y, workspace);
+  call(mk_conv_forward, desc, x, weight, bias, activation, y, kNone, workspace);
   return y;
+}
+
+// As conv, channels-last, with the moments of the result, or None where they are not to be had.
+py::tuple conv_with_moments(const py::object& x_object, const py::object& weight_object,
+                            const py::object& bias_object, int rank, const py::object& stride,
+                            const py::object& padding, const py::object& dilation, int64_t groups,
+                            int activation, bool per_sample) {
+  const Array x = dense_argument(x_object, "x");
+  const Array weight = Array::from_object(weight_object, "weight").contiguous();
+  const auto bias = bias_argument(bias_object);
+  const mk_conv_desc desc =
+      conv_desc("conv", rank, weight.shape(), stride, padding, dilation, groups, 0);
+  Shape shape(rank + 2);
+  size_t bytes = 0;
+  int64_t chunks = 0;
+  check(mk_conv_output_shape(&desc, x.dl(), weight.dl(), shape.data()));
+  check(mk_conv_workspace(&desc, x.dl(), weight.dl(), &bytes));
+  check(mk_conv_moment_chunks(&desc, x.dl(), weight.dl(), per_sample, &chunks));
+  const Array y = Array::empty(shape, x.dtype(), x.device(), Format::channels_last);
+  std::optional<Array> moments;
+  if (chunks > 0) {
+    moments = Array::empty({chunks, 2, shape[1]}, kFloat64, x.device(), Format::contiguous);
+  }
+  const Workspace workspace(bytes, x);
+  call(mk_conv_forward, desc, x, weight, bias, activation, y, moments, workspace);
+  return py::make_tuple(y, moments);
 }
 
 Array conv_transpose(const py::object& x_object, const py::object& weight_object,
@@ -221,6 +249,9 @@ void bind_conv(py::module_& module) {
   module.def("conv", conv, arg("x"), arg("weight"), arg("bias"), arg("rank"), arg("stride"),
              arg("padding"), arg("dilation"), arg("groups"), arg("activation"),
              arg("channels_last"), arg("out"), arg("algorithm") = 0);
+  module.def("conv_with_moments", conv_with_moments, arg("x"), arg("weight"), arg("bias"),
+             arg("rank"), arg("stride"), arg("padding"), arg("dilation"), arg("groups"),
+             arg("activation"), arg("per_sample"));
   module.def("conv_transpose", conv_transpose, arg("x"), arg("weight"), arg("bias"), arg("rank"),
              arg("stride"), arg("padding"), arg("output_padding"), arg("groups"), arg("dilation"),
              arg("activation"), arg("channels_last"), arg("out"), arg("algorithm") = 0);

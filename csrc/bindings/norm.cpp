@@ -44,11 +44,12 @@ mk_batch_norm_desc batch_desc(bool training, double momentum, double eps, int ac
 py::tuple batch_norm(const py::object& x_object, const py::object& running_mean_object,
                      const py::object& running_var_object, const py::object& weight_object,
                      const py::object& bias_object, bool training, double momentum, double eps,
-                     int activation, const py::object& out) {
+                     int activation, const py::object& out, const py::object& moments_object) {
   const mk_batch_norm_desc desc = batch_desc(training, momentum, eps, activation);
   const Array x = dense_argument(x_object, "x");
   const auto weight = optional_argument(weight_object, "weight");
   const auto bias = optional_argument(bias_object, "bias");
+  const auto moments = optional_argument(moments_object, "moments");
   // Without training they are only read, and may be read-only.
   const auto running_mean = training ? optional_inplace(running_mean_object, "running_mean")
                                      : optional_argument(running_mean_object, "running_mean");
@@ -59,8 +60,8 @@ py::tuple batch_norm(const py::object& x_object, const py::object& running_mean_
   const Array y = output_argument(out, x, x.shape());
   const Array mean = statistic(x, axes_of(x, 1, 2)), rstd = statistic(x, axes_of(x, 1, 2));
   const Workspace workspace(bytes, x);
-  call(mk_batch_norm_forward, desc, x, weight, bias, running_mean, running_var, y, mean, rstd,
-       workspace);
+  call(mk_batch_norm_forward, desc, x, moments, weight, bias, running_mean, running_var, y, mean,
+       rstd, workspace);
   return py::make_tuple(y, mean, rstd);
 }
 
@@ -115,18 +116,19 @@ mk_group_norm_desc group_desc(int64_t num_groups, double eps, int activation) {
 
 py::tuple group_norm(const py::object& x_object, int64_t num_groups,
                      const py::object& weight_object, const py::object& bias_object, double eps,
-                     int activation, const py::object& out) {
+                     int activation, const py::object& out, const py::object& moments_object) {
   const mk_group_norm_desc desc = group_desc(num_groups, eps, activation);
   const Array x = dense_argument(x_object, "x");
   const auto weight = optional_argument(weight_object, "weight");
   const auto bias = optional_argument(bias_object, "bias");
+  const auto moments = optional_argument(moments_object, "moments");
   size_t bytes;
   check(mk_group_norm_workspace(&desc, x.dl(), &bytes));
   const Array y = output_argument(out, x, x.shape());
   const Shape shape{x.shape()[0], num_groups};
   const Array mean = statistic(x, shape), rstd = statistic(x, shape);
   const Workspace workspace(bytes, x);
-  call(mk_group_norm_forward, desc, x, weight, bias, y, mean, rstd, workspace);
+  call(mk_group_norm_forward, desc, x, moments, weight, bias, y, mean, rstd, workspace);
   return py::make_tuple(y, mean, rstd);
 }
 
@@ -151,16 +153,18 @@ py::tuple group_norm_backward(const py::object& dy_object, const py::object& x_o
 
 py::tuple instance_norm(const py::object& x_object, const py::object& weight_object,
                         const py::object& bias_object, double eps, int activation,
-                        const py::object& out) {
+                        const py::object& out, const py::object& moments_object) {
   const Array x = dense_argument(x_object, "x");
   const auto weight = optional_argument(weight_object, "weight");
   const auto bias = optional_argument(bias_object, "bias");
+  const auto moments = optional_argument(moments_object, "moments");
   size_t bytes;
   check(mk_instance_norm_workspace(x.dl(), &bytes));
   const Array y = output_argument(out, x, x.shape());
   const Array mean = statistic(x, axes_of(x, 0, 2)), rstd = statistic(x, axes_of(x, 0, 2));
   const Workspace workspace(bytes, x);
-  call(mk_instance_norm_forward, eps, activation, x, weight, bias, y, mean, rstd, workspace);
+  call(mk_instance_norm_forward, eps, activation, x, moments, weight, bias, y, mean, rstd,
+       workspace);
   return py::make_tuple(y, mean, rstd);
 }
 
@@ -238,16 +242,16 @@ void bind_norm(py::module_& module) {
   using py::arg;
   module.def("batch_norm", batch_norm, arg("x"), arg("running_mean"), arg("running_var"),
              arg("weight"), arg("bias"), arg("training"), arg("momentum"), arg("eps"),
-             arg("activation"), arg("out"));
+             arg("activation"), arg("out"), arg("moments") = py::none());
   module.def("batch_norm_backward", batch_norm_backward, arg("dy"), arg("x"), arg("mean"),
              arg("rstd"), arg("weight"), arg("bias"), arg("training"), arg("activation"),
              arg("out"));
   module.def("group_norm", group_norm, arg("x"), arg("num_groups"), arg("weight"), arg("bias"),
-             arg("eps"), arg("activation"), arg("out"));
+             arg("eps"), arg("activation"), arg("out"), arg("moments") = py::none());
   module.def("group_norm_backward", group_norm_backward, arg("dy"), arg("x"), arg("num_groups"),
              arg("mean"), arg("rstd"), arg("weight"), arg("bias"), arg("activation"), arg("out"));
   module.def("instance_norm", instance_norm, arg("x"), arg("weight"), arg("bias"), arg("eps"),
-             arg("activation"), arg("out"));
+             arg("activation"), arg("out"), arg("moments") = py::none());
   module.def("instance_norm_backward", instance_norm_backward, arg("dy"), arg("x"), arg("mean"),
              arg("rstd"), arg("weight"), arg("bias"), arg("activation"), arg("out"));
   module.def("layer_norm", layer_norm, arg("x"), arg("normalized_shape"), arg("weight"),

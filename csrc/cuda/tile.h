@@ -257,13 +257,15 @@ MK_INLINE void sum_slices(int slices, Load load, Sums<T>& sums) {
 }
 
 // Sums all slices and calls store(row, column, v[8], wanted) for the results of this thread: bit i
-// of `wanted` says whether to store v[i]. Where exact sums are not numbers, those of tf32 follow.
-template <class T, class Math, class A, class B, class Load, class Store>
-MK_INLINE void sum_and_store(int slices, Load load, Store store) {
+// of `wanted` says whether to store v[i]. Where exact sums are not numbers, those of tf32 follow,
+// after look(sums).
+template <class T, class Math, class A, class B, class Load, class Store, class Look>
+MK_INLINE void sum_and_store(int slices, Load load, Store store, Look look) {
   Sums<T> sums;
   sum_slices<T, Math, A, B>(slices, load, sums);
   if constexpr (!Math::kAgain) {
     sums.each([&](int row, int column, float (&v)[8], int, int) { store(row, column, v, 255u); });
+    look(sums);
   } else {
     uint32_t odd[T::kGroupsDown * T::kGroupsAcross] = {};
     bool any = false;
@@ -275,12 +277,17 @@ MK_INLINE void sum_and_store(int slices, Load load, Store store) {
       any |= bits != 0;
       store(row, column, v, bits ^ 255u);
     });
+    look(sums);
     if (!__syncthreads_or(any)) return;
     sum_slices<T, Tf32, A, B>(slices, load, sums);
     sums.each([&](int row, int column, float (&v)[8], int group, int e) {
       store(row, column, v, odd[group] >> (8 * e) & 255u);
     });
   }
+}
+template <class T, class Math, class A, class B, class Load, class Store>
+MK_INLINE void sum_and_store(int slices, Load load, Store store) {
+  sum_and_store<T, Math, A, B>(slices, load, store, [](const Sums<T>&) {});
 }
 
 }  // namespace medkern::cuda

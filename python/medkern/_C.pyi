@@ -140,6 +140,18 @@ def conv_backward_weight(
     out: Any,
     algorithm: int = 0,
 ) -> Array: ...
+def conv_with_moments(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    rank: int,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: int,
+    per_sample: bool,
+) -> tuple[Array, Array | None]: ...
 def conv_transpose(
     x: Any,
     weight: Any,
@@ -229,6 +241,7 @@ def batch_norm(
     eps: float,
     activation: int,
     out: Any,
+    moments: Any = None,
 ) -> tuple[Any, ...]: ...
 def batch_norm_backward(
     dy: Any,
@@ -242,7 +255,14 @@ def batch_norm_backward(
     out: Any,
 ) -> tuple[Any, ...]: ...
 def group_norm(
-    x: Any, num_groups: int, weight: Any, bias: Any, eps: float, activation: int, out: Any
+    x: Any,
+    num_groups: int,
+    weight: Any,
+    bias: Any,
+    eps: float,
+    activation: int,
+    out: Any,
+    moments: Any = None,
 ) -> tuple[Any, ...]: ...
 def group_norm_backward(
     dy: Any,
@@ -256,7 +276,7 @@ def group_norm_backward(
     out: Any,
 ) -> tuple[Any, ...]: ...
 def instance_norm(
-    x: Any, weight: Any, bias: Any, eps: float, activation: int, out: Any
+    x: Any, weight: Any, bias: Any, eps: float, activation: int, out: Any, moments: Any = None
 ) -> tuple[Any, ...]: ...
 def instance_norm_backward(
     dy: Any, x: Any, mean: Any, rstd: Any, weight: Any, bias: Any, activation: int, out: Any

@@ -30,6 +30,10 @@ class Tensor:
 
     __slots__ = ("_bfloat16", "_index", "_node", "_version", "array", "grad", "requires_grad")
 
+    # What a norm need not find out: see `Measured`.
+    moments: _C.Array | None = None
+    sample_moments: _C.Array | None = None
+
     # NumPy leaves `ndarray op Tensor` to Tensor's reflected operators.
     __array_priority__ = 1000
     __array_ufunc__ = None
@@ -238,6 +242,32 @@ class Tensor:
         extra += f", device={self.device!r}" if self.is_cuda else ""
         extra += ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({values}{extra})"
+
+
+class Measured(Tensor):
+    """The same tensor, with the moments that a convolution left for a norm."""
+
+    __slots__ = ("_moments", "_per_sample")
+
+    def __init__(self, x: Tensor, moments: _C.Array, per_sample: bool):
+        super().__init__(x.array, x.requires_grad)
+        self._node, self._index = x._node, x._index
+        self._moments: _C.Array | None = moments
+        self._per_sample = per_sample
+
+    @property
+    def moments(self) -> _C.Array | None:  # type: ignore[override]
+        """Of the values, as long as they are not changed in place."""
+        return None if self._version else self._moments
+
+    def forget_moments(self) -> None:
+        """Frees their memory: a norm has used them, and keeps this tensor for its gradient."""
+        self._moments = None
+
+    @property
+    def sample_moments(self) -> _C.Array | None:  # type: ignore[override]
+        """The same if none is of two samples."""
+        return self.moments if self._per_sample else None
 
 
 def tensor(data: ArrayLike, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:

@@ -44,6 +44,7 @@ typedef struct mk_conv_desc {
  *   activation                         an mk_activation
  *   y       [N, O, output]             dtype of x, contiguous or channels-last, or some channels of
  * a channels-last image; overwritten
+ *   moments [chunks, 2, O]             float64, contiguous; may be NULL: see below
  * output = floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1
  *
  * Ask for scratch memory with the arrays you will pass: on CUDA it may depend on where they lie. */
@@ -53,7 +54,16 @@ MK_API mk_status mk_conv_workspace(const mk_conv_desc* desc, const DLTensor* x,
                                    const DLTensor* weight, size_t* bytes);
 MK_API mk_status mk_conv_forward(const mk_conv_desc* desc, const DLTensor* x,
                                  const DLTensor* weight, const DLTensor* bias, int32_t activation,
-                                 DLTensor* y, void* workspace, size_t workspace_bytes);
+                                 DLTensor* y, DLTensor* moments, void* workspace,
+                                 size_t workspace_bytes);
+
+/* The moments of y, for a norm that follows (medkern/norm.h), come without reading y again: of
+ * every 64 of its pixels, samples and then positions in order, the last ones perhaps fewer, and
+ * every channel the mean and the sum of squared deviations from it. Gives the number of such
+ * chunks, or 0 where they are not to be had: always on the CPU, for some shapes on CUDA and, if
+ * per_sample is not 0, where a chunk would have pixels of two samples. */
+MK_API mk_status mk_conv_moment_chunks(const mk_conv_desc* desc, const DLTensor* x,
+                                       const DLTensor* weight, int32_t per_sample, int64_t* chunks);
 
 /* dx[n, c, q] = sum of dy[n, o, p] weight[o, c, t] over all p, t with p stride - padding
  * + t dilation = q.

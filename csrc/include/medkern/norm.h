@@ -24,6 +24,10 @@ extern "C" {
  *
  * dx, dweight and dbias may be NULL where they are not wanted.
  *
+ * moments [chunks, 2, C] are those of x as mk_conv_forward gives them on CUDA, or NULL: x is then
+ * not read for its statistics. It is channels-last; where samples have statistics of their own,
+ * the positions of one are a multiple of 64. Only in training.
+ *
  * workspace holds at least the bytes that the matching _workspace function gives, aligned to 64. */
 
 typedef struct mk_batch_norm_desc {
@@ -43,10 +47,10 @@ MK_API mk_status mk_batch_norm_workspace(const DLTensor* x, size_t* bytes);
  *
  * x [N, C] or [N, C, spatial]; weight, bias, running_mean, running_var [C]; mean, rstd [C] */
 MK_API mk_status mk_batch_norm_forward(const mk_batch_norm_desc* desc, const DLTensor* x,
-                                       const DLTensor* weight, const DLTensor* bias,
-                                       DLTensor* running_mean, DLTensor* running_var, DLTensor* y,
-                                       DLTensor* mean, DLTensor* rstd, void* workspace,
-                                       size_t workspace_bytes);
+                                       const DLTensor* moments, const DLTensor* weight,
+                                       const DLTensor* bias, DLTensor* running_mean,
+                                       DLTensor* running_var, DLTensor* y, DLTensor* mean,
+                                       DLTensor* rstd, void* workspace, size_t workspace_bytes);
 
 /* With training 0, mean and rstd count as constants. dweight, dbias [C] */
 MK_API mk_status mk_batch_norm_backward(const mk_batch_norm_desc* desc, const DLTensor* dy,
@@ -69,9 +73,9 @@ MK_API mk_status mk_group_norm_workspace(const mk_group_norm_desc* desc, const D
  *
  * x [N, C] or [N, C, spatial]; weight, bias [C]; mean, rstd [N, num_groups] */
 MK_API mk_status mk_group_norm_forward(const mk_group_norm_desc* desc, const DLTensor* x,
-                                       const DLTensor* weight, const DLTensor* bias, DLTensor* y,
-                                       DLTensor* mean, DLTensor* rstd, void* workspace,
-                                       size_t workspace_bytes);
+                                       const DLTensor* moments, const DLTensor* weight,
+                                       const DLTensor* bias, DLTensor* y, DLTensor* mean,
+                                       DLTensor* rstd, void* workspace, size_t workspace_bytes);
 
 MK_API mk_status mk_group_norm_backward(const mk_group_norm_desc* desc, const DLTensor* dy,
                                         const DLTensor* x, const DLTensor* weight,
@@ -84,9 +88,9 @@ MK_API mk_status mk_group_norm_backward(const mk_group_norm_desc* desc, const DL
 MK_API mk_status mk_instance_norm_workspace(const DLTensor* x, size_t* bytes);
 
 MK_API mk_status mk_instance_norm_forward(double eps, int32_t activation, const DLTensor* x,
-                                          const DLTensor* weight, const DLTensor* bias, DLTensor* y,
-                                          DLTensor* mean, DLTensor* rstd, void* workspace,
-                                          size_t workspace_bytes);
+                                          const DLTensor* moments, const DLTensor* weight,
+                                          const DLTensor* bias, DLTensor* y, DLTensor* mean,
+                                          DLTensor* rstd, void* workspace, size_t workspace_bytes);
 
 MK_API mk_status mk_instance_norm_backward(int32_t activation, const DLTensor* dy,
                                            const DLTensor* x, const DLTensor* weight,

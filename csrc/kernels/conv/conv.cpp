@@ -205,10 +205,34 @@ void give_image_shape(const char* op, const mk_conv_desc* desc, const ConvArgs& 
   give_shape(op, shape, desc->spatial_rank + 2, result.shape);
 }
 
+// Chunks of the moments of the result, 0 if they aren't given. One channel is not worth it: to a
+// norm it is a run of memory.
+int64_t moment_chunks(const char* op, const ConvKernels& kernels, const ConvArgs& args) {
+  int64_t pixels = args.result.n;
+  for (int i = 0; i < 3; ++i) pixels = checked_mul(op, pixels, args.result.size[i]);
+  if (pixels == 0 || args.result.c <= 1 || !kernels.gives_moments(args)) return 0;
+  return (pixels - 1) / kMomentRows + 1;
+}
+
+void expect_moments(const char* op, const TensorView& moments, const ConvKernels& kernels,
+                    const ConvArgs& args, std::initializer_list<const TensorView*> others) {
+  const int64_t shape[3] = {moment_chunks(op, kernels, args), 2, args.result.c};
+  require(shape[0] > 0, op, ": moments are not given here: ask mk_conv_moment_chunks");
+  expect_dtype(op, moments, Dtype::f64);
+  expect_shape(op, moments, 3, shape);
+  expect_contiguous(op, moments);
+  for (const TensorView* other : others) {
+    if (other->data == nullptr) continue;
+    expect_same_device(op, moments, *other);
+    expect_no_overlap(op, moments, *other);
+  }
+}
+
 // Forward and transposed: checks bias, activation and y, and runs.
 void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const TensorView& x,
                  const TensorView& weight, const DLTensor* bias, int32_t activation,
-                 const TensorView& y, void* workspace, size_t workspace_bytes) {
+                 const TensorView& y, const DLTensor* moments, void* workspace,
+                 size_t workspace_bytes) {
   const TensorView biasv = optional_view(op, "bias", bias);
   const ImageShape shape(desc, args.result.n, args.result.c, args.result.size);
   args.activation = activation_of(op, activation);
@@ -227,6 +251,11 @@ void run_forward(const char* op, const mk_conv_desc* desc, ConvArgs& args, const
   if (weight.data != nullptr) expect_no_overlap(op, y, weight);
   const ConvKernels& kernels = *kernels_for(x.device).conv;
   expect_workspace(op, workspace, workspace_bytes, kernels.workspace(args));
+  if (moments != nullptr) {
+    const TensorView mv = view(op, "moments", moments);
+    expect_moments(op, mv, kernels, args, {&x, &weight, &biasv, &y});
+    args.moments = mv.as<double>();
+  }
   args.result = image_of(y);
   args.bias = biasv.data;
   args.bias_dtype = biasv.dtype;
@@ -317,13 +346,27 @@ extern "C" mk_status mk_conv_workspace(const mk_conv_desc* desc, const DLTensor*
 
 extern "C" mk_status mk_conv_forward(const mk_conv_desc* desc, const DLTensor* x,
                                      const DLTensor* weight, const DLTensor* bias,
-                                     int32_t activation, DLTensor* y, void* workspace,
-                                     size_t workspace_bytes) {
+                                     int32_t activation, DLTensor* y, DLTensor* moments,
+                                     void* workspace, size_t workspace_bytes) {
   return guarded([&] {
     const char* op = name_of(desc, false);
     const TensorView xv = view(op, "x", x), wv = view(op, "weight", weight), yv = view(op, "y", y);
     ConvArgs args = forward_args(op, desc, xv, wv);
-    run_forward(op, desc, args, xv, wv, bias, activation, yv, workspace, workspace_bytes);
+    run_forward(op, desc, args, xv, wv, bias, activation, yv, moments, workspace, workspace_bytes);
+  });
+}
+
+extern "C" mk_status mk_conv_moment_chunks(const mk_conv_desc* desc, const DLTensor* x,
+                                           const DLTensor* weight, int32_t per_sample,
+                                           int64_t* chunks) {
+  return guarded([&] {
+    const char* op = name_of(desc, false);
+    const TensorView xv = view(op, "x", x);
+    const ConvArgs args = forward_args(op, desc, xv, view(op, "weight", weight));
+    require(chunks != nullptr, op, ": chunks is NULL");
+    const int64_t* size = args.result.size;
+    *chunks = moment_chunks(op, *kernels_for(xv.device).conv, args);
+    if (per_sample && size[0] * size[1] * size[2] % kMomentRows != 0) *chunks = 0;
   });
 }
 
@@ -354,7 +397,7 @@ extern "C" mk_status mk_conv_transpose_forward(const mk_conv_desc* desc, const D
     const char* op = name_of(desc, true);
     const TensorView xv = view(op, "x", x), wv = view(op, "weight", weight), yv = view(op, "y", y);
     ConvArgs args = transpose_args(op, desc, xv, wv);
-    run_forward(op, desc, args, xv, wv, bias, activation, yv, workspace, workspace_bytes);
+    run_forward(op, desc, args, xv, wv, bias, activation, yv, nullptr, workspace, workspace_bytes);
   });
 }
 
@@ -495,7 +538,7 @@ extern "C" mk_status mk_conv_packed_forward(const void* packed, size_t packed_by
     const char* op = name_of(&header.desc, header.transposed);
     const TensorView xv = view(op, "x", x), yv = view(op, "y", y);
     ConvArgs args = packed_args(op, header, xv);
-    run_forward(op, &header.desc, args, xv, header.weight, bias, activation, yv, workspace,
+    run_forward(op, &header.desc, args, xv, header.weight, bias, activation, yv, nullptr, workspace,
                 workspace_bytes);
   });
 }

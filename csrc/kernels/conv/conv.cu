@@ -26,8 +26,8 @@ template <class T, class Math>
 MK_INLINE void conv_floats(const ConvKernelArgs& p) {
   using A = Slice<T::kRows, true>;
   using B = Slice<T::kColumns, true>;
-  conv_tile<T, float, A, B>(p, [](int slices, auto load, auto store) {
-    sum_and_store<T, Math, A, B>(slices, load, store);
+  conv_tile<T, float, A, B>(p, [](int slices, auto load, auto store, auto look) {
+    sum_and_store<T, Math, A, B>(slices, load, store, look);
   });
 }
 
@@ -42,7 +42,7 @@ MK_KERNEL(conv_tf32_large, ConvKernelArgs, 256) { conv_floats<Large, Tf32>(args)
 MK_KERNEL(conv_tf32_narrow, ConvKernelArgs, 128) { conv_floats<Narrow, Tf32>(args); }
 MK_KERNEL(conv_tf32_small, ConvKernelArgs, kSmallBound) { conv_floats<Small, Tf32>(args); }
 MK_KERNEL(conv_bf16_large, ConvKernelArgs, 256) { conv_floats<LeanLarge, Bf16>(args); }
-MK_KERNEL(conv_bf16_narrow, ConvKernelArgs, 128) { conv_floats<LeanNarrow, Bf16>(args); }
+MK_KERNEL(conv_bf16_narrow, ConvKernelArgs, 128, 1) { conv_floats<LeanNarrow, Bf16>(args); }
 MK_KERNEL(conv_bf16_small, ConvKernelArgs, kSmallBound) { conv_floats<LeanSmall, Bf16>(args); }
 MK_KERNEL(conv_plain_f32, ConvKernelArgs, 256) { conv_plain<float>(args); }
 MK_KERNEL(conv_plain_f64, ConvKernelArgs, 256) { conv_plain<double>(args); }

@@ -151,6 +151,23 @@ Plan plan_of(const ConvArgs& a) {
   return p;
 }
 
+// As many images at a time as lie within 2^31 elements of each other.
+int64_t images_together(const ConvArgs& a, const Plan& plan, const Image& source) {
+  if (!(plan.fast || plan.few) || source.stride_n <= 0) return a.result.n;
+  return std::clamp<int64_t>(INT32_MAX / source.stride_n, 1, std::max<int64_t>(a.result.n, 1));
+}
+
+// Tiles give them, of whole sums; images that are not taken together must begin with a chunk.
+bool gives_moments(const ConvArgs& a) {
+  const Plan plan = plan_of(a);
+  if (!plan.fast || plan.warpgroups || plan.splits > 1 || a.backward) return false;
+  const Image& y = a.result;
+  const Image source =
+      plan.arrange ? arranged_image(a.source, a.groups, vector_of(a.dtype), nullptr) : a.source;
+  return y.size[0] * y.size[1] * y.size[2] % kMomentRows == 0 ||
+         images_together(a, plan, source) == y.n;
+}
+
 int32_t narrow(int64_t value) {
   require(value >= -(int64_t{1} << 30) && value <= INT32_MAX,
           "conv: CUDA kernels take positions and steps of less than 2^31, got ", value);
@@ -328,16 +345,14 @@ void run(const ConvArgs& a) {
     return;
   }
 
-  // As many images at a time as lie within 2^31 elements of each other.
   const int64_t item = static_cast<int64_t>(size_of(a.dtype));
-  int64_t together = y.n;
-  if ((plan.fast || plan.few) && source.stride_n > 0) {
-    together = std::clamp<int64_t>(INT32_MAX / source.stride_n, 1, y.n);
-  }
+  const int64_t together = images_together(a, plan, source);
+  const int64_t pixels = y.size[0] * y.size[1] * y.size[2];
   for (int64_t first = 0; first < y.n; first += together) {
     p.images = static_cast<int32_t>(std::min(together, y.n - first));
     p.source.data = static_cast<char*>(source.data) + first * source.stride_n * item;
     p.result.data = static_cast<char*>(y.data) + first * y.stride_n * item;
+    if (a.moments != nullptr) p.moments = a.moments + first * pixels / kMomentRows * 2 * y.c;
     launch_all(a, plan, p);
     if (p.partial != nullptr) reduce(a, plan, p);
   }
@@ -360,6 +375,7 @@ constinit const ConvKernels conv_kernels = {
     .pack = pack,
     .workspace = workspace,
     .run = run,
+    .gives_moments = gives_moments,
     .backward_weight_workspace = conv_backward_weight_workspace,
     .backward_weight = conv_backward_weight,
 };

@@ -5,6 +5,7 @@
 #include "cuda/divide.h"
 #include "cuda/tensor_map.h"
 #include "cuda/types.h"
+#include "kernels/moments.h"
 
 namespace medkern::cuda {
 
@@ -32,6 +33,7 @@ struct ConvKernelArgs {
   const void* weights;  // [group][column][kernel][channel]
   const void* bias;     // or nullptr
   void* partial;        // [split][pixel][group][column] or nullptr; there is one class then
+  double* moments;      // of the result (kernels/moments.h) or nullptr; likewise, and one split
   int32_t images, groups;
   int32_t channels, columns;  // of a group
   int32_t kernel[3];

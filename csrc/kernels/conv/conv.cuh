@@ -8,6 +8,7 @@
 #include "cuda/product.h"
 #include "cuda/tile.h"
 #include "kernels/conv/conv.cuda.h"
+#include "kernels/conv/conv_store.cuh"
 
 namespace medkern::cuda {
 
@@ -122,38 +123,6 @@ MK_INLINE void find_all_k(const ConvKernelArgs& p, const ConvClass& c, int count
   __syncthreads();
 }
 
-// A sum with the bias, which may be of a 16-bit T itself, and the activation.
-template <class T>
-MK_INLINE Wide<T> with_bias(Wide<T> value, const void* bias, bool half_bias, int column,
-                            bool relu) {
-  if constexpr (is_half<T>) {
-    if (half_bias) {
-      if (bias != nullptr) value += static_cast<const T*>(bias)[column];
-      bias = nullptr;
-    }
-  }
-  return finished(value, static_cast<const Wide<T>*>(bias), column, relu);
-}
-
-template <class To>
-MK_INLINE void store_eight(To* to, int64_t step, const float (&v)[8], uint32_t wanted) {
-  constexpr int kLanes = 16 / sizeof(To);
-  if (wanted == 255u && step == 1 && reinterpret_cast<size_t>(to) % 16 == 0) {
-#pragma unroll
-    for (int i = 0; i < 8; i += kLanes) {
-      Pack<To, kLanes> pack;
-#pragma unroll
-      for (int j = 0; j < kLanes; ++j) pack.at[j] = To(v[i + j]);
-      store_pack<kLanes>(to + i, pack);
-    }
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    if (wanted >> i & 1) to[i * step] = To(v[i]);
-  }
-}
-
 // Stores v[i] where bit i of `wanted` is set: channels column .. column + 7 of a group at a pixel,
 // or its part of their sums.
 template <class T>
@@ -177,8 +146,8 @@ MK_INLINE void store_results(const ConvKernelArgs& p, const ConvClass& c, int gr
               wanted);
 }
 
-// A tile of the result. sum(slices, load, store) sums the slices and stores the results; elements
-// are of 4 or 2 bytes, slices of 128 bytes a row.
+// A tile of the result. sum(slices, load, store, look) sums the slices and stores the results, and
+// shows look the sums; elements are of 4 or 2 bytes, slices of 128 bytes a row.
 template <class T, class Element, class A, class B, class Sum>
 MK_INLINE void conv_tile(const ConvKernelArgs& p, Sum sum) {
   constexpr int kSliceK = 128 / sizeof(Element), kLanes = 16 / sizeof(Element);
@@ -237,9 +206,14 @@ MK_INLINE void conv_tile(const ConvKernelArgs& p, Sum sum) {
   };
 
   const int slices = (k_end - k_first + kSliceK - 1) / kSliceK;
-  sum(slices, load, [&](int r, int column, float (&v)[8], uint32_t wanted) {
-    store_results<Element>(p, c, group, split, at.row + r, at.column + column, v, wanted);
-  });
+  sum(
+      slices, load,
+      [&](int r, int column, float (&v)[8], uint32_t wanted) {
+        store_results<Element>(p, c, group, split, at.row + r, at.column + column, v, wanted);
+      },
+      [&](const Sums<T>& sums) {
+        if (p.moments != nullptr) store_moments<T, Element>(p, c.pixels, group, at, sums);
+      });
 }
 
 // A tile without tensor cores.

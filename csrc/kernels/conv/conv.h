@@ -15,6 +15,7 @@
 #include "core/dtype.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/image.h"
+#include "kernels/moments.h"
 
 namespace medkern {
 
@@ -50,6 +51,7 @@ struct ConvArgs {
   Activation activation;
   void* workspace;
   Dtype bias_dtype;  // that of the images, or float32 where they are of 16 bits
+  double* moments;   // of the result, or nullptr
 };
 
 struct ConvWeightArgs {
@@ -85,6 +87,8 @@ struct ConvKernels {
   // With or without packed weights.
   size_t (*workspace)(const ConvArgs&);
   void (*run)(const ConvArgs&);
+  // Whether run can give the moments of the result as well.
+  bool (*gives_moments)(const ConvArgs&);
   size_t (*backward_weight_workspace)(const ConvWeightArgs&);
   void (*backward_weight)(const ConvWeightArgs&);
 };

@@ -20,10 +20,11 @@ template <class T, class Element>
 MK_INLINE void conv_halves(const ConvKernelArgs& p) {
   using A = HalfSlice<T::kRows, true>;
   using B = HalfSlice<T::kColumns, true>;
-  conv_tile<T, Element, A, B>(p, [](int slices, auto load, auto store) {
+  conv_tile<T, Element, A, B>(p, [](int slices, auto load, auto store, auto look) {
     Sums<T> sums;
     sum_halves<T, Element, A, B>(slices, load, sums);
     sums.each([&](int row, int column, float (&v)[8], int, int) { store(row, column, v, 255u); });
+    look(sums);
   });
 }
 

@@ -1,6 +1,7 @@
 // Entry points of batch, group and instance normalization: check, cut the work, call the table.
 #include "kernels/norm/norm.h"
 
+#include "kernels/moments.h"
 #include "kernels/norm/checks.h"
 #include "kernels/table.h"
 #include "medkern/norm.h"
@@ -87,10 +88,22 @@ bool is_relu(const char* op, int32_t activation) {
   return activation == MK_ACTIVATION_RELU;
 }
 
+// Moments that come with x, for statistics of the batch or of samples of whole chunks.
+void check_moments(const char* op, const TensorView& moments, const TensorView& x,
+                   const NormShape& s, bool taken) {
+  require(taken, op, ": moments go with arrays on CUDA devices only");
+  require(s.channels_last, op, ": moments go with channels-last x of more than one channel only");
+  require(s.over_batch || s.s % kMomentRows == 0, op, ": moments of ", kMomentRows,
+          " pixels need samples of a multiple of that, got x ", shape_text(x));
+  const int64_t pixels = s.n * s.s;
+  const int64_t shape[3] = {(pixels + kMomentRows - 1) / kMomentRows, 2, s.c};
+  check_statistic(op, moments, x, 3, shape);
+}
+
 void forward(const Kind& kind, bool training, double momentum, double eps, int32_t activation,
-             const DLTensor* x, const DLTensor* weight, const DLTensor* bias,
-             DLTensor* running_mean, DLTensor* running_var, DLTensor* y, DLTensor* mean,
-             DLTensor* rstd, void* workspace, size_t workspace_bytes) {
+             const DLTensor* x, const DLTensor* moments, const DLTensor* weight,
+             const DLTensor* bias, DLTensor* running_mean, DLTensor* running_var, DLTensor* y,
+             DLTensor* mean, DLTensor* rstd, void* workspace, size_t workspace_bytes) {
   const char* op = kind.op;
   check_eps(op, eps);
   const TensorView xv = view(op, "x", x), yv = view(op, "y", y);
@@ -104,7 +117,8 @@ void forward(const Kind& kind, bool training, double momentum, double eps, int32
   for (const TensorView* t : {&wv, &bv, &rmv, &rvv}) check_parameter(op, *t, xv, 1, sizes.channel);
   for (const TensorView* t : {&mv, &sv})
     check_statistic(op, *t, xv, sizes.statistic_rank, sizes.statistic);
-  check_outputs(op, {&yv, &mv, &sv, &rmv, &rvv}, {&xv, &wv, &bv});
+  const TensorView gv = optional_view(op, "moments", moments);
+  check_outputs(op, {&yv, &mv, &sv, &rmv, &rvv}, {&xv, &wv, &bv, &gv});
   require((rmv.data == nullptr) == (rvv.data == nullptr) || s.c == 0, op,
           ": running_mean and running_var must be given both or not at all");
   if (training) {
@@ -117,8 +131,13 @@ void forward(const Kind& kind, bool training, double momentum, double eps, int32
   const NormKernels& kernels = *kernels_for(xv.device).norm;
   const size_t needed = workspace_bytes_of(kernels, s);
   expect_workspace(op, workspace, workspace_bytes, needed);
+  if (moments != nullptr) {
+    require(training, op, ": moments are used in training only");
+    check_moments(op, gv, xv, s, kernels.takes_moments);
+  }
 
   NormForwardArgs args{};
+  args.given = gv.as<double>();
   args.shape = s;
   args.moments = moments_cut(kernels, s);
   args.training = training;
@@ -217,17 +236,19 @@ extern "C" mk_status mk_batch_norm_workspace(const DLTensor* x, size_t* bytes) {
 }
 
 extern "C" mk_status mk_batch_norm_forward(const mk_batch_norm_desc* desc, const DLTensor* x,
-                                           const DLTensor* weight, const DLTensor* bias,
-                                           DLTensor* running_mean, DLTensor* running_var,
-                                           DLTensor* y, DLTensor* mean, DLTensor* rstd,
-                                           void* workspace, size_t workspace_bytes) {
+                                           const DLTensor* moments, const DLTensor* weight,
+                                           const DLTensor* bias, DLTensor* running_mean,
+                                           DLTensor* running_var, DLTensor* y, DLTensor* mean,
+                                           DLTensor* rstd, void* workspace,
+                                           size_t workspace_bytes) {
   return guarded([&] {
     const char* op = "batch_norm";
     expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
     require(desc->momentum >= 0 && desc->momentum <= 1, op, ": momentum must be from 0 to 1, got ",
             desc->momentum);
     forward({op, true, 0}, desc->training != 0, desc->momentum, desc->eps, desc->activation, x,
-            weight, bias, running_mean, running_var, y, mean, rstd, workspace, workspace_bytes);
+            moments, weight, bias, running_mean, running_var, y, mean, rstd, workspace,
+            workspace_bytes);
   });
 }
 
@@ -251,13 +272,14 @@ extern "C" mk_status mk_group_norm_workspace(const mk_group_norm_desc* desc, con
 }
 
 extern "C" mk_status mk_group_norm_forward(const mk_group_norm_desc* desc, const DLTensor* x,
-                                           const DLTensor* weight, const DLTensor* bias,
-                                           DLTensor* y, DLTensor* mean, DLTensor* rstd,
-                                           void* workspace, size_t workspace_bytes) {
+                                           const DLTensor* moments, const DLTensor* weight,
+                                           const DLTensor* bias, DLTensor* y, DLTensor* mean,
+                                           DLTensor* rstd, void* workspace,
+                                           size_t workspace_bytes) {
   return guarded([&] {
     const Kind kind = group_norm("group_norm", desc);
-    forward(kind, true, 0, desc->eps, desc->activation, x, weight, bias, nullptr, nullptr, y, mean,
-            rstd, workspace, workspace_bytes);
+    forward(kind, true, 0, desc->eps, desc->activation, x, moments, weight, bias, nullptr, nullptr,
+            y, mean, rstd, workspace, workspace_bytes);
   });
 }
 
@@ -278,13 +300,14 @@ extern "C" mk_status mk_instance_norm_workspace(const DLTensor* x, size_t* bytes
 }
 
 extern "C" mk_status mk_instance_norm_forward(double eps, int32_t activation, const DLTensor* x,
-                                              const DLTensor* weight, const DLTensor* bias,
-                                              DLTensor* y, DLTensor* mean, DLTensor* rstd,
-                                              void* workspace, size_t workspace_bytes) {
+                                              const DLTensor* moments, const DLTensor* weight,
+                                              const DLTensor* bias, DLTensor* y, DLTensor* mean,
+                                              DLTensor* rstd, void* workspace,
+                                              size_t workspace_bytes) {
   return guarded([&] {
     check_instances("instance_norm", x);
-    forward({"instance_norm", false, 0}, true, 0, eps, activation, x, weight, bias, nullptr,
-            nullptr, y, mean, rstd, workspace, workspace_bytes);
+    forward({"instance_norm", false, 0}, true, 0, eps, activation, x, moments, weight, bias,
+            nullptr, nullptr, y, mean, rstd, workspace, workspace_bytes);
   });
 }
 

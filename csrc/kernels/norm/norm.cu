@@ -7,8 +7,10 @@
 // Order     moments of short stretches (of columns in channels-last memory, of runs else), a block
 //           or a warp each; then those of each statistic merged; then y = (x - hi) * scale + shift,
 //           from the end to the beginning, since the end is what the cache still holds.
-// Memory    x twice, y once; the moments are 16 bytes per stretch of 128 numbers or more.
-// Numerics  sums of x - k and (x - k)^2 in float64, k being a value of the stretch: nothing is lost
+//           Moments that are given, by the convolution that made x, are merged at once.
+// Memory    x twice (once, if its moments are given), y once; the moments are 16 bytes per stretch
+// of 128 numbers or more. Numerics  sums of x - k and (x - k)^2 in float64, k being a value of the
+// stretch: nothing is lost
 //           where the mean is far larger than the spread. The order of sums depends on the shape of
 //           a sample (of the batch, over_batch) alone. bfloat16 images have float32 parameters; the
 //           result is computed in float32 and rounded once.
@@ -103,6 +105,27 @@ MK_INLINE void moments_of_runs(const NormKernelArgs& a) {
   if (threadIdx.x % threads > 0) return;
   double* to = partial(a, chunk, 1);
   store_moments(origin, sums[0], sums[1], chunk.items, to, to + 1);
+}
+
+// Merges the given moments of a column that make a chunk: a thread each.
+MK_INLINE void fold(const NormKernelArgs& a) {
+  uint32_t item = blockIdx.x * kNormThreads + threadIdx.x;
+  if (item >= a.units * a.chunks * a.c) return;
+  const uint32_t column = a.by_channels.take(item);
+  const ChunkPlace chunk = chunk_place(a, item);
+  const uint32_t first = chunk.chunk * a.fold, end = min(first + a.fold, a.given_chunks);
+  const double* from = a.given + (int64_t{chunk.unit} * a.given_chunks + first) * 2 * a.c + column;
+  const double origin = from[0];
+  double sum = 0, squares = 0;
+#pragma unroll 8
+  for (uint32_t k = first; k < end; ++k, from += 2 * a.c) {
+    const double count = min(int64_t{a.given_rows}, a.length - int64_t{k} * a.given_rows);
+    const double d = from[0] - origin;
+    sum = fma(count, d, sum);
+    squares += fma(count * d, d, from[a.c]);
+  }
+  double* to = partial(a, chunk, a.c) + column;
+  store_moments(origin, sum, squares, chunk.items, to, to + a.c);
 }
 
 // The partial results that make a statistic, in the order in which they are summed.
@@ -266,6 +289,7 @@ MK_KERNEL(norm_moments_short_runs_f64, NormKernelArgs, 256) {
   moments_of_runs<double, 1, 32>(args);
 }
 
+MK_KERNEL(norm_fold_moments, NormKernelArgs, 256) { fold(args); }
 MK_KERNEL(norm_statistics_by_block_f32, NormKernelArgs, 256) { statistics<float, 256>(args); }
 MK_KERNEL(norm_statistics_by_block_f64, NormKernelArgs, 256) { statistics<double, 256>(args); }
 MK_KERNEL(norm_statistics_by_warp_f32, NormKernelArgs, 256) { statistics<float, 32>(args); }

@@ -8,6 +8,7 @@
 #include "cuda/align.h"
 #include "cuda/launch.h"
 #include "cuda/variants.h"
+#include "kernels/moments.h"
 #include "kernels/norm/norm.h"
 
 namespace medkern::cuda {
@@ -25,6 +26,7 @@ constexpr size_t kBlockSumBytes = 2 * kWarpsOfBlock * sizeof(double);
 constexpr uint32_t kRowsOfThread = 8;
 
 // The kernels of a step.
+Kernel fold_moments{"norm", "norm_fold_moments"};
 Variants moments_columns = MK_VARIANTS("norm", "norm_moments_columns");
 Variants moments_runs = MK_VARIANTS("norm", "norm_moments_runs");
 Variants moments_short_runs = MK_VARIANTS("norm", "norm_moments_short_runs");
@@ -145,9 +147,34 @@ void write(const Pass& pass, Variants& rows, Variants& runs) {
   }
 }
 
+// How moments that are given are cut, many of them into no more chunks than x would be.
+NormCut given_cut(const NormCut& own) {
+  NormCut cut = own;
+  const int64_t given = divide_up(own.length, kMomentRows);
+  const int64_t fold = given <= kChunksOfUnit ? 1 : divide_up(own.chunk, kMomentRows);
+  cut.chunk = fold * kMomentRows;
+  cut.chunks = divide_up(own.length, cut.chunk);
+  return cut;
+}
+
+// Gives the pass moments that need no reading of x.
+void take_moments(Pass& pass, const double* given) {
+  NormKernelArgs& a = pass.args;
+  a.given = given;
+  a.given_rows = kMomentRows;
+  a.given_chunks = static_cast<uint32_t>(divide_up(a.length, kMomentRows));
+  a.fold = a.chunk / kMomentRows;
+  if (a.fold == 1) {
+    a.partials = const_cast<double*>(given);  // only read from here on
+    return;
+  }
+  const int64_t count = int64_t{a.units} * a.chunks * a.c;
+  launch(fold_moments, {static_cast<uint32_t>(divide_up(count, kNormThreads))}, kNormThreads, 0, a);
+}
+
 void forward(const NormForwardArgs& f) {
   const NormShape& s = f.shape;
-  Pass pass(s, f.moments, {f.x, f.y});
+  Pass pass(s, f.given != nullptr ? given_cut(f.moments) : f.moments, {f.x, f.y});
   NormKernelArgs& a = pass.args;
   a.training = f.training;
   a.relu = f.relu;
@@ -163,7 +190,9 @@ void forward(const NormForwardArgs& f) {
   a.rstd = f.rstd;
   a.partials = f.partials;
   const bool some = s.n * s.c * s.s > 0;
-  if (some && f.training) {
+  if (some && f.given != nullptr) {
+    take_moments(pass, f.given);
+  } else if (some && f.training) {
     sum_chunks(pass, moments_columns, moments_runs, moments_short_runs, 2 * sizeof(double));
   }
   const int64_t members =
@@ -218,6 +247,7 @@ void backward(const NormBackwardArgs& b) {
 
 extern const NormKernels norm_kernels;
 constinit const NormKernels norm_kernels = {
+    .takes_moments = true,
     .rows_of_chunk = rows_of_chunk,
     .forward = forward,
     .backward = backward,

@@ -55,8 +55,11 @@ struct NormKernelArgs {
   double *mean, *rstd;
   double* partials;  // [unit][chunk][2][column]: mean and sum of squared deviations, or sums of dy
                      // and dy (x - hi)
-  double* totals;    // [sample, or 1 over_batch][channel][2]: those sums
-  double* slopes;    // [statistic][2]: of dx = k1 dy + slope (x - hi) + offset
+  // Moments that are given, of `given_rows` rows each, `fold` of which make a chunk.
+  const double* given;
+  uint32_t given_rows, given_chunks, fold;
+  double* totals;  // [sample, or 1 over_batch][channel][2]: those sums
+  double* slopes;  // [statistic][2]: of dx = k1 dy + slope (x - hi) + offset
 };
 
 }  // namespace medkern::cuda

@@ -38,6 +38,7 @@ struct NormForwardArgs {
   double *mean, *rstd;  // [c] over_batch, else [n, groups]
   double* partials;     // as NormCut says
   double* coefficients;
+  const double* given;  // the moments of x (kernels/moments.h) if they are known, or nullptr
 };
 
 struct NormBackwardArgs {
@@ -53,6 +54,7 @@ struct NormBackwardArgs {
 };
 
 struct NormKernels {
+  bool takes_moments;  // that are given, of channels-last memory
   // Rows of a chunk (see NormCut) of `length` rows of that many channels.
   int64_t (*rows_of_chunk)(Dtype dtype, int64_t length, int64_t channels);
   void (*forward)(const NormForwardArgs&);

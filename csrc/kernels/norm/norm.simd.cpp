@@ -153,6 +153,7 @@ int64_t rows_of_chunk(Dtype, int64_t, int64_t) { return kNormColumnChunk; }
 
 extern const NormKernels norm_kernels;
 constinit const NormKernels norm_kernels = {
+    .takes_moments = false,
     .rows_of_chunk = rows_of_chunk,
     .forward = forward,
     .backward = norm_backward,

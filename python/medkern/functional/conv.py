@@ -14,7 +14,7 @@ from medkern.functional._bfloat16 import beside, narrowed
 from medkern.functional.gemm import BiasBackward
 from medkern.functional.pointwise import UnaryBackward
 from medkern.kernels._activation import activation_number
-from medkern.tensor import Tensor
+from medkern.tensor import Measured, Tensor
 
 # Every function below keeps the window as a dict: stride, padding, dilation, groups.
 
@@ -61,6 +61,42 @@ class Conv(Function):
             else None,
             BiasBackward.apply(dy, axis=1) if ctx.needs[2] else None,
         )
+
+
+class ConvWithMoments(Function):
+    """`Conv` that gives the moments of y as well, where they are to be had."""
+
+    twice_differentiable = takes_bfloat16 = True
+
+    @staticmethod
+    def forward(
+        ctx: Node,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        rank: int,
+        per_sample: bool,
+        **window: Any,
+    ) -> tuple[_C.Array, ...]:
+        """Over the last `rank` axes."""
+        ctx.save(x, weight)
+        ctx.window = window
+        y, moments = _C.conv_with_moments(
+            x.array,
+            beside(weight, x),
+            None if bias is None else bias.array,
+            rank,
+            activation=0,
+            per_sample=per_sample,
+            **window,
+        )
+        return (y,) if moments is None else (y, moments)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        """That of `Conv`."""
+        return Conv.backward(ctx, dy)
 
 
 def _dense(dy: Tensor) -> Tensor:
@@ -219,6 +255,28 @@ def _conv(
     window = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     y = Conv.apply(narrowed(x), weight, bias, rank=rank, activation=activation, **window)
     return y if activation is None else Activated.apply(y, activation=activation)
+
+
+def conv_before_norm(
+    x: Tensor,
+    rank: int,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    *,
+    per_sample: bool,
+) -> Tensor:
+    """A convolution over `rank` axes on a CUDA device, measured for the norm that comes next.
+
+    A norm of that very tensor has no need to read it for its statistics, which with `per_sample` are of each
+    sample. Where the kernels don't measure, it is a convolution as any.
+    """
+    window = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    y, *moments = ConvWithMoments.apply(narrowed(x), weight, bias, rank=rank, per_sample=per_sample, **window)
+    return Measured(y, moments[0].array, per_sample) if moments else y
 
 
 def conv1d(

@@ -6,13 +6,13 @@ Gradients come from one kernel each or, where they are to be differentiated agai
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from medkern import _C, kernels
 from medkern.autograd import Function, Node, is_grad_enabled
 from medkern.functional._standardize import standardize_backward
 from medkern.kernels._activation import activation_number
-from medkern.tensor import Tensor
+from medkern.tensor import Measured, Tensor
 
 Gradients = tuple[Tensor, Tensor | None, Tensor | None]
 
@@ -52,6 +52,7 @@ class BatchNorm(Function):
         """Keeps x and the statistics; with an activation backward computes y anew."""
         ctx.save(x, weight, bias)
         ctx.training, ctx.activation, ctx.eps = training, activation, eps
+        moments = x.moments if training else None
         y, ctx.mean, ctx.rstd = _C.batch_norm(
             x.array,
             _array(running_mean),
@@ -63,7 +64,10 @@ class BatchNorm(Function):
             eps,
             activation_number("batch_norm", activation),
             None,
+            moments,
         )
+        if moments is not None:
+            cast(Measured, x).forget_moments()
         if training:
             for running in (running_mean, running_var):
                 if running is not None:
@@ -119,7 +123,12 @@ class InstanceNorm(Function):
         ctx.save(x, weight, bias)
         ctx.activation, ctx.eps = activation, eps
         number = activation_number("instance_norm", activation)
-        y, ctx.mean, ctx.rstd = _C.instance_norm(x.array, _array(weight), _array(bias), eps, number, None)
+        moments = x.sample_moments
+        y, ctx.mean, ctx.rstd = _C.instance_norm(
+            x.array, _array(weight), _array(bias), eps, number, None, moments
+        )
+        if moments is not None:
+            cast(Measured, x).forget_moments()
         return y
 
     @staticmethod
@@ -170,9 +179,12 @@ class GroupNorm(Function):
         ctx.save(x, weight, bias)
         ctx.num_groups, ctx.activation, ctx.eps = num_groups, activation, eps
         number = activation_number("group_norm", activation)
+        moments = x.sample_moments
         y, ctx.mean, ctx.rstd = _C.group_norm(
-            x.array, num_groups, _array(weight), _array(bias), eps, number, None
+            x.array, num_groups, _array(weight), _array(bias), eps, number, None, moments
         )
+        if moments is not None:
+            cast(Measured, x).forget_moments()
         return y
 
     @staticmethod

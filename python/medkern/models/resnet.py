@@ -44,6 +44,8 @@ class BasicBlock(_Block):
         self.bn1 = nn.BatchNorm2d(filters, activation="relu")
         self.conv2 = _conv(filters, filters, 3)
         self.bn2 = nn.BatchNorm2d(filters)
+        self.conv1.precede(self.bn1)
+        self.conv2.precede(self.bn2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, filters, H / stride, W / stride)."""
@@ -69,6 +71,9 @@ class Bottleneck(_Block):
         self.bn2 = nn.BatchNorm2d(filters, activation="relu")
         self.conv3 = _conv(filters, self.expansion * filters, 1)
         self.bn3 = nn.BatchNorm2d(self.expansion * filters)
+        self.conv1.precede(self.bn1)
+        self.conv2.precede(self.bn2)
+        self.conv3.precede(self.bn3)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, 4 filters, H / stride, W / stride)."""
@@ -104,6 +109,7 @@ class ResNet(Network):
         before = _FILTERS[0]
         self.conv1 = _conv(in_channels, before, 7, 2)
         self.bn1 = nn.BatchNorm2d(before, activation="relu")
+        self.conv1.precede(self.bn1)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         stages: list[nn.Module] = []
         for filters, count in zip(_FILTERS, _BLOCKS[depth], strict=True):

@@ -43,6 +43,8 @@ class DoubleConv(nn.Module):
         self.norm1 = _norm(norm, out_channels, spatial_dims)
         self.conv2 = conv(out_channels, out_channels, 3, padding=1, bias=bias, activation=activation)
         self.norm2 = _norm(norm, out_channels, spatial_dims)
+        self.conv1.precede(self.norm1)
+        self.conv2.precede(self.norm2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
+from medkern.nn.conv import _DirectConv
 from medkern.nn.module import Module
 
 
@@ -62,6 +64,13 @@ class Sequential(ModuleList):
 
     def __init__(self, *modules: Module):
         super().__init__(modules)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, Module):
+            for module, following in itertools.pairwise(self.children()):
+                if isinstance(module, _DirectConv) and (module is value or following is value):
+                    module.precede(following)
 
     def forward(self, x: Any) -> Any:
         """Passes x through every module in turn."""

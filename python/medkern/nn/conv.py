@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from medkern import functional
+from medkern.functional.conv import conv_before_norm
 from medkern.kernels._activation import activation_number
 from medkern.nn import init
 from medkern.nn._checks import expect_divisible, expect_positive, sizes_of
@@ -67,6 +68,8 @@ class Convolution(Module):
 
 
 class _DirectConv(Convolution):
+    _per_sample: bool | None = None  # of the statistics of a norm that comes next
+
     def __init__(
         self,
         in_channels: int,
@@ -83,8 +86,28 @@ class _DirectConv(Convolution):
         activation_number(type(self).__name__, activation)
         self.activation = activation
 
+    def precede(self, norm: Module) -> None:
+        """Tells that every result goes to `norm` next, which then finds it measured on CUDA in training.
+
+        It may be any module; what isn't a norm is no news.
+        """
+        per_sample = getattr(norm, "per_sample", None)
+        self._per_sample = None if self.activation is not None else per_sample
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, spatial...) to (N, out_channels, spatial...)."""
+        if self._per_sample is not None and self.training and isinstance(x, Tensor) and x.is_cuda:
+            return conv_before_norm(
+                x,
+                self.rank,
+                self.weight,
+                self.bias,
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.groups,
+                per_sample=self._per_sample,
+            )
         return type(self).operation(
             x,
             self.weight,

@@ -19,6 +19,7 @@ from medkern.tensor import Tensor, tensor
 class _Norm(Module):
     """A layer with an optional weight, which starts as 1, and an optional bias, which starts as 0."""
 
+    per_sample: ClassVar[bool | None] = None  # whether statistics are of samples, where not of rows
     weight: Parameter | None
     bias: Parameter | None
     activation: str | None
@@ -43,6 +44,7 @@ class _Norm(Module):
 
 
 class _BatchNorm(_Norm):
+    per_sample = False
     ranks: ClassVar[tuple[int, ...]]
     running_mean: Tensor | None
     running_var: Tensor | None
@@ -164,6 +166,7 @@ class BatchNorm3d(_BatchNorm):
 
 
 class _InstanceNorm(_Norm):
+    per_sample = True
     ranks: ClassVar[tuple[int, ...]]
 
     def __init__(
@@ -228,6 +231,8 @@ class GroupNorm(_Norm):
         ValueError: a number is not positive, `num_groups` doesn't divide `num_channels` or `activation` is
             unknown.
     """
+
+    per_sample = True
 
     def __init__(
         self,
