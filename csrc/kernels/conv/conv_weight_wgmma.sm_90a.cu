@@ -11,8 +11,8 @@
 // infinite or not a number in x also shows at taps that reach beyond the edge of dy.
 //
 // Three taps of 128 x 128: 6.3 Mflop a patch, 1536 clocks of the tensor cores, for 36 KiB of
-// copies, of which L2 gives some 33 bytes a clock; 96 sums of 64 x 64 each. A thread has up to 192
-// sums of its 232 registers. The parts are added by conv_weight_reduce.
+// copies, 23 bytes a clock of the some 33 that a multiprocessor gets from L2 when all ask. A thread
+// has up to 192 sums in its 232 registers. The parts are added by conv_weight_reduce.
 //
 // An element is summed over its split's patches in order, by pixels; splits are cut by shape.
 #include "cuda/divide.h"
