@@ -124,7 +124,12 @@ def main() -> None:
             )
     except DataError as error:
         raise SystemExit(f"architectures: {error}") from error
-    print(json.dumps({"networks": results, "seconds": round(time.perf_counter() - start, 1)}))
+    result = {
+        "networks": results,
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(time.process_time(), 1),
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ def main() -> None:
         "confusion": tested.confusion.tolist(),
         "samples": {name: len(getattr(parts, name)) for name in ("train", "validation", "test")},
         "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(time.process_time(), 1),
     }
     print(json.dumps(result))
 

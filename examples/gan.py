@@ -185,6 +185,7 @@ def main() -> None:
         "patches": len(train),
         "history": history,
         "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(time.process_time(), 1),
     }
     print(json.dumps(result))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import medkern
-from medkern import losses, metrics, models, optim, plot
+from medkern import explain, losses, metrics, models, nn, optim, plot
 from medkern.callbacks import BestWeights
 from medkern.data import ArrayDataset, Augment, DataLoader, Dataset, ImageFolder, demo
 from medkern.data.lesions import Scan, interleaved, simulate
@@ -132,15 +132,19 @@ def main() -> None:
         ),
     )
     tested = metrics.ClassificationMetrics(classes)
-    shown, titles = [], []
+    shown, titles, sick = [], [], []
     for x, y in DataLoader(parts[2], 64):
         output = trainer.predict(x, 64)
         tested.update(output, y)
         for image, truth, found in zip(x, y, output.argmax(axis=1), strict=True):
+            if truth == len(classes) - 1 and len(sick) < 4:
+                sick.append((image, truth))
             if len(shown) < 16:
                 shown.append(image[0])
                 titles.append(f"{classes[truth]}, found {classes[found]}")
     plot.confusion(tested.confusion, classes, options.output / "confusion.png")
+    curve = metrics.calibration_curve(tested.probabilities, tested.target)
+    plot.reliability(*curve, options.output / "reliability.png")
     plot.image_rows(
         [shown[i : i + 4] for i in range(0, len(shown), 4)],
         [""] * -(-len(shown) // 4),
@@ -148,10 +152,20 @@ def main() -> None:
         titles=[titles[i : i + 4] for i in range(0, len(titles), 4)],
         limits=(0, 1),
     )
+    x, y = (np.stack(part) for part in zip(*sick, strict=True))
+    layer = [module for module in model.features.modules() if isinstance(module, nn.MaxPool2d)][-1]
+    tissue = float(np.median(x[x >= x.mean()]))  # a black patch would be one more thing to see
+    maps = {
+        "Grad-CAM": explain.grad_cam(model, x, layer, y),
+        "SmoothGrad": explain.smooth_grad(model, x, y),
+        "occlusion": explain.occlusion(model, x, y, patch=size // 8, fill=tissue),
+    }
+    plot.heatmaps(x[:, 0], list(zip(*maps.values(), strict=True)), list(maps), options.output / "maps.png")
     report = tested.report()
     result = {
         **tested.compute(),
         **{name: report[classes[-1]][name] for name in ("precision", "recall", "specificity")},
+        **{name: report["all"][name] for name in ("calibration_error", "brier_score")},
         "confusion": tested.confusion.tolist(),
         "samples": dict(zip(PARTS, counts, strict=True)),
         "seconds": round(time.perf_counter() - start, 1),

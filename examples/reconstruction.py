@@ -174,14 +174,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args()
 
+    start = time.perf_counter()
     options.output.mkdir(parents=True, exist_ok=True)
     data = demo.load(options.seed)
     scanners = {"ct": CT(options.views), "mri": MRI(options.acceleration)}
-    result = {
+    result: dict[str, Any] = {
         name: reconstruct(name, acquire, data, options)
         for name, acquire in scanners.items()
         if options.only in (None, name)
     }
+    result["seconds"] = round(time.perf_counter() - start, 1)
+    result["processor_seconds"] = round(time.process_time(), 1)
     print(json.dumps(result))
 
 

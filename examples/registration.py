@@ -21,7 +21,7 @@ from medkern.data import DataLoader, demo, prepare
 from medkern.data.transforms import fit, smooth_field
 from medkern.extras import optional_import
 
-AMPLITUDE = 6.0  # the largest displacement along an axis, in elements
+AMPLITUDE = {2: 6.0, 3: 4.0}  # the largest displacement along an axis, in elements
 ORDER = {2: 3, 3: 2}  # most half waves of the displacements: none folds
 GAIN, NOISE = 0.1, 0.02  # of the second scan, in shares of the largest intensity
 SHAPE = {2: (96, 80), 3: (40, 48, 40)}  # 2 mm and 4 mm apart
@@ -36,7 +36,10 @@ def warp(image: np.ndarray, field: np.ndarray) -> np.ndarray:
 
 def make_field(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Smooth displacements (axes, spatial) of random size, float32."""
-    parts = [AMPLITUDE * rng.uniform(0.4, 1) * smooth_field(shape, rng, ORDER[len(shape)]) for _ in shape]
+    parts = [
+        AMPLITUDE[len(shape)] * rng.uniform(0.4, 1) * smooth_field(shape, rng, ORDER[len(shape)])
+        for _ in shape
+    ]
     return np.stack(parts).astype(np.float32)
 
 
@@ -123,7 +126,7 @@ def main() -> None:
         "-o", "--output", type=Path, default=Path("registration"), help="default: %(default)s"
     )
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2, help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, help="default: 40")
+    parser.add_argument("--epochs", type=int, help="default: 40, in 3-D 75")
     parser.add_argument("--pairs", type=int, default=20, help="test pairs, default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args()
@@ -132,15 +135,15 @@ def main() -> None:
     medkern.random.manual_seed(options.seed)
     if options.dims == 2:
         images, tests = load_slices()
-        epochs, batch, filters, rate = options.epochs or 40, 4, (16, 32, 32, 32), 5e-3
+        epochs, batch, filters = options.epochs or 40, 4, (16, 32, 32, 32)
     else:
         images = tests = load_volume()[None]
-        images = np.repeat(images, 24, axis=0)  # as many new deformations per epoch
-        epochs, batch, filters, rate = options.epochs or 40, 1, (8, 16, 32, 32), 5e-3
+        images = np.repeat(images, 48, axis=0)  # as many new deformations per epoch
+        epochs, batch, filters = options.epochs or 75, 1, (16, 32, 32)
     data = [(image[None], np.int64(0)) for image in images]
     loader = DataLoader(data, batch, shuffle=True, seed=options.seed, augment=deform, workers=1)
-    model = models.Registration(spatial_dims=options.dims, filters=filters)
-    optimizer = optim.Adam(model.parameters(), lr=rate)
+    model = models.Registration(spatial_dims=options.dims, filters=filters, half=options.dims == 3)
+    optimizer = optim.Adam(model.parameters(), lr=5e-3)
     trainer = medkern.Trainer(
         model,
         losses.RegistrationLoss(weight=1.0, window=9 if options.dims == 2 else 7),

@@ -8,18 +8,19 @@ from medkern import explain, functional, models, nn
 class Blob(nn.Module):
     """Two channels: the mean of x, and minus it; it looks at the left half only."""
 
-    def __init__(self, width):
+    def __init__(self, width, rank=2):
         super().__init__()
-        self.conv = nn.Conv2d(1, 2, 3, padding=1, bias=False)
-        kernel = np.zeros((2, 1, 3, 3), np.float32)
-        kernel[:, 0, 1, 1] = 1, -1
+        conv = nn.Conv2d if rank == 2 else nn.Conv3d
+        self.conv = conv(1, 2, 3, padding=1, bias=False)
+        kernel = np.zeros((2, 1, *[3] * rank), np.float32)
+        kernel[(slice(None), 0, *[1] * rank)] = 1, -1
         self.conv.weight.copy_(kernel)
-        left = np.zeros((1, 1, 1, width), np.float32)
+        left = np.zeros((1, 1, *[1] * (rank - 1), width), np.float32)
         left[..., : width // 2] = 1
         self.left = left
 
     def forward(self, x):
-        return functional.mean(self.conv(x) * medkern.tensor(self.left), (2, 3))
+        return functional.mean(self.conv(x) * medkern.tensor(self.left), tuple(range(2, x.ndim)))
 
 
 @pytest.fixture
@@ -27,11 +28,13 @@ def images(rng):
     return rng.uniform(0.5, 1, (2, 1, 8, 12)).astype(np.float32)
 
 
-def test_grad_cam_follows_its_definition(images):
-    net = Blob(12)
+@pytest.mark.parametrize("shape", [(8, 12), (4, 5, 12)])
+def test_grad_cam_follows_its_definition(rng, shape):
+    images = rng.uniform(0.5, 1, (2, 1, *shape)).astype(np.float32)
+    net = Blob(12, len(shape))
     heat = explain.grad_cam(net, images, net.conv, target=0)
-    # d score / d A_0 is 1 / 96 on the left, so a_0 is half of that; channel 1 has no part in the score.
-    expected = images[:, 0] / images[:, 0].max(axis=(1, 2), keepdims=True)
+    # d score / d A_0 is 1 / pixels on the left, so a_0 is half of that; channel 1 has no part in the score.
+    expected = images[:, 0] / images[:, 0].max(axis=tuple(range(1, images.ndim - 1)), keepdims=True)
     np.testing.assert_allclose(heat, expected, rtol=1e-5)
     # Of class 1 only channel 1 counts, which is negative everywhere.
     np.testing.assert_array_equal(explain.grad_cam(net, images, net.conv, target=1), 0)

@@ -11,6 +11,7 @@ from medkern import functional, models, nn, optim
 from medkern.callbacks import AverageWeights, Callback
 from medkern.data import ArrayDataset, DataLoader
 from medkern.io import DataError
+from medkern.io.state import load_state
 from medkern.metrics import frechet_distance
 
 
@@ -118,6 +119,42 @@ def test_a_run_that_is_killed_and_resumed_gives_the_same_bits(tmp_path):
     np.testing.assert_array_equal(whole.sample(3), resumed.sample(3))
 
 
+class Interrupt(Callback):
+    def __init__(self, steps):
+        self.left = steps
+
+    def on_step(self, trainer):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_run_resumed_within_an_epoch_gives_the_same_bits(tmp_path):
+    def go(path, resume=False, interrupt=0):
+        trainer, loader = make(7 if resume else 0, r1=0.1, critic_steps=2)
+        trainer.fit(
+            loader,
+            epochs=3,
+            callbacks=[AverageWeights(0.9), Interrupt(interrupt)],
+            progress=False,
+            checkpoint=path,
+            checkpoint_steps=3,
+            resume=resume,
+        )
+        return trainer
+
+    path = tmp_path / "killed.safetensors"
+    whole = go(tmp_path / "whole.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        go(path, interrupt=8)  # the last step of the second epoch
+    kept = load_state(path)
+    assert kept["epoch"]["batches"] == 6 and kept["epoch"]["steps"] == 3
+    resumed = go(path, resume=True)
+    assert same(weights(whole), weights(resumed))
+    for before, after in zip(whole.history, resumed.history, strict=True):
+        assert before["loss"] == after["loss"] and before["generator_loss"] == after["generator_loss"]
+
+
 def test_a_step_of_the_generator_leaves_the_discriminator_alone():
     trainer, loader = make()
     before = weights(trainer)
@@ -191,5 +228,5 @@ def test_bad_input_is_named(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run():
     trainer, loader = make()
     loader.dataset.x[3] = np.nan
-    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1/1"):
+    with pytest.raises(FloatingPointError, match=r"the loss became nan in batch \d of epoch 1/1"):
         trainer.fit(loader, epochs=1, progress=False)

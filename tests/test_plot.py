@@ -48,6 +48,28 @@ def test_overlays_show_truth_prediction_and_differences(tmp_path):
     assert red[3] > 1000 and red[:3] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("rank", [2, 3])
+def test_heatmaps_lie_over_their_images(tmp_path, rank):
+    image = np.full((6, 20, 30)[-rank:], 0.5)
+    image[..., 0, 0], image[..., 0, 1] = 0, 1
+    heat = np.zeros(image.shape)
+    heat[..., 5:15, 20:28] = -1  # what speaks against isn't shown
+    if rank == 3:
+        heat[4, 5:15, 5:15] = 2  # this slice is drawn
+    else:
+        heat[5:15, 5:15] = 2
+    plot.heatmaps([image], [[heat, np.zeros(image.shape)]], ["one", "none"], tmp_path / "a.png", ["case"])
+    picture = pixels(tmp_path / "a.png")
+    third = picture.shape[1] // 3
+    yellow = (picture[..., 0] > 200) & (picture[..., 2] < 200)  # the upper end of inferno
+    found = [yellow[:, i * third : (i + 1) * third].sum() for i in range(3)]
+    assert found[1] > 3000 and found[0] == found[2] == 0
+    with pytest.raises(ValueError, match=r"heatmaps: image 0 must have 1 maps shaped like it"):
+        plot.heatmaps([image], [[heat[:-1]]], ["one"], tmp_path / "b.png")
+    with pytest.raises(ValueError, match="needs images and maps for each of them, got 1 and 0"):
+        plot.heatmaps([image], [], ["one"], tmp_path / "b.png")
+
+
 def test_the_same_plot_is_the_same_file_and_no_window_system_is_touched(tmp_path):
     history = [{"epoch": 1, "loss": 1.0, "val_loss": 2.0}]
     for name in ("a.png", "b.png"):
@@ -78,6 +100,27 @@ def test_a_confusion_matrix_shows_shares(tmp_path):
     assert blue[1] > 1.6 * blue[0] > 0  # the left column holds all samples of both classes
     with pytest.raises(ValueError, match=r"confusion: counts must have shape \(2, 2\), got \(1, 2\)"):
         plot.confusion(np.zeros((1, 2)), ["a", "b"], tmp_path / "c.png")
+
+
+def test_a_reliability_diagram_shows_how_sure_and_how_right(tmp_path):
+    empty = np.nan
+    good = np.array([empty, 0.7, 0.9]), np.array([empty, 0.7, 0.9]), np.array([0, 500, 500])
+    over = np.array([empty, 0.7, 0.9]), np.array([empty, 0.2, 0.4]), np.array([0, 500, 500])
+    for name, curve in (("good", good), ("over", over)):
+        plot.reliability(*curve, tmp_path / f"{name}.png")
+    blue = (
+        np.abs(pixels(tmp_path / f"{name}.png") - (0x4F, 0xA3, 0xFF)).max(axis=2) < 12
+        for name in ("good", "over")
+    )
+    # The curve is high up if the classifier is right, else further below; the legend is on the left.
+    heights = [
+        np.flatnonzero(part[: len(part) * 2 // 3, part.shape[1] * 3 // 5 :].any(axis=1))[0] for part in blue
+    ]
+    assert heights[1] > 1.5 * heights[0]
+    with pytest.raises(ValueError, match="and 0 samples"):
+        plot.reliability(good[0], good[1], np.zeros(3), tmp_path / "c.png")
+    with pytest.raises(ValueError, match="three arrays of one length"):
+        plot.reliability(good[0][1:], *good[1:], tmp_path / "c.png")
 
 
 def test_rows_of_images_have_names_and_titles(tmp_path):

@@ -3,9 +3,10 @@ import pytest
 
 import medkern
 from medkern import functional, losses, metrics, models, nn, optim
-from medkern.callbacks import BestWeights, Callback, EarlyStopping
+from medkern.callbacks import AverageWeights, BestWeights, Callback, EarlyStopping
 from medkern.data import ArrayDataset, Augment, DataLoader
 from medkern.io import DataError
+from medkern.io.state import load_state
 from medkern.io.weights import load_model
 from medkern.trainer import Trainer
 
@@ -127,6 +128,49 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path):
     assert whole_callbacks[1].best_epoch == resumed_callbacks[1].best_epoch
     again, _ = run(4, tmp_path / "b.safetensors", resume=True)  # nothing left to do
     assert same(weights(whole), weights(again))
+
+
+class Interrupt(Callback):
+    """Ends a run after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def on_step(self, trainer):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("step", "every"), [(8, 1), (10, 2), (5, 4)])
+def test_a_run_resumed_within_an_epoch_gives_the_same_bits(tmp_path, step, every):
+    """Five batches in an epoch, of which two or four were kept, made by threads that load ahead."""
+
+    def run(path, resume=False, interrupt=0):
+        trainer, loader = make(seed=5 if resume else 0, count=10)
+        loader.batch_size, loader.workers = 2, 2
+        trainer.fit(
+            loader,
+            DataLoader(squares(4, seed=1), 4),
+            epochs=3,
+            callbacks=[AverageWeights(0.9), Interrupt(interrupt)],
+            progress=False,
+            checkpoint=path,
+            checkpoint_steps=every,
+            resume=resume,
+        )
+        return trainer
+
+    path = tmp_path / "b.safetensors"
+    whole = run(tmp_path / "a.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        run(path, interrupt=step)
+    kept = load_state(path)
+    # The interrupted step was not kept, nor those before it that were not due.
+    assert 5 * len(kept["history"]) + kept["epoch"]["steps"] == {8: 7, 10: 9, 5: 4}[step]
+    resumed = run(path, resume=True)
+    assert same(weights(whole), weights(resumed))
+    assert timeless(whole.history) == timeless(resumed.history)
 
 
 def test_a_kill_while_the_checkpoint_is_written_leaves_the_last_one(tmp_path, monkeypatch):
@@ -275,6 +319,10 @@ def test_bad_arguments_are_named(tmp_path):
         trainer.fit(loader, epochs=0)
     with pytest.raises(ValueError, match="resume needs the path"):
         trainer.fit(loader, epochs=1, resume=True)
+    with pytest.raises(ValueError, match=r"checkpoint_steps must be at least 1 .* got 0"):
+        trainer.fit(loader, epochs=1, checkpoint=tmp_path / "c.safetensors", checkpoint_steps=0)
+    with pytest.raises(ValueError, match="needs the path of a checkpoint, got 5 and None"):
+        trainer.fit(loader, epochs=1, checkpoint_steps=5)
     with pytest.raises(ValueError, match="at least one batch"):
         trainer.fit([], epochs=1, progress=False)
     with pytest.raises(ValueError, match="at least one sample"):
@@ -293,8 +341,8 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     trainer, _ = make(dropout=False)
     data = squares(4)
     data.x[2, 0, 3, 3] = np.nan
-    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1/1"):
-        trainer.fit(DataLoader(data, 4), epochs=1, progress=False)
+    with pytest.raises(FloatingPointError, match="the loss became nan in batch 2 of epoch 1/1"):
+        trainer.fit(DataLoader(data, 2), epochs=1, progress=False)
 
 
 def test_a_model_of_several_inputs_gets_the_parts_of_x(rng):

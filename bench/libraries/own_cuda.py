@@ -1,14 +1,15 @@
 """medkern on a CUDA device.
 
 Where products are made in BF16, arrays and weights are bfloat16 if the operation's kernels take them, else
-float32.
+float32. Networks have float32 inputs, weights and results, and bfloat16 between their layers, as
+`medkern.autocast` says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["arrays", "context", "peak", "prepare", "set_precision", "start", "sy
 
 _PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 _precision = "float32"
+_autocast = False
 
 
 def start(threads: int, variant: str) -> str:
@@ -49,20 +51,25 @@ def synchronize() -> None:
     medkern.cuda.synchronize()
 
 
-def context(s: Any) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def context(s: Any) -> Iterator[None]:
     """New tensors are made on the device."""
     import medkern
 
-    return medkern.device("cuda")
+    with medkern.device("cuda"), medkern.autocast(_autocast):
+        yield
 
 
 def prepare(operation: ModuleType, s: Any, a: Arrays) -> Callable[[], Any] | None:
     """The function that is timed, on arrays that are on the device."""
+    global _autocast
     from medkern import _C
 
+    is_network = getattr(operation, "IS_NETWORK", False)
+    _autocast = is_network and _precision == "bf16"
     with context(s):
         placed = {name: _C.Array(x, "cuda") for name, x in a.items()}
-        if _precision == "bf16" and not getattr(operation, "IS_TRAINED", False):
+        if _precision == "bf16" and not is_network:
             try:
                 low = {name: _low(x) for name, x in placed.items()}
                 call: Callable[[], Any] = operation.by_medkern(s, low)

@@ -4,7 +4,8 @@ Sizes                   what a case says about it; `gradients` tells a backward 
 TOLERANCE               the largest error allowed, as a share of the largest value expected
 ROUNDINGS               where there are more than a few of operands on the way to a result: how many of their
                         rounding errors its error may come to
-IS_TRAINED              True where the case is a training step of a network
+IS_NETWORK              True where the case is a network, which has a precision of its own
+IS_TRAINED              True where the case is a training step of one
 measure(x)              where there is one, the size of an error and of a result; else the largest value
 draw(s, rng)            the arrays, contiguous, in PyTorch's shapes
 expected(s, arrays)     what the call should give, in float64

@@ -18,7 +18,7 @@ from ..nets.net import Net
 from . import inference, training
 
 TOLERANCE, ROUNDINGS, measure = training.TOLERANCE, training.ROUNDINGS, training.measure
-IS_TRAINED = True
+IS_NETWORK = IS_TRAINED = True
 _LR, _BETAS = 2e-4, (0.5, 0.999)
 _NOISE, _SIZE = 100, 64
 

@@ -17,6 +17,7 @@ from ..nets.zoo import NETS
 
 TOLERANCE = 1e-4
 ROUNDINGS = 40  # some twenty layers, each with a few
+IS_NETWORK = True
 
 
 @dataclass(frozen=True)

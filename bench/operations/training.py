@@ -25,7 +25,7 @@ TOLERANCE = 5e-2
 # In lower precision more values fall, and of gradients through a batch norm little is left: in PyTorch's BF16
 # step of unet32_norm_dice they are off by up to 0.7.
 ROUNDINGS = 300
-IS_TRAINED = True
+IS_NETWORK = IS_TRAINED = True
 _LR = 1e-4
 
 

@@ -95,8 +95,8 @@ DeviceMemory::~DeviceMemory() {
 }
 
 void DeviceMemory::use() {
-  void* stream = nullptr;
-  if (mk_stream_get(device_, &stream) != MK_OK || same_stream(stream, home_)) return;
+  void* const stream = current_stream(device_);
+  if (same_stream(stream, home_)) return;
   const std::lock_guard<std::mutex> lock(g_streams);
   if (std::ranges::find(streams_, stream) == streams_.end()) streams_.push_back(stream);
 }

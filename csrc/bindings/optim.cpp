@@ -74,9 +74,30 @@ Arrays gradients(const char* op, const py::sequence& objects, const Arrays& para
   return found;
 }
 
+// Arrays, or None, that get the parameters in bfloat16.
+Arrays rounded_arrays(const char* op, const py::object& objects, const Arrays& params) {
+  Arrays found;
+  if (objects.is_none()) return found;
+  const auto given = objects.cast<py::sequence>();
+  expect_count(op, "rounded", given.size(), params);
+  found.arrays.reserve(given.size());
+  for (const auto& object : given) {
+    if (object.is_none()) {
+      found.pointers.push_back(nullptr);
+    } else {
+      found.add(inplace_argument(py::reinterpret_borrow<py::object>(object), "rounded"));
+    }
+  }
+  return found;
+}
+
+DLTensor* const* list_or_null(const Arrays& arrays) {
+  return arrays.pointers.empty() ? nullptr : arrays.pointers.data();
+}
+
 void sgd_steps(const py::sequence& param_objects, const py::sequence& grad_objects,
                const py::object& buffer_objects, double lr, double momentum, double dampening,
-               double weight_decay, bool nesterov) {
+               double weight_decay, bool nesterov, const py::object& rounded_objects) {
   const mk_sgd_desc desc = sgd_desc(lr, momentum, dampening, weight_decay, nesterov);
   const Arrays params = inplace_arrays(param_objects, "param");
   const Arrays grads = gradients("sgd_step", grad_objects, params);
@@ -86,16 +107,18 @@ void sgd_steps(const py::sequence& param_objects, const py::sequence& grad_objec
     buffers = inplace_arrays(buffer_objects, "momentum_buffer");
     expect_count("sgd_step", "momentum_buffers", buffers.arrays.size(), params);
   }
+  const Arrays rounded = rounded_arrays("sgd_step", rounded_objects, params);
   call_now([&] {
     return mk_sgd_steps(&desc, static_cast<int64_t>(params.arrays.size()), params.pointers.data(),
-                        grads.pointers.data(), has_buffers ? buffers.pointers.data() : nullptr);
+                        grads.pointers.data(), has_buffers ? buffers.pointers.data() : nullptr,
+                        list_or_null(rounded));
   });
 }
 
 void adam_steps(const py::sequence& param_objects, const py::sequence& grad_objects,
                 const py::sequence& exp_avg_objects, const py::sequence& exp_avg_sq_objects,
                 int64_t step, double lr, double beta1, double beta2, double eps,
-                double weight_decay, bool decoupled) {
+                double weight_decay, bool decoupled, const py::object& rounded_objects) {
   const mk_adam_desc desc = adam_desc(step, lr, beta1, beta2, eps, weight_decay, decoupled);
   const Arrays params = inplace_arrays(param_objects, "param");
   const Arrays grads = gradients("adam_step", grad_objects, params);
@@ -103,10 +126,11 @@ void adam_steps(const py::sequence& param_objects, const py::sequence& grad_obje
   expect_count("adam_step", "exp_avgs", exp_avgs.arrays.size(), params);
   const Arrays exp_avg_sqs = inplace_arrays(exp_avg_sq_objects, "exp_avg_sq");
   expect_count("adam_step", "exp_avg_sqs", exp_avg_sqs.arrays.size(), params);
+  const Arrays rounded = rounded_arrays("adam_step", rounded_objects, params);
   call_now([&] {
     return mk_adam_steps(&desc, static_cast<int64_t>(params.arrays.size()), params.pointers.data(),
                          grads.pointers.data(), exp_avgs.pointers.data(),
-                         exp_avg_sqs.pointers.data());
+                         exp_avg_sqs.pointers.data(), list_or_null(rounded));
   });
 }
 
@@ -115,10 +139,11 @@ void adam_steps(const py::sequence& param_objects, const py::sequence& grad_obje
 void bind_optim(py::module_& module) {
   using py::arg;
   module.def("sgd_steps", sgd_steps, arg("params"), arg("grads"), arg("momentum_buffers"),
-             arg("lr"), arg("momentum"), arg("dampening"), arg("weight_decay"), arg("nesterov"));
+             arg("lr"), arg("momentum"), arg("dampening"), arg("weight_decay"), arg("nesterov"),
+             arg("rounded") = py::none());
   module.def("adam_steps", adam_steps, arg("params"), arg("grads"), arg("exp_avgs"),
              arg("exp_avg_sqs"), arg("step"), arg("lr"), arg("beta1"), arg("beta2"), arg("eps"),
-             arg("weight_decay"), arg("decoupled"));
+             arg("weight_decay"), arg("decoupled"), arg("rounded") = py::none());
 }
 
 }  // namespace medkern::python

@@ -24,7 +24,8 @@ mk_pool_desc pool_desc(const char* op, int rank, const py::object& kernel_size,
 
 py::object max_pool(const py::object& x_object, int rank, const py::object& kernel_size,
                     const py::object& stride, const py::object& padding, const py::object& dilation,
-                    bool ceil_mode, const py::object& index_dtype, const py::object& out) {
+                    bool ceil_mode, const py::object& index_dtype, const py::object& out,
+                    const py::object& indices_out) {
   const mk_pool_desc desc =
       pool_desc("max_pool", rank, kernel_size, stride, padding, dilation, ceil_mode);
   const Array x = image_argument(x_object, "x");
@@ -35,7 +36,7 @@ py::object max_pool(const py::object& x_object, int rank, const py::object& kern
     call(mk_max_pool_forward, desc, x, y, nullptr);
     return py::cast(y);
   }
-  const Array indices = output_argument(py::none(), x, shape, dtype_argument(index_dtype));
+  const Array indices = output_argument(indices_out, x, shape, dtype_argument(index_dtype));
   call(mk_max_pool_forward, desc, x, y, indices);
   return py::make_tuple(y, indices);
 }
@@ -177,7 +178,8 @@ Array max_unpool_backward(const py::object& dy_object, const py::object& indices
 void bind_pool(py::module_& module) {
   using py::arg;
   module.def("max_pool", max_pool, arg("x"), arg("rank"), arg("kernel_size"), arg("stride"),
-             arg("padding"), arg("dilation"), arg("ceil_mode"), arg("index_dtype"), arg("out"));
+             arg("padding"), arg("dilation"), arg("ceil_mode"), arg("index_dtype"), arg("out"),
+             arg("indices_out") = py::none());
   module.def("max_pool_backward", max_pool_backward, arg("dy"), arg("indices"), arg("input_shape"),
              arg("rank"), arg("kernel_size"), arg("stride"), arg("padding"), arg("dilation"),
              arg("ceil_mode"), arg("out"));

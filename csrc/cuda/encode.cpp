@@ -27,24 +27,38 @@ Encode find_encode() {
   return reinterpret_cast<Encode>(found);
 }
 
-}  // namespace
-
-TensorMap encode_tensor(TensorType type, const void* data, const TensorShape& s) {
+// Strides in numbers.
+template <int kRank>
+TensorMap encode_box(TensorType type, const void* data, const int64_t (&sizes)[kRank],
+                     const int64_t (&strides)[kRank - 1], const uint32_t (&box)[kRank],
+                     const uint32_t (&steps)[kRank]) {
   static const Encode encode = find_encode();
   const int64_t bytes = type == TensorType::tf32 ? 4 : 2;
-  const uint64_t sizes[] = {static_cast<uint64_t>(s.inner), static_cast<uint64_t>(s.lines),
-                            static_cast<uint64_t>(s.items)};
-  const uint64_t strides[] = {static_cast<uint64_t>(s.line * bytes),
-                              static_cast<uint64_t>(s.item * bytes)};
-  const uint32_t box[] = {s.box_inner, s.box_lines, 1}, steps[] = {1, 1, 1};
+  uint64_t lengths[kRank], apart[kRank - 1];
+  for (int i = 0; i < kRank; ++i) lengths[i] = static_cast<uint64_t>(sizes[i]);
+  for (int i = 0; i < kRank - 1; ++i) apart[i] = static_cast<uint64_t>(strides[i] * bytes);
   // The driver wants 64-byte alignment, which the place of a result needn't have.
   alignas(64) uint64_t words[16];
-  const int status = encode(words, kTypes[static_cast<int>(type)], 3, const_cast<void*>(data),
-                            sizes, strides, box, steps, 0, kSwizzle128, kPromoteTo256, 0);
+  const int status = encode(words, kTypes[static_cast<int>(type)], kRank, const_cast<void*>(data),
+                            lengths, apart, box, steps, 0, kSwizzle128, kPromoteTo256, 0);
   if (status != 0) fail(MK_INTERNAL, "CUDA: a tensor map was refused, error ", status);
   TensorMap map;
   std::memcpy(map.words, words, sizeof words);
   return map;
+}
+
+}  // namespace
+
+TensorMap encode_tensor(TensorType type, const void* data, const TensorShape& s) {
+  return encode_box<3>(type, data, {s.inner, s.lines, s.items}, {s.line, s.item},
+                       {s.box_inner, s.box_lines, 1}, {1, 1, 1});
+}
+
+TensorMap encode_grid(TensorType type, const void* data, const TensorGrid& g) {
+  // The driver counts what lies between the places of a box as well.
+  uint32_t box[5];
+  for (int i = 0; i < 5; ++i) box[i] = g.box[i] * g.steps[i];
+  return encode_box<5>(type, data, g.sizes, g.strides, box, g.steps);
 }
 
 }  // namespace medkern::cuda

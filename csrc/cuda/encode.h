@@ -21,4 +21,13 @@ struct TensorShape {
 // `data` is at a multiple of 16 bytes, and so are the strides.
 TensorMap encode_tensor(TensorType type, const void* data, const TensorShape& shape);
 
+// A tensor of five axes, the first of them contiguous: their sizes, the strides of the other four
+// in numbers. A copy takes box[i] places along axis i, steps[i] apart (up to 8; 1 of the first
+// axis): lines of the first axis, up to 128 bytes each, in the order of the axes.
+struct TensorGrid {
+  int64_t sizes[5], strides[4];
+  uint32_t box[5], steps[5];
+};
+TensorMap encode_grid(TensorType type, const void* data, const TensorGrid& grid);
+
 }  // namespace medkern::cuda

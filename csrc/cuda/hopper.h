@@ -73,6 +73,18 @@ MK_INLINE void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
       : "memory");
 }
 
+// Gives registers back, or takes more: from here on a thread has kCount of them, a multiple of 8.
+// All four warps of a warpgroup call them alike, each at the beginning of the one branch that is
+// the warpgroup's; the kernel says how many of its blocks a multiprocessor has room for.
+template <int kCount>
+MK_INLINE void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+template <int kCount>
+MK_INLINE void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+
 MK_INLINE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // Starts the copy of the box at (x, y, z) of a tensor, zeros where it lies outside, to shared
@@ -83,6 +95,15 @@ MK_INLINE void copy_box(void* shared, const TensorMap& tensor, int x, int y, int
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
       "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(shared_address(shared)),
       "l"(&tensor), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier))
+      : "memory");
+}
+// The same of a tensor of five axes.
+MK_INLINE void copy_box(void* shared, const TensorMap& tensor, int v, int w, int x, int y, int z,
+                        uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];" ::"r"(shared_address(shared)),
+      "l"(&tensor), "r"(v), "r"(w), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier))
       : "memory");
 }
 // Has the engine read what it must know of a tensor.

@@ -302,6 +302,7 @@ def adam_steps(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    rounded: Any = None,
 ) -> None: ...
 def sgd_steps(
     params: Sequence[Any],
@@ -312,6 +313,7 @@ def sgd_steps(
     dampening: float,
     weight_decay: float,
     nesterov: bool,
+    rounded: Any = None,
 ) -> None: ...
 
 # The yardstick of benchmarks.
@@ -420,6 +422,7 @@ def max_pool(
     ceil_mode: bool,
     index_dtype: Any,
     out: Any,
+    indices_out: Any = None,
 ) -> Any: ...
 def max_pool_backward(
     dy: Any,

@@ -76,7 +76,7 @@ class Node:
     def __init__(self, function: type[Function], inputs: tuple[Tensor | None, ...]):
         self.function = function
         self.sequence = next(_sequence)
-        self.needs = tuple(x is not None and x.requires_grad for x in inputs)
+        self.needs = tuple([x is not None and x.requires_grad for x in inputs])
         # Where each input's gradient goes: a leaf, or result `index` of an earlier node.
         self.edges = [
             None if x is None or not x.requires_grad else x if x._node is None else (x._node, x._index)
@@ -133,7 +133,10 @@ class Node:
 
 def _tensors(inputs: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
     """The inputs with arrays as tensors, on the device of the first tensor among them."""
-    if all(x is None or isinstance(x, Tensor) for x in inputs):
+    for x in inputs:
+        if not (isinstance(x, Tensor) or x is None):
+            break
+    else:
         return inputs
     device = next((x.device for x in inputs if isinstance(x, Tensor)), None)
     return tuple(x if x is None or isinstance(x, Tensor) else Tensor(_C.Array(x, device)) for x in inputs)
@@ -229,7 +232,7 @@ def widened(x: Any) -> Any:
 
 def _like(grad: Tensor, dtype: Any) -> Tensor:
     """A gradient in the type of what it is the gradient of."""
-    found = grad.dtype
+    found = grad.array.dtype
     return grad if found is dtype or found == dtype else Cast.apply(grad, dtype=dtype)
 
 

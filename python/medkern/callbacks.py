@@ -25,7 +25,7 @@ class Callback:
     """
 
     def on_epoch_start(self, trainer: Trainer) -> None:
-        """Before the first step of each epoch."""
+        """Before the first step of each epoch, and of the rest of one within which a run is resumed."""
 
     def on_step(self, trainer: Trainer) -> None:
         """After each change of the weights."""

@@ -109,7 +109,8 @@ class GANTrainer(Trainer):
         of_generator = Losses(title, finite=True)
         self.model.train()
         self.discriminator.train()
-        for number, (x, _) in enumerate(shown, 1):
+        rest = self._rest(shown, of_discriminator, of_generator)
+        for number, (x, _) in enumerate(rest, self._epoch.batches + 1):
             with mixed_precision(self.precision):
                 z = random.normal((len(x), self.latent), device=self.device)
                 real = tensor(x, device=self.device)
@@ -128,8 +129,7 @@ class GANTrainer(Trainer):
                 self.optimizer.zero_grad()
                 loss.backward()
                 self._step()
-            for callback in self._callbacks:
-                callback.on_step(self)
+            self._stepped(self.critic_steps, of_discriminator, of_generator)
         if of_generator.count == 0:
             raise ValueError(f"fit: train must give at least {self.critic_steps} batches")
         return {"loss": of_discriminator.mean(), "generator_loss": of_generator.mean()}

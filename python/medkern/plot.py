@@ -107,6 +107,63 @@ def overlays(
     _save(figure, path)
 
 
+def heatmaps(
+    images: Sequence[np.ndarray],
+    maps: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    path: str | os.PathLike[str],
+    titles: Sequence[str] | None = None,
+) -> None:
+    """Draws a row per image: the image, then each of its maps laid over it, such as those of `explain`.
+
+    A map is transparent where it is 0 or below and opaque at its largest value. Of a volume the slice along
+    the first axis is shown in which its first map is largest.
+
+    Args:
+        images: (H, W) or (D, H, W) each.
+        maps: for each image one map per name, shaped like it.
+        names: of the maps.
+        path: the PNG file.
+        titles: a name per row.
+
+    Raises:
+        ValueError: there are no images, or a map is missing or of another shape than its image.
+    """
+    if not len(images) or len(maps) != len(images):
+        raise ValueError(
+            f"heatmaps: needs images and maps for each of them, got {len(images)} and {len(maps)}"
+        )
+    for i, (image, heats) in enumerate(zip(images, maps, strict=True)):
+        shapes = [np.shape(heat) for heat in heats]
+        if shapes != [np.shape(image)] * len(names) or not shapes or np.ndim(image) not in (2, 3):
+            raise ValueError(
+                f"heatmaps: image {i} must have {len(names)} maps shaped like it, (H, W) or (D, H, W), got "
+                f"{np.shape(image)} and {shapes}"
+            )
+    rows = []
+    for image, heats in zip(images, maps, strict=True):
+        if image.ndim == 3:
+            at = np.unravel_index(np.argmax(heats[0]), image.shape)[0]
+            rows.append((image[at], [heat[at] for heat in heats]))
+        else:
+            rows.append((image, list(heats)))
+    width, heights = len(names) + 1, [2.6 * image.shape[0] / image.shape[1] for image, _ in rows]
+    figure = _figure(2.6 * width, sum(heights) + 0.5)
+    panels = figure.subplots(len(rows), width, squeeze=False, height_ratios=heights)
+    for row, (image, heats) in enumerate(rows):
+        for axes, heat in zip(panels[row], [None, *heats], strict=True):
+            axes.imshow(image, cmap="gray", interpolation="nearest")
+            if heat is not None:
+                share = np.clip(heat / max(float(heat.max()), 1e-12), 0, 1)
+                axes.imshow(share, cmap="inferno", alpha=0.8 * share, vmin=0, vmax=1, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+        if titles is not None:
+            panels[row][0].set_ylabel(titles[row])
+    for axes, name in zip(panels[0], ("image", *names), strict=True):
+        axes.set_title(name)
+    _save(figure, path)
+
+
 def _palette(count: int) -> np.ndarray:
     """RGBA per class, (count, 4); class 0 is transparent."""
     colors = np.zeros((count, 4))
@@ -147,6 +204,54 @@ def confusion(counts: np.ndarray, classes: Sequence[str], path: str | os.PathLik
     axes.set_xticks(range(count), classes)
     axes.set_yticks(range(count), classes)
     figure.colorbar(drawn, ax=axes, label="share of the true class")
+    _save(figure, path)
+
+
+def reliability(
+    confidence: np.ndarray, accuracy: np.ndarray, counts: np.ndarray, path: str | os.PathLike[str]
+) -> None:
+    """Draws a reliability diagram: how often a classifier is right against how sure it is.
+
+    On the diagonal it is as often right as it says; below it says too much. The error bars are intervals of
+    95 % (Wilson), the columns beneath the number of samples, each at the mean confidence of its bin.
+
+    Args:
+        confidence: as `medkern.metrics.calibration_curve` gives it, likewise the others.
+        accuracy: share of right answers per bin, NaN where it has no samples.
+        counts: samples per bin.
+        path: the PNG file.
+
+    Raises:
+        ValueError: the three differ in length, or there are no samples.
+    """
+    shapes = [np.shape(part) for part in (confidence, accuracy, counts)]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1 or not np.sum(counts):
+        raise ValueError(
+            f"reliability: needs three arrays of one length, and samples, got {shapes[0]}, {shapes[1]}, "
+            f"{shapes[2]} and {int(np.sum(counts))} samples"
+        )
+    filled = np.asarray(counts) > 0
+    x, y, n = (np.asarray(part, float)[filled] for part in (confidence, accuracy, counts))
+    z = 1.96
+    middle = (y + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(y * (1 - y) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    error = np.sum(n * np.abs(y - x)) / n.sum()
+    figure = _figure(4.6, 5.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot((0, 1), (0, 1), color="gray", linestyle="--", linewidth=1, label="as sure as right")
+    bars = np.maximum(0, [y - (middle - half), middle + half - y])
+    upper.errorbar(x, y, bars, color=_COLORS[0], marker="o", capsize=3, label="samples by confidence")
+    upper.set(
+        ylabel="share that is right",
+        title=f"Calibration: expected error {error:.3f}",
+        xlim=(0, 1.02),
+        ylim=(0, 1.02),
+    )
+    upper.legend(loc="upper left")
+    lower.bar(x, n, width=0.6 / len(counts), color=_COLORS[0])
+    lower.set(xlabel="confidence (probability of the predicted class)", ylabel="samples")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
     _save(figure, path)
 
 

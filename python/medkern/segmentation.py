@@ -41,9 +41,10 @@ class Segmenter:
     def __post_init__(self) -> None:
         self._predictor = Predictor(self.model)
 
-    def to(self, device: str) -> Segmenter:
-        """Moves the model to a device; gives this segmenter."""
+    def to(self, device: str, precision: str | None = None) -> Segmenter:
+        """Moves the model to a device, to predict there as `medkern.compile` says; gives this segmenter."""
         self.model.to(device)
+        self._predictor = Predictor(self.model, precision)
         return self
 
     def predict(self, x: np.ndarray, batch_size: int = 4) -> np.ndarray:

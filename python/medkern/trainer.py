@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from medkern.callbacks import Callback
 from medkern.inference import Predictor
 from medkern.io.files import DataError
 from medkern.io.state import load_state, save_state
-from medkern.kernels._precision import BY_TYPE, matmul_precision, mixed_precision
+from medkern.kernels._precision import BY_TYPE, mixed_precision
 from medkern.nn import Module
 from medkern.nn.module import device_of
 from medkern.tensor import Tensor, tensor
@@ -62,7 +63,7 @@ class Trainer:
         precision: how a CUDA device computes while this trainer works: "float32", "tf32" or "bf16", or None,
             which leaves it as it is set. Matrix products and convolutions multiply as with
             `set_float32_matmul_precision`'s "highest", "high" and "medium"; with "bf16" layers also keep what
-            they compute in bfloat16 in training and evaluation, as `medkern.autocast` says. Weights, their
+            they compute in bfloat16, as `medkern.autocast` says, and so do predictions. Weights, their
             gradients, optimizer state, sums, statistics of norms and losses are float32 always, and so is
             all the CPU computes.
 
@@ -107,7 +108,11 @@ class Trainer:
         self.history: list[Record] = []
         self.stop = False
         self._callbacks: tuple[Callback, ...] = ()
-        self._predictor = Predictor(model)
+        self._epoch = _Epoch()
+        self._resumed = False  # whether a checkpoint left off within `_epoch`
+        self._save: Callable[[], None] | None = None
+        self._save_steps = 0
+        self._predictor = Predictor(model, precision)
         self._plateau = isinstance(schedule, optim.ReduceLROnPlateau)
 
     def fit(
@@ -119,6 +124,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool | Callable[[Record], None] = True,
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_steps: int | None = None,
         resume: bool = False,
     ) -> list[Record]:
         """Trains until `epochs` epochs are done in all, those before included.
@@ -131,8 +137,10 @@ class Trainer:
             progress: True for a bar per epoch, False for none, or a function that gets each record.
             checkpoint: a file ending in `.safetensors` that gets everything a run needs to go on, in one
                 step after each epoch; or None.
+            checkpoint_steps: write it after every that many steps of an epoch, too; or None.
             resume: go on from `checkpoint` if that file is there. The run then gives the same bits as one
-                that was never interrupted, if model, data and options are the same.
+                that was never interrupted, if model, data and options are the same. Within an epoch the
+                batches that were done are loaded once more and left out.
 
         Returns:
             The history.
@@ -147,14 +155,25 @@ class Trainer:
             raise ValueError(f"fit: epochs must be at least 1, got {epochs}")
         if resume and checkpoint is None:
             raise ValueError("fit: resume needs the path of a checkpoint")
+        if checkpoint_steps is not None and (checkpoint is None or checkpoint_steps < 1):
+            raise ValueError(
+                "fit: checkpoint_steps must be at least 1 and needs the path of a checkpoint, got "
+                f"{checkpoint_steps} and {checkpoint}"
+            )
+        self._callbacks = tuple(callbacks)
+        self._resumed = False
         if checkpoint is not None:
             checkpoint = Path(checkpoint)
             if resume and checkpoint.exists():
-                self._load(checkpoint, train, callbacks)
-        self._callbacks = tuple(callbacks)
-        while len(self.history) < epochs and not self.stop:
+                self._load(checkpoint, train)
+        self._save, self._save_steps = None, checkpoint_steps or 0
+        if checkpoint is not None:
+            self._save = lambda: save_state(checkpoint, self._state(train))
+        while len(self.history) < epochs and (self._resumed or not self.stop):
             start = time.perf_counter()
-            record: Record = {"epoch": len(self.history) + 1, "loss": 0.0, "lr": self._lr()}
+            if not self._resumed:
+                self._epoch = _Epoch(self._lr(), train.state_dict() if hasattr(train, "state_dict") else None)
+            record: Record = {"epoch": len(self.history) + 1, "loss": 0.0, "lr": self._epoch.lr}
             for callback in callbacks:
                 callback.on_epoch_start(self)
             record |= self._train_epoch(train, f"epoch {record['epoch']}/{epochs}", progress is True)
@@ -168,8 +187,9 @@ class Trainer:
             self.history.append(record)
             for callback in callbacks:
                 callback.on_epoch_end(self, record)
-            if checkpoint is not None:
-                save_state(checkpoint, self._state(train, callbacks))
+            self._epoch = _Epoch()
+            if self._save is not None:
+                self._save()
             if callable(progress):
                 progress(record)
             elif progress:
@@ -207,11 +227,11 @@ class Trainer:
             return self._predict_parts(x, batch_size)
         if len(x) == 0 or batch_size < 1:
             raise ValueError(f"predict: needs samples and batch_size >= 1, got {len(x)} and {batch_size}")
-        if self._predictor.model is not self.model:
-            self._predictor = Predictor(self.model)
-        with matmul_precision(self.precision):
-            parts = [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
-        return np.concatenate(parts)
+        if self._predictor.model is not self.model or self._predictor.precision != self.precision:
+            self._predictor = Predictor(self.model, self.precision)
+        return np.concatenate(
+            [self._predictor(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
+        )
 
     def _predict_parts(self, x: tuple[np.ndarray, ...], batch_size: int) -> np.ndarray:
         counts = {len(part) for part in x}
@@ -235,7 +255,7 @@ class Trainer:
         shown = tqdm(batches, desc=title, unit="batch", leave=False, dynamic_ncols=True, disable=not bar)
         losses, device = Losses(title, finite=True), self.device
         self.model.train()
-        for group in _groups(shown, self.accumulate):
+        for group in _groups(self._rest(shown, losses), self.accumulate):
             samples = sum(len(y) for _, y in group)
             self.optimizer.zero_grad()
             for x, y in group:
@@ -245,8 +265,7 @@ class Trainer:
                     (loss if len(group) == 1 else functional.mul(loss, len(y) / samples)).backward()
             with mixed_precision(self.precision):
                 self._step()
-            for callback in self._callbacks:
-                callback.on_step(self)
+            self._stepped(len(group), losses)
             if bar and losses.is_read:
                 shown.set_postfix(loss=f"{losses.mean():.4f}", refresh=False)
         if losses.count == 0:
@@ -263,6 +282,29 @@ class Trainer:
         if self.schedule is not None and not self._plateau:
             self.schedule.step()
 
+    def _rest(self, batches: Batches, *losses: Losses) -> Iterator[tuple[Any, np.ndarray]]:
+        """The batches of an epoch, without those that a resumed run had; the losses go on from theirs."""
+        rest = iter(batches)
+        if self._resumed:
+            self._resumed = False
+            for _ in itertools.islice(rest, self._epoch.batches):
+                pass
+            for part, kept in zip(losses, self._epoch.losses, strict=True):
+                part.load_state_dict(kept)
+            random.set_state(self._epoch.random)
+        return rest
+
+    def _stepped(self, batches: int, *losses: Losses) -> None:
+        """After each step, with how many batches it took: callbacks, and the checkpoint when it is due."""
+        for callback in self._callbacks:
+            callback.on_step(self)
+        self._epoch.batches += batches
+        self._epoch.steps += 1
+        if self._save is not None and self._save_steps and self._epoch.steps % self._save_steps == 0:
+            self._epoch.losses = [part.state_dict() for part in losses]
+            self._epoch.random = random.get_state()
+            self._save()
+
     @property
     def device(self) -> str | None:
         """Where the model is, which is where batches go; None for one without parameters or buffers."""
@@ -276,30 +318,56 @@ class Trainer:
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "data": train}
         return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
 
-    def _state(self, train: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
-        return {
+    def _state(self, train: Batches) -> dict[str, Any]:
+        state = {
             **{name: part.state_dict() for name, part in self._stateful(train).items()},
-            "callbacks": [callback.state_dict() for callback in callbacks],
+            "callbacks": [callback.state_dict() for callback in self._callbacks],
             "random": random.get_state(),
             "history": self.history,
             "stop": self.stop,
+            "epoch": vars(self._epoch),
         }
+        if self._epoch.steps and "data" in state:  # from the first batch of this epoch on
+            state["data"] = self._epoch.data
+        return state
 
-    def _load(self, path: Path, train: Batches, callbacks: Sequence[Callback]) -> None:
+    def _load(self, path: Path, train: Batches) -> None:
         state = load_state(path)
         parts = self._stateful(train)
         try:
-            if len(state["callbacks"]) != len(callbacks):
-                raise ValueError(f"{len(state['callbacks'])} callbacks expected, got {len(callbacks)}")
+            if len(state["callbacks"]) != len(self._callbacks):
+                raise ValueError(f"{len(state['callbacks'])} callbacks expected, got {len(self._callbacks)}")
             for name, part in parts.items():
                 part.load_state_dict(state[name])
-            for callback, kept in zip(callbacks, state["callbacks"], strict=True):
+            for callback, kept in zip(self._callbacks, state["callbacks"], strict=True):
                 callback.load_state_dict(kept)
             random.set_state(state["random"])
             self.history = list(state["history"])
             self.stop = bool(state["stop"])
+            self._epoch = _Epoch(**state["epoch"])
+            self._resumed = self._epoch.steps > 0
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: doesn't fit this run: {' '.join(str(error).split())}") from error
+
+
+@dataclass
+class _Epoch:
+    """How far an epoch has come, for a checkpoint within it.
+
+    Attributes:
+        lr: the learning rate at its start.
+        data: the state of the training data then; it may have loaded ahead since.
+        batches, steps: how many are done.
+        losses: the state of its means when the checkpoint was written.
+        random: likewise of the random numbers.
+    """
+
+    lr: float = 0.0
+    data: dict[str, Any] | None = None
+    batches: int = 0
+    steps: int = 0
+    losses: list[dict[str, Any]] = field(default_factory=list)
+    random: tuple[int, int] = (0, 0)
 
 
 def _groups(batches: Batches, size: int) -> Iterator[list[tuple[Any, np.ndarray]]]:
@@ -332,6 +400,7 @@ class Losses:
         self.title = title
         self.finite = finite
         self.count = 0
+        self._batches = 0
         self._total = 0.0
         self._unread: list[tuple[Tensor, int]] = []
 
@@ -352,12 +421,24 @@ class Losses:
         self._read()
         return self._total / self.count
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sum so far, for a checkpoint."""
+        self._read()
+        return {"count": self.count, "batches": self._batches, "total": self._total}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state`."""
+        self.count, self._batches = int(state["count"]), int(state["batches"])
+        self._total = float(state["total"])
+
     def _read(self) -> None:
         for loss, samples in self._unread:
             value = float(loss.item())
+            self._batches += 1
             if self.finite and not math.isfinite(value):
                 raise FloatingPointError(
-                    f"fit: the loss became {value} in {self.title}; a lower learning rate may help"
+                    f"fit: the loss became {value} in batch {self._batches} of {self.title}; a lower "
+                    "learning rate may help, or the data hold NaN"
                 )
             self._total += value * samples
         self._unread.clear()

@@ -103,6 +103,26 @@ def test_medkern_computes_what_the_oracle_says(name, sizes, library):
     assert all(np.array_equal(arrays[key], again[key]) for key in arrays)
 
 
+NETWORKS = [(name, sizes) for name, sizes in SMALL if name == "inference"]
+
+
+@pytest.mark.cuda
+@no_device
+@pytest.mark.parametrize(("name", "sizes"), NETWORKS, ids=[sizes["net"] for _, sizes in NETWORKS])
+def test_networks_predict_in_bfloat16(name, sizes, monkeypatch):
+    kinds = []
+    compile = medkern.compile
+    monkeypatch.setattr(medkern, "compile", lambda *given: kinds.append(compile(*given)) or kinds[-1])
+    own_cuda.set_precision("bf16")
+    try:
+        computed(own_cuda, name, sizes, "bf16")
+    finally:
+        own_cuda.set_precision("float32")
+    (program,) = kinds[0]._programs.values()
+    assert any(step.outputs[0].outline.dtype == medkern.bfloat16 for step in program._graph.steps)
+    assert not medkern.kernels._precision.is_autocast()
+
+
 @small
 @pytest.mark.parametrize("precision", case.PRECISIONS)
 def test_pytorch_computes_what_the_oracle_says(name, sizes, precision, monkeypatch):

@@ -45,6 +45,26 @@ MK_INLINE void box(const HopperArgs& args) {
   }
 }
 
+// The box of a tensor of five axes at (0, x, y, z, 1), of 64 lines too. `number`: without waiting,
+// or with coordinates of three axes.
+MK_INLINE void grid_box(const HopperArgs& args) {
+  constexpr int kBytes = 64 * 128;
+  uint64_t* barrier = barriers_behind(kBytes, 1);
+  if (threadIdx.x == 0) {
+    mbarrier_arrive_expect(barrier, kBytes);
+    if (args.number == 2) {
+      copy_box(shared<unsigned char>(), args.a, args.x, args.y, args.z, barrier);
+    } else {
+      copy_box(shared<unsigned char>(), args.a, 0, args.x, args.y, args.z, 1, barrier);
+    }
+  }
+  if (args.number != 1) mbarrier_wait(barrier, 0);
+  const uint32_t* words = shared<uint32_t>();
+  for (int i = threadIdx.x; i < kBytes / 4; i += blockDim.x) result<uint32_t>(args)[i] = words[i];
+  __syncthreads();
+  mbarrier_wait(barrier, 0);
+}
+
 constexpr int kARowBytes = 64 * 128;
 
 // out = a b for 64 rows, kColumns columns and 128 bytes of k (64 k where rows are contiguous), by
@@ -107,6 +127,7 @@ MK_INLINE void product(const HopperArgs& args) {
 using namespace medkern::cuda;
 
 MK_KERNEL(test_box, HopperArgs, 128) { box(args); }
+MK_KERNEL(test_grid_box, HopperArgs, 128) { grid_box(args); }
 
 // test_product_<how>_<columns>_<a><b>: the axis that is contiguous, k or rows.
 MK_KERNEL(test_product_bf16_256_kk, HopperArgs, 128) {

@@ -286,6 +286,68 @@ def test_gradients_of_biases_may_be_float32(rng, shape):
     np.testing.assert_allclose(values(out), kernels.bias_backward(dy), rtol=1e-5, atol=1e-5)
 
 
+def test_gradients_of_biases_may_follow_in_memory(rng):
+    dy = draw(rng, 2, 8, 6, 5)
+    memory = _C.empty((2 * dy.size + 32,), "uint8", device="cuda")
+    before = _C.outlining(True)
+    try:
+        kinds = _C.empty(dy.shape, "bfloat16"), _C.empty((8,), "float32")
+    finally:
+        _C.outlining(before)
+    near, out = memory.placed(kinds[0], 0), memory.placed(kinds[1], 2 * dy.size)
+    kernels.copy(narrow(dy), out=near)
+    kernels.bias_backward(near, out=out)
+    np.testing.assert_allclose(values(out), kernels.bias_backward(dy), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="must not share memory"):
+        kernels.bias_backward(near, out=memory.placed(kinds[1], 2 * dy.size - 32))
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 8, 3, 3), (1001,)])
+@pytest.mark.parametrize("step", ["sgd", "momentum", "adam"])
+def test_steps_give_parameters_in_bfloat16_too(rng, step, shape):
+    params = [_C.Array(rng.standard_normal(shape).astype(np.float32), "cuda") for _ in range(3)]
+    grads, first, second = (
+        [_C.Array(rng.standard_normal(shape).astype(np.float32) ** 2, "cuda") for _ in params]
+        for _ in range(3)
+    )
+    alone = [kernels.copy(p) for p in params]
+    states = [[kernels.copy(s) for s in state] for state in (first, second)]
+    rounded = [narrow(np.zeros(shape, np.float32)), None, narrow(np.zeros(shape, np.float32))]
+    for given, into in ((alone, None), (params, rounded)):
+        one, two = states if into is None else (first, second)
+        if step == "adam":
+            kernels.adam_steps(given, grads, one, two, 3, 0.1, rounded=into)
+        else:
+            buffers, momentum = (one, 0.9) if step == "momentum" else (None, 0.0)
+            kernels.sgd_steps(given, grads, buffers, 0.1, momentum, rounded=into)
+    for found, expected, low in zip(params, alone, rounded, strict=True):
+        np.testing.assert_array_equal(values(found), values(expected))
+        if low is not None:
+            np.testing.assert_array_equal(values(low), half.rounded(values(found), "bfloat16"))
+
+
+def test_what_parameters_are_rounded_into_is_checked(rng):
+    p, grad = (_C.Array(np.ones(4, np.float32), "cuda") for _ in range(2))
+    for wrong, error, text in (
+        (_C.empty((5,), "bfloat16", device="cuda"), ValueError, "rounded"),
+        (_C.empty((4,), "float32", device="cuda"), TypeError, "rounded"),
+    ):
+        with pytest.raises(error, match=text):
+            kernels.sgd_steps([p], [grad], None, 0.1, rounded=[wrong])
+    with pytest.raises(ValueError, match="rounded must have as many arrays as params"):
+        kernels.sgd_steps([p], [grad], None, 0.1, rounded=[])
+    memory = _C.empty((16,), "uint8", device="cuda")
+    before = _C.outlining(True)
+    try:
+        kinds = _C.empty((4,), "float32"), _C.empty((4,), "bfloat16")
+    finally:
+        _C.outlining(before)
+    with pytest.raises(ValueError, match="rounded must not share memory with param"):
+        kernels.sgd_steps(
+            [memory.placed(kinds[0], 0)], [grad], None, 0.1, rounded=[memory.placed(kinds[1], 8)]
+        )
+
+
 def test_what_is_not_a_number_or_infinite_passes_through():
     x = np.zeros((1, 8, 4, 4))
     x[0, 3, 1, 1], x[0, 5, 2, 2] = np.nan, np.inf

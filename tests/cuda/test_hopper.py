@@ -35,8 +35,9 @@ def device(request):
     return open_device(request.param, SOURCE, "sm_90a")
 
 
-def encode(device, kind, buffer, sizes, strides, box, swizzle=SWIZZLE_128):
+def encode(device, kind, buffer, sizes, strides, box, swizzle=SWIZZLE_128, steps=None):
     """A tensor map: 128 bytes, at a multiple of 64."""
+    rank = len(sizes)
     function, found = c_void_p(), c_int()
     device.call(
         "cudaGetDriverEntryPoint", b"cuTensorMapEncodeTiled", byref(function), c_uint64(0), byref(found)
@@ -44,8 +45,9 @@ def encode(device, kind, buffer, sizes, strides, box, swizzle=SWIZZLE_128):
     call = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, c_uint32, *[c_void_p] * 5, *[c_int] * 4)(function.value)
     memory = (c_uint64 * 24)()
     address = -(-ctypes.addressof(memory) // 64) * 64
-    arrays = [(c_uint64 * 3)(*sizes), (c_uint64 * 2)(*strides), (c_uint32 * 3)(*box), (c_uint32 * 3)(1, 1, 1)]
-    status = call(address, TYPES[kind][0], 3, buffer.address, *arrays, 0, swizzle, 0, 0)
+    arrays = [(c_uint64 * rank)(*sizes), (c_uint64 * (rank - 1))(*strides)]
+    arrays += [(c_uint32 * rank)(*box), (c_uint32 * rank)(*(steps or [1] * rank))]
+    status = call(address, TYPES[kind][0], rank, buffer.address, *arrays, 0, swizzle, 0, 0)
     if status != 0:
         raise CudaError(f"encoding failed with {status}")
     return (c_uint64 * 16).from_buffer_copy(ctypes.string_at(address, 128))
@@ -71,6 +73,16 @@ def rounded(x):
     return (x.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
 
 
+def swizzled(lines):
+    """64 lines of 128 bytes as the copy engine leaves them."""
+    pieces = lines.view(np.uint32).reshape(64, 8, 4)
+    wanted = np.empty_like(pieces)
+    for row in range(64):
+        for piece in range(8):
+            wanted[row, piece ^ row % 8] = pieces[row, piece]
+    return wanted
+
+
 @pytest.mark.parametrize("at", [(0, 0, 0), (24, 40, 1), (-8, -3, 2), (200, 0, 0)])
 @pytest.mark.parametrize("kind", ["bf16", "tf32"])
 def test_box(device, rng, kind, at):
@@ -86,12 +98,32 @@ def test_box(device, rng, kind, at):
     rows, columns = np.meshgrid(np.arange(64) + at[1], np.arange(count) + at[0], indexing="ij")
     inside = (rows >= 0) & (rows < lines) & (columns >= 0) & (columns < inner) & (at[2] < items)
     padded[inside] = x[min(at[2], items - 1)][rows[inside], columns[inside]]
-    pieces = padded.view(np.uint32).reshape(64, 8, 4)
-    wanted = np.empty_like(pieces)
-    for row in range(64):
-        for piece in range(8):
-            wanted[row, piece ^ row % 8] = pieces[row, piece]
-    np.testing.assert_array_equal(out.read(np.uint32, (64, 8, 4)), wanted)
+    np.testing.assert_array_equal(out.read(np.uint32, (64, 8, 4)), swizzled(padded))
+
+
+GRID = (2, 3, 9, 11, 48)  # of a tensor of five axes, the last of them contiguous
+
+
+def grid_of(device, x, box, steps=(1, 1, 1, 1)):
+    strides = np.cumprod(x.shape[:0:-1]) * x.itemsize
+    reach = [places * step for places, step in zip(box, steps, strict=True)]
+    return encode(device, "bf16", device.put(x), x.shape[::-1], strides, (64, *reach), steps=(1, *steps))
+
+
+@pytest.mark.parametrize("at", [(0, 0, 0), (-1, -2, 1), (7, 5, 2), (-3, 8, -1)])
+@pytest.mark.parametrize(
+    "box, steps", [((8, 8, 1, 1), (1, 1, 1, 1)), ((4, 8, 2, 1), (2, 1, 1, 1)), ((8, 2, 2, 2), (1, 3, 2, 1))]
+)
+def test_box_of_five_axes(device, rng, box, steps, at):
+    x = rng.integers(1, 1 << 16, GRID).astype(np.uint16)
+    out = Buffer(device, 64 * 128)
+    launch(device, "test_grid_box", grid_of(device, x, box, steps), None, out, at=at, shared=64 * 128 + 16)
+    wanted = np.zeros((*box[::-1], 64), np.uint16)
+    for place in np.ndindex(*box[::-1]):
+        where = [p * s + a for p, s, a in zip(place, steps[::-1], (1, *at[::-1]), strict=True)]
+        if all(0 <= w < size for w, size in zip(where, GRID[:4], strict=True)):
+            wanted[place][:48] = x[tuple(where)]
+    np.testing.assert_array_equal(out.read(np.uint32, (64, 8, 4)), swizzled(wanted.reshape(64, 64)))
 
 
 def test_box_rounds_to_tf32(device, rng):
@@ -179,6 +211,33 @@ def test_box_that_is_not_waited_for(faulty):
     tensor = tensor_of(faulty, "tf32", np.ones((1, 64, 32), np.float32), (32, 64))
     launch(faulty, "test_box", tensor, None, out, number=2, shared=8208)
     assert np.isnan(out.read()).any()
+
+
+def test_box_of_five_axes_that_is_not_waited_for(faulty):
+    x = np.ones(GRID, np.uint16)
+    out = Buffer(faulty, 8192)
+    launch(faulty, "test_grid_box", grid_of(faulty, x, (8, 8, 1, 1)), None, out, number=1, shared=8208)
+    assert (out.read(np.uint32, (64, 32)) == 0xFFFFFFFF).all()
+
+
+def test_box_with_coordinates_of_another_rank(faulty):
+    x = np.ones(GRID, np.uint16)
+    with pytest.raises(CudaError, match="coordinates of another rank"):
+        launch(
+            faulty,
+            "test_grid_box",
+            grid_of(faulty, x, (8, 8, 1, 1)),
+            None,
+            Buffer(faulty, 8192),
+            number=2,
+            shared=8208,
+        )
+
+
+@pytest.mark.parametrize("steps", [(1, 9, 1, 1), (0, 1, 1, 1)])
+def test_steps_that_the_driver_refuses(emulated, steps):
+    with pytest.raises(CudaError, match="encoding failed"):
+        grid_of(emulated, np.ones(GRID, np.uint16), (8, 8, 1, 1), steps)
 
 
 def test_tensor_past_its_allocation(faulty):

@@ -43,6 +43,15 @@ def test_folders_that_do_not_fit_are_named(tmp_path, rng):
     (tmp_path / "well" / "b.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"b\.png: can't be read as PNG or TIFF"):
         ImageFolder(tmp_path, 8)
+    (tmp_path / "well" / "b.png").unlink()
+    for name in ("c.png", "d.tif"):
+        path = tmp_path / "well" / name
+        write(path, rng.integers(0, 256, (60, 80), dtype=np.uint8))
+        ImageFolder(tmp_path, 8)
+        path.write_bytes(path.read_bytes()[:3000])  # a header that is well, and half of the pixels
+        with pytest.raises(DataError, match=rf"{name}: can't be read as PNG or TIFF"):
+            ImageFolder(tmp_path, 8)
+        path.unlink()
     with pytest.raises(ValueError, match="channels must be 1 or 3, got 2"):
         ImageFolder(tmp_path, 8, channels=2)
 

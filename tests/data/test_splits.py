@@ -1,4 +1,4 @@
-import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -45,14 +45,30 @@ def test_bad_splits_are_named():
         split(np.zeros(10), test=0.7)
     with pytest.raises(ValueError, match="patients must be as many as labels, 4, got 3"):
         next(folds(np.zeros(4), np.zeros(3)))
+    with pytest.raises(ValueError, match="class 1 must have samples of 5 patients, one for each fold, got 2"):
+        next(folds(np.arange(20) // 16, np.arange(20) // 2))
 
 
-def test_oversampling_says_what_it_needs(rng):
+def test_oversampling_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "imblearn.over_sampling", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'medkern\[imbalance\]'"):
+        oversample(np.zeros((4, 2)), np.array([0, 0, 0, 1]))
+
+
+def test_made_samples_lie_between_two_of_the_rare_class(rng):
+    pytest.importorskip("imblearn")
+    with pytest.raises(ValueError, match="class 1 has 3 samples, must have more than neighbors, 5"):
+        oversample(np.zeros((9, 2)), np.array([0] * 6 + [1] * 3))
     x, y = rng.standard_normal((40, 3)), np.array([0] * 30 + [1] * 10)
-    if importlib.util.find_spec("imblearn") is None:
-        with pytest.raises(ModuleNotFoundError, match=r"pip install 'medkern\[imbalance\]'"):
-            oversample(x, y)
-        return
     more, labels = oversample(x, y, seed=0)
     assert np.bincount(labels).tolist() == [30, 30]
     np.testing.assert_array_equal(more[:40], x)
+    rare = x[30:]
+    for made in more[40:]:
+        steps, gaps = made - rare, rare[:, None] - rare
+        # On the way from a to b: |made - a| + |made - b| = |a - b| for some pair.
+        ways = np.linalg.norm(steps, axis=1)
+        detour = ways[:, None] + ways - np.linalg.norm(gaps, axis=2)
+        assert np.min(detour + np.eye(10)) < 1e-6
+    np.testing.assert_array_equal(oversample(x, y, seed=0)[0], more)
+    assert not np.array_equal(oversample(x, y, seed=1)[0], more)

@@ -16,6 +16,8 @@ def run_example(monkeypatch, capsys):
         script = str(EXAMPLES / f"{name}.py")
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         runpy.run_path(script, run_name="__main__")
-        return json.loads(capsys.readouterr().out.splitlines()[-1])
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert result["seconds"] > 0 and result["processor_seconds"] > 0
+        return result
 
     return run

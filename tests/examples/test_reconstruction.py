@@ -10,7 +10,7 @@ def test_a_small_network_removes_artifacts(run_example, tmp_path, name):
     pytest.importorskip("scipy")
     small = ["--epochs", 4, "--filters", 4, "--every", 6, "--views", 20, "--only", name, "-o", tmp_path]
     result = run_example("reconstruction", *small)
-    assert list(result) == [name] and (tmp_path / f"{name}.png").exists()
+    assert list(result) == [name, "seconds", "processor_seconds"] and (tmp_path / f"{name}.png").exists()
     found = result[name]
     assert found["psnr_gain"] > 1.0  # the full run is at docs/examples
     assert found["psnr"] == pytest.approx(found["before"]["psnr"] + found["psnr_gain"])

@@ -17,6 +17,15 @@ def test_slices(run_example, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"pair0.png", "pair1.png"}
 
 
+def test_volumes(run_example, tmp_path):
+    for package in ("nilearn", "matplotlib", "scipy"):
+        pytest.importorskip(package)
+    result = run_example("registration", "-o", tmp_path, "--dims", 3, "--epochs", 1, "--pairs", 3)
+    assert 3 < result["target_error_before_mm"] < 9
+    assert result["ratio"] < 0.99 and result["folds"] == 0  # after 48 steps
+    assert result["correlation_after"] > result["correlation_before"]
+
+
 @pytest.mark.parametrize("shape", [(40, 36), (20, 24, 22)])
 def test_the_inverse_of_the_field_has_no_target_error(rng, shape):
     script = runpy.run_path(str(SCRIPT))

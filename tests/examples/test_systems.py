@@ -20,7 +20,8 @@ def test_lesions(run_example, tmp_path):
     result = run_example("lesions", "--scans", 60, "--epochs", 1, "--output", tmp_path)
     assert {"accuracy", "precision", "recall", "f1", "specificity", "auc"} <= set(result)
     assert np.sum(result["confusion"]) == result["samples"]["test"] == 10
-    assert is_picture(tmp_path / "confusion.png") and is_picture(tmp_path / "test.png")
+    for name in ("confusion", "maps", "reliability", "test"):
+        assert is_picture(tmp_path / f"{name}.png")
 
 
 def test_lesions_from_class_folders(run_example, tmp_path):

@@ -76,3 +76,14 @@ def test_errors_of_the_kernels_pass():
     x, weight = medkern.tensor(np.zeros((1, 2, 4, 4))), medkern.tensor(np.zeros((1, 3, 3, 3)))
     with pytest.raises(ValueError, match="weight expects 3 input channels, got x with 2"):
         functional.conv2d(x, weight)
+
+
+def test_gradients_of_parts_of_a_concatenation(rng):
+    w, v = rng.standard_normal((2, 3, 3, 3)), rng.standard_normal((3, 2, 2, 2))
+
+    def joined(x, w, v):
+        sides = functional.conv2d(x, w, padding=1), functional.conv_transpose2d(x, v, stride=2)
+        y = functional.concat([functional.avg_pool2d(sides[1], 2), sides[0]], 1)
+        return functional.square(y)
+
+    gradcheck(joined, [rng.standard_normal((2, 3, 4, 3)), w, v], create_graph=True)

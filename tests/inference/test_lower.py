@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import medkern
-from compiled import Apply, agree, image
+from compiled import Apply, agree, eager, image
 from medkern import functional
+from medkern.autograd import widened
+from medkern.kernels._precision import mixed_precision
 
 w = {}  # by rank, of shape (4, 3, 3, ...)
 
@@ -114,3 +116,28 @@ def test_every_operation_has_a_case():
 @pytest.mark.parametrize("name, shapes, function", CASES, ids=[case[0] for case in CASES])
 def test_operation(rng, weights, name, shapes, function):
     agree(Apply(function), *(image(rng, *shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("name, shapes, function", CASES, ids=[case[0] for case in CASES])
+def test_operation_in_bfloat16(rng, weights, name, shapes, function):
+    """As by itself in that precision, which the CPU ignores; results are float32."""
+    model = Apply(lambda *inputs: function(*(narrowed(x) for x in inputs)))
+    inputs = [image(rng, *shape) for shape in shapes]
+    with mixed_precision("bf16"):
+        expected = eager(model, *inputs)
+    compiled = medkern.compile(model, tuple(inputs), precision="bf16")
+    for _ in range(2):
+        found = compiled(*inputs)
+        for a, b in zip(tensors(found), tensors(expected), strict=True):
+            assert not a.is_bfloat16
+            np.testing.assert_array_equal(a.numpy(), widened(b).numpy())
+
+
+def narrowed(x):
+    return functional.to(x, "bfloat16") if x.is_cuda else x
+
+
+def tensors(result):
+    if isinstance(result, medkern.Tensor):
+        return [result]
+    return [x for part in result if part is not None for x in tensors(part)]

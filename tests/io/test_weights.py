@@ -6,7 +6,7 @@ import pytest
 import medkern
 from medkern import models, nn
 from medkern.io import DataError
-from medkern.io.weights import load_model, save_model
+from medkern.io.weights import load_model, load_weights, save_model, save_weights
 
 
 @pytest.fixture
@@ -65,6 +65,20 @@ def test_descriptions_that_do_not_fit_are_named(tmp_path, model, changes, messag
     save_model(model, tmp_path)
     with pytest.raises(DataError, match=message):
         load_model(broken(tmp_path, **changes))
+
+
+def test_weights_of_another_architecture_are_named(tmp_path, model):
+    path = tmp_path / "other.safetensors"
+    save_weights(models.CNN(8, classes=3), path)
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    with pytest.raises(
+        DataError, match=r"other\.safetensors: .* missing down\.0\.conv1\.weight .* unexpected"
+    ):
+        load_weights(model, path)
+    with pytest.raises(DataError, match=r"other\.safetensors: .* classifier\.4\.bias must have shape \(4,\)"):
+        load_weights(models.CNN(8, classes=4), path)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
 
 
 def test_missing_and_damaged_files_are_named(tmp_path, model):

@@ -20,6 +20,10 @@ def test_calibration_error_by_hand():
     target = np.array([0, 0, 0, 1])
     assert metrics.calibration_error(probabilities, target) == pytest.approx((0.2 + 0.2) / 4)
     assert metrics.calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+    confidence, right, counts = metrics.calibration_curve(probabilities, target, 5)
+    np.testing.assert_array_equal(counts, [0, 0, 0, 2, 2])
+    np.testing.assert_allclose(confidence, [np.nan, np.nan, np.nan, 0.6, 0.9])
+    np.testing.assert_allclose(right, [np.nan, np.nan, np.nan, 0.5, 1])  # of 0.4, 0.6 class 0 is the truth
     expected = np.mean([0.4**2 + 0.4**2, 2 * 0.6**2, 2 * 0.1**2, 2 * 0.1**2])
     assert metrics.brier_score(probabilities, target) == pytest.approx(expected)
 

@@ -31,12 +31,16 @@ struct PhaseBarrier {
   std::vector<PhaseWait> waits;
 };
 
-// What a TensorMap of the emulator holds.
+constexpr uint32_t kMostAxes = 5;
+
+// What a TensorMap of the emulator holds. Axes from `rank` on have the size 1.
 struct Tensor {
-  uint32_t mark, type, swizzle;
-  uint32_t box[3];
+  uint32_t mark;
+  uint8_t type, swizzle, rank;
+  uint8_t steps[kMostAxes];
+  uint16_t box[kMostAxes];  // places, `steps` apart
   const unsigned char* begin;
-  uint64_t sizes[3], strides[3];  // strides in bytes
+  uint64_t sizes[kMostAxes], strides[kMostAxes - 1];  // in bytes; the first axis has none
 };
 static_assert(sizeof(Tensor) <= sizeof(TensorMap));
 constexpr uint32_t kTensorMark = 0x544d4150;
@@ -44,7 +48,7 @@ constexpr uint32_t kTensorMark = 0x544d4150;
 struct BoxCopy {
   uint32_t to;  // address in shared memory
   Tensor tensor;
-  int at[3];
+  int at[kMostAxes];
   uint32_t barrier;
 };
 

@@ -87,35 +87,41 @@ uint32_t placed(uint32_t address, uint32_t swizzle) {
   return swizzle == 3 ? address ^ (address >> 7 & 7) << 4 : address;
 }
 
+uint32_t places_of(const Tensor& t) {
+  uint32_t places = 1;
+  for (const uint32_t size : t.box) places *= size;
+  return places;
+}
+uint32_t bytes_of(const Tensor& t) { return places_of(t) * size_of_type(t.type); }
+
 void land(const BoxCopy& copy) {
   const Tensor& t = copy.tensor;
   const uint32_t size = size_of_type(t.type);
   auto& published = async_of_block().published;
   uint32_t to = copy.to;
-  for (uint32_t z = 0; z < t.box[2]; ++z) {
-    for (uint32_t y = 0; y < t.box[1]; ++y) {
-      for (uint32_t x = 0; x < t.box[0]; ++x, to += size) {
-        const int64_t at[3] = {copy.at[0] + int64_t{x}, copy.at[1] + int64_t{y},
-                               copy.at[2] + int64_t{z}};
-        uint32_t bits = 0;
-        bool inside = true;
-        const unsigned char* from = t.begin;
-        for (int i = 0; i < 3; ++i) {
-          inside = inside && at[i] >= 0 && at[i] < static_cast<int64_t>(t.sizes[i]);
-          from += at[i] * static_cast<int64_t>(t.strides[i]);
-        }
-        if (inside) {
-          std::memcpy(&bits, from, size);
-          if (t.type == 11) bits = to_tf32(std::bit_cast<float>(bits));
-        }
-        std::memcpy(shared_at(placed(to, t.swizzle)), &bits, size);
-        std::memcpy(published.data() + placed(to, t.swizzle), &bits, size);
+  const uint32_t lines = places_of(t) / t.box[0];
+  for (uint32_t line = 0; line < lines; ++line) {
+    bool inside = true;
+    const unsigned char* from = t.begin;
+    uint32_t rest = line;
+    for (uint32_t i = 1; i < kMostAxes; ++i) {
+      const int64_t at = copy.at[i] + int64_t{rest % t.box[i]} * t.steps[i];
+      rest /= t.box[i];
+      inside = inside && at >= 0 && at < static_cast<int64_t>(t.sizes[i]);
+      from += at * static_cast<int64_t>(t.strides[i - 1]);
+    }
+    for (uint32_t x = 0; x < t.box[0]; ++x, to += size) {
+      const int64_t at = copy.at[0] + int64_t{x};
+      uint32_t bits = 0;
+      if (inside && at >= 0 && at < static_cast<int64_t>(t.sizes[0])) {
+        std::memcpy(&bits, from + at * size, size);
+        if (t.type == 11) bits = to_tf32(std::bit_cast<float>(bits));
       }
+      std::memcpy(shared_at(placed(to, t.swizzle)), &bits, size);
+      std::memcpy(published.data() + placed(to, t.swizzle), &bits, size);
     }
   }
 }
-
-uint32_t bytes_of(const Tensor& t) { return t.box[0] * t.box[1] * t.box[2] * size_of_type(t.type); }
 
 Status encode(TensorMap* map, int type, uint32_t rank, void* begin, const uint64_t* sizes,
               const uint64_t* strides, const uint32_t* box, const uint32_t* steps, int interleave,
@@ -123,22 +129,29 @@ Status encode(TensorMap* map, int type, uint32_t rank, void* begin, const uint64
   Tensor t{};
   const uint32_t size = size_of_type(static_cast<uint32_t>(type));
   const auto address = reinterpret_cast<uintptr_t>(begin);
-  if (rank != 3 || size == 0 || interleave != 0 || fill != 0 || (swizzle != 0 && swizzle != 3) ||
-      address % 16 != 0 || reinterpret_cast<uintptr_t>(map) % 64 != 0) {
+  if ((rank != 3 && rank != 5) || size == 0 || interleave != 0 || fill != 0 ||
+      (swizzle != 0 && swizzle != 3) || address % 16 != 0 ||
+      reinterpret_cast<uintptr_t>(map) % 64 != 0) {
     return kInvalidValue;
   }
   for (uint32_t i = 0; i < rank; ++i) {
     if (sizes[i] == 0 || sizes[i] > uint64_t{1} << 32 || box[i] == 0 || box[i] > 256 ||
-        steps[i] != 1) {
+        steps[i] == 0 || steps[i] > 8) {
       return kInvalidValue;
     }
-    const uint64_t stride = i == 0 ? size : strides[i - 1];
-    if (i > 0 && (stride % 16 != 0 || stride >= uint64_t{1} << 40)) return kInvalidValue;
-    t.box[i] = box[i], t.sizes[i] = sizes[i], t.strides[i] = stride;
+    // So many places from one end of the box to the other; none are left out along the first axis.
+    t.steps[i] = static_cast<uint8_t>(i == 0 ? 1 : steps[i]);
+    t.box[i] = static_cast<uint16_t>((box[i] + t.steps[i] - 1) / t.steps[i]);
+    t.sizes[i] = sizes[i];
+    if (i == 0) continue;
+    const uint64_t stride = strides[i - 1];
+    if (stride % 16 != 0 || stride >= uint64_t{1} << 40) return kInvalidValue;
+    t.strides[i - 1] = stride;
   }
+  for (uint32_t i = rank; i < kMostAxes; ++i) t.box[i] = 1, t.steps[i] = 1, t.sizes[i] = 1;
   if (box[0] * size % 16 != 0 || (swizzle == 3 && box[0] * size > 128)) return kInvalidValue;
-  t.mark = kTensorMark, t.type = static_cast<uint32_t>(type);
-  t.swizzle = static_cast<uint32_t>(swizzle);
+  t.mark = kTensorMark, t.type = static_cast<uint8_t>(type);
+  t.swizzle = static_cast<uint8_t>(swizzle), t.rank = static_cast<uint8_t>(rank);
   t.begin = static_cast<const unsigned char*>(begin);
   std::memset(map, 0, sizeof *map);
   std::memcpy(map, &t, sizeof t);
@@ -211,12 +224,13 @@ void publish_shared() {
   for (auto& [address, barrier] : async.barriers) barrier.published = true;
 }
 
-void copy_box_later(void* shared, const TensorMap& map, const int (&at)[3], uint64_t* pointer,
-                    Site site) {
+void copy_box_later(void* shared, const TensorMap& map, const int* at, uint32_t rank,
+                    uint64_t* pointer, Site site) {
   BoxCopy copy{};
   std::memcpy(&copy.tensor, &map, sizeof copy.tensor);
   const Tensor& t = copy.tensor;
   if (t.mark != kTensorMark) refuse("copy_box of what is no tensor", site);
+  if (t.rank != rank) refuse("copy_box with coordinates of another rank than the tensor's", site);
   copy.to = address_of(shared, 128, "a box", site);
   copy.barrier = address_of(pointer, 8, "an mbarrier", site);
   if (copy.to + bytes_of(t) > launch.shared_bytes) {
@@ -226,14 +240,15 @@ void copy_box_later(void* shared, const TensorMap& map, const int (&at)[3], uint
     refuse("copy_box with an mbarrier that was made without fence_proxy_async", site);
   }
   uint64_t extent = size_of_type(t.type);
-  for (int i = 0; i < 3; ++i) extent += (t.sizes[i] - 1) * t.strides[i];
+  extent *= t.sizes[0];
+  for (uint32_t i = 1; i < kMostAxes; ++i) extent += (t.sizes[i] - 1) * t.strides[i - 1];
   bool device = false;
   if (!is_allocated(t.begin, extent, device)) {
     refuse_text("copy_box of a tensor of " + std::to_string(extent) + " bytes that begins at " +
                     describe_address(t.begin),
                 site);
   }
-  std::copy(at, at + 3, copy.at);
+  std::copy(at, at + rank, copy.at);
   Async& async = async_of_block();
   std::memset(shared_at(copy.to), 0xff, bytes_of(t));
   std::memset(async.published.data() + copy.to, 0xff, bytes_of(t));

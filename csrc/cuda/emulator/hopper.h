@@ -12,8 +12,9 @@ void init_barrier(uint64_t* barrier, uint32_t count, Site site);
 void arrive(uint64_t* barrier, uint32_t bytes, Site site);
 void wait_for_phase(uint64_t* barrier, uint32_t parity, Site site);
 void publish_shared();
-void copy_box_later(void* shared, const TensorMap& tensor, const int (&at)[3], uint64_t* barrier,
-                    Site site);
+// Of a tensor of `rank` axes.
+void copy_box_later(void* shared, const TensorMap& tensor, const int* at, uint32_t rank,
+                    uint64_t* barrier, Site site);
 
 // Of a product of a warpgroup: what each lane of one of its warps gives.
 struct WarpgroupProduct {
@@ -43,11 +44,25 @@ inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes, MK_SITE) {
 inline void mbarrier_wait(uint64_t* barrier, uint32_t parity, MK_SITE) {
   emulator::wait_for_phase(barrier, parity, site);
 }
+template <int kCount>
+inline void give_registers() {
+  static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
+}
+template <int kCount>
+inline void take_registers() {
+  static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
+}
 inline void fence_proxy_async() { emulator::publish_shared(); }
 
 inline void copy_box(void* shared, const TensorMap& tensor, int x, int y, int z, uint64_t* barrier,
                      MK_SITE) {
-  emulator::copy_box_later(shared, tensor, {x, y, z}, barrier, site);
+  const int at[] = {x, y, z};
+  emulator::copy_box_later(shared, tensor, at, 3, barrier, site);
+}
+inline void copy_box(void* shared, const TensorMap& tensor, int v, int w, int x, int y, int z,
+                     uint64_t* barrier, MK_SITE) {
+  const int at[] = {v, w, x, y, z};
+  emulator::copy_box_later(shared, tensor, at, 5, barrier, site);
 }
 inline void prefetch_tensor(const TensorMap&) {}
 

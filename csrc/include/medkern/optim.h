@@ -31,9 +31,13 @@ typedef struct mk_sgd_desc {
 MK_API mk_status mk_sgd_step(const mk_sgd_desc* desc, DLTensor* param, const DLTensor* grad,
                              DLTensor* momentum_buffer);
 
-/* The same for `count` parameters; buffers is NULL, or all of it or none are. */
+/* The same for `count` parameters; buffers is NULL, or all of it or none are. rounded is NULL or,
+ * for each parameter, NULL or a bfloat16 tensor that gets its new values: float32 on a CUDA device
+ * only.
+ */
 MK_API mk_status mk_sgd_steps(const mk_sgd_desc* desc, int64_t count, DLTensor* const* params,
-                              const DLTensor* const* grads, DLTensor* const* buffers);
+                              const DLTensor* const* grads, DLTensor* const* buffers,
+                              DLTensor* const* rounded);
 
 typedef struct mk_adam_desc {
   size_t struct_size;
@@ -55,10 +59,10 @@ typedef struct mk_adam_desc {
 MK_API mk_status mk_adam_step(const mk_adam_desc* desc, DLTensor* param, const DLTensor* grad,
                               DLTensor* exp_avg, DLTensor* exp_avg_sq);
 
-/* The same for `count` parameters. */
+/* The same for `count` parameters; rounded as for mk_sgd_steps. */
 MK_API mk_status mk_adam_steps(const mk_adam_desc* desc, int64_t count, DLTensor* const* params,
                                const DLTensor* const* grads, DLTensor* const* exp_avgs,
-                               DLTensor* const* exp_avg_sqs);
+                               DLTensor* const* exp_avg_sqs, DLTensor* const* rounded);
 
 #ifdef __cplusplus
 }

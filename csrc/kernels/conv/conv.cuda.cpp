@@ -12,6 +12,9 @@ namespace medkern::cuda {
 
 size_t conv_backward_weight_workspace(const ConvWeightArgs& args);
 void conv_backward_weight(const ConvWeightArgs& args);
+bool takes_warpgroups(const ConvArgs& a);
+int64_t warpgroup_splits(const ConvArgs& a);
+void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights, void* partial);
 
 namespace {
 
@@ -99,6 +102,7 @@ struct Plan {
   bool depthwise;            // one source channel for each result channel
   bool few;                  // channels, which are not padded then
   bool fast, arrange;        // by tensor cores; the source has to be arranged
+  bool warpgroups;           // of compute capability 9.0 (conv_wgmma.cuda.cpp)
   int64_t channels, padded;  // of a group
   int64_t columns, taps, splits;
   const void* kept;  // weights, or nullptr: they are arranged at the beginning of the workspace
@@ -128,8 +132,9 @@ Plan plan_of(const ConvArgs& a) {
            product <= kMostTable && image_fits(p.arrange ? arranged : a.source);
   p.arrange &= p.fast;
   p.padded = p.fast ? padded_channels(p.channels, vector) : p.channels;
-  p.splits = 1;
-  if (p.fast && classes == 1) {
+  p.warpgroups = p.fast && takes_warpgroups(a);
+  p.splits = p.warpgroups ? warpgroup_splits(a) : 1;
+  if (p.fast && !p.warpgroups && classes == 1) {
     // By the size of one image: a sample has the same bits alone and in a batch.
     const int64_t tiles = divide_up(pixels, 64) * divide_up(p.columns, 64) * a.groups;
     p.splits = std::max<int64_t>(std::min(kSplitProcessors / std::max<int64_t>(tiles, 1),
@@ -152,10 +157,11 @@ int64_t images_together(const ConvArgs& a, const Plan& plan, const Image& source
   return std::clamp<int64_t>(INT32_MAX / source.stride_n, 1, std::max<int64_t>(a.result.n, 1));
 }
 
-// Tiles give them, of whole sums; images that are not taken together must begin with a chunk.
+// Tiles give them, of whole sums, which warpgroups have of patches, not of pixels in order; images
+// that are not taken together must begin with a chunk.
 bool gives_moments(const ConvArgs& a) {
   const Plan plan = plan_of(a);
-  if (!plan.fast || plan.splits > 1 || a.backward) return false;
+  if (!plan.fast || plan.warpgroups || plan.splits > 1 || a.backward) return false;
   const Image& y = a.result;
   const Image source =
       plan.arrange ? arranged_image(a.source, a.groups, vector_of(a.dtype), nullptr) : a.source;
@@ -167,13 +173,6 @@ int32_t narrow(int64_t value) {
   require(value >= -(int64_t{1} << 30) && value <= INT32_MAX,
           "conv: CUDA kernels take positions and steps of less than 2^31, got ", value);
   return static_cast<int32_t>(value);
-}
-
-ConvAxisClass device_class(const AxisClass& c) {
-  narrow(c.in_first + (c.count - 1) * c.in_step);
-  return {narrow(c.out_first), narrow(c.out_step),    narrow(c.count),     narrow(c.in_first),
-          narrow(c.in_step),   narrow(c.in_tap_step), narrow(c.tap_first), narrow(c.tap_step),
-          narrow(c.taps),      divider_of(c.count),   divider_of(c.taps)};
 }
 
 const TileKind& choose(int64_t pixels, int64_t columns, int64_t times, bool few) {
@@ -340,6 +339,13 @@ void run(const ConvArgs& a) {
   p.half_bias = is_half(a.bias_dtype);
   p.channel_counts = divider_of(plan.padded);
 
+  if (plan.warpgroups) {
+    run_warpgroups(a, source, weights, p.partial);
+    p.images = static_cast<int32_t>(y.n);
+    if (p.partial != nullptr) reduce(a, plan, p);
+    return;
+  }
+
   const int64_t item = static_cast<int64_t>(size_of(a.dtype));
   const int64_t together = images_together(a, plan, source);
   const int64_t pixels = y.size[0] * y.size[1] * y.size[2];
@@ -354,6 +360,13 @@ void run(const ConvArgs& a) {
 }
 
 }  // namespace
+
+ConvAxisClass device_class(const AxisClass& c) {
+  narrow(c.in_first + (c.count - 1) * c.in_step);
+  return {narrow(c.out_first), narrow(c.out_step),    narrow(c.count),     narrow(c.in_first),
+          narrow(c.in_step),   narrow(c.in_tap_step), narrow(c.tap_first), narrow(c.tap_step),
+          narrow(c.taps),      divider_of(c.count),   divider_of(c.taps)};
+}
 
 extern const ConvKernels conv_kernels;
 constinit const ConvKernels conv_kernels = {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/divide.h"
+#include "cuda/tensor_map.h"
 #include "cuda/types.h"
 #include "kernels/moments.h"
 
@@ -44,6 +45,35 @@ struct ConvKernelArgs {
   ConvAxisClass axis[3][kMostClasses];
 };
 
+constexpr int kMostWgmmaClasses = 4;  // of an axis
+
+// The same in patches of up to 64 pixels, fed by the copy engine: conv_wgmma.sm_90a.cu. There is
+// one group; classes are combined, the last axis first.
+struct ConvWgmmaArgs {
+  TensorMap source;   // (channel, w, h, d, image): a patch, with its rows for all taps along h
+  TensorMap weights;  // (channel, tap, column, 1, 1)
+  ConvImage result;
+  const void* bias;        // or nullptr
+  void* partial;           // [split][pixel][column] or nullptr; there is one class then
+  int32_t images, pixels;  // pixels: of all images, where there is `partial`
+  int32_t patches;         // of a class, the largest
+  int32_t patch_shift;     // patches are 2^patch_shift pixels wide
+  uint32_t copy_bytes;     // of a patch of the source
+  int32_t a_stages, b_stages;
+  uint32_t tiles, work;    // of a class; in all
+  int32_t columns, steps;  // steps: of 64 channels
+  int32_t kernel[3];
+  int32_t split_groups;  // groups of products (see there) that are summed apart
+  int32_t block_groups;  // and those of a block: as many, or all
+  bool shared_rows;      // between the taps along h
+  bool relu, half_bias;  // half_bias: as above
+  bool vectors;          // result channels in aligned eights
+  Divider across[3];     // patches of a class along the axes
+  Divider step_counts, tile_counts, split_counts;
+  int32_t classes[3];
+  ConvAxisClass axis[3][kMostWgmmaClasses];
+};
+
 // The result from the partial sums of the splits, added in order.
 struct ConvReduceArgs {
   const void* partial;
@@ -65,6 +95,22 @@ struct ConvWeightKernelArgs {
   int32_t stride[3], pad[3], dilation[3];
   Divider size[3];  // of dy
   Divider channel_counts, kernel[3];
+};
+
+// The same of one group by patches of 64 pixels, fed by the copy engine:
+// conv_weight_wgmma.sm_90a.cu.
+struct ConvWeightWgmmaArgs {
+  TensorMap dy, x;  // (channel, w, h, d, image): a patch; with its rows for all taps of a job
+  void* partial;
+  int32_t patches, split_patches;
+  int32_t patch_shift;  // patches are 2^patch_shift pixels wide
+  uint32_t copy_bytes;  // of a patch of x
+  int32_t stages;
+  int32_t rows, channels;
+  int32_t kernel[3], stride[3], pad[3], dilation[3];
+  uint32_t work;
+  Divider across[3];  // patches along the axes
+  Divider row_tiles, job_tiles, channel_blocks, tap_sets, taps_w;
 };
 
 // dweight[group][row][channel][tap] from the partial sums, added in order.

@@ -53,6 +53,7 @@ void arrange_weights(Dtype dtype, const void* weight, bool transposed, int64_t g
                      int64_t channels, int64_t padded, int64_t taps, void* arranged);
 
 ConvImage device_image(const Image& image);
+ConvAxisClass device_class(const AxisClass& c);
 
 // Fails if an image is too large for the numbers of the kernels.
 void expect_conv_sizes(const char* op, const Image& image);

@@ -2,12 +2,15 @@
 // splits.
 #include "core/status.h"
 #include "cuda/launch.h"
-#include "kernels/conv/conv_arrange.h"
+#include "kernels/conv/conv_wgmma.h"
 
 namespace medkern::cuda {
 
 size_t conv_backward_weight_workspace(const ConvWeightArgs& args);
 void conv_backward_weight(const ConvWeightArgs& args);
+bool takes_warpgroups(const ConvWeightArgs& a);
+int64_t warpgroup_splits(const ConvWeightArgs& a);
+void run_warpgroups(const ConvWeightArgs& a, const Image& x, const Image& dy, void* partial);
 
 namespace {
 
@@ -53,6 +56,7 @@ Kernel reduce_f64{"conv_weight", "conv_weight_reduce_f64"};
 struct Plan {
   bool depthwise;  // one channel of x for each of dy
   bool fast, arrange_x, arrange_dy;
+  bool warpgroups;  // of compute capability 9.0 (conv_weight_wgmma.cuda.cpp)
   int64_t rows, channels, padded, taps, pixels;  // of a group; of dy
   const TileKind* kind;
   int64_t tiles, splits, split_k;
@@ -90,6 +94,10 @@ Plan plan_of(const ConvWeightArgs& a) {
   p.split_k = divide_up(divide_up(p.pixels, std::max<int64_t>(splits, 1)), slice) * slice;
   p.split_k = std::max(p.split_k, slice);
   p.splits = std::max<int64_t>(divide_up(p.pixels, p.split_k), 1);
+  p.warpgroups = p.fast && takes_warpgroups(a);
+  // Those take the pixels of a pointwise window as one line.
+  p.arrange_x |= p.warpgroups && is_pointwise(a.window) && !is_linear(a.x);
+  if (p.warpgroups) p.splits = warpgroup_splits(a);
   Scratch scratch;
   p.x_at = scratch.take(p.arrange_x ? pixels_of(x) * x.c : 0, a.dtype);
   p.dy_at = scratch.take(p.arrange_dy ? pixels_of(dy) * dy.c : 0, a.dtype);
@@ -144,7 +152,9 @@ void conv_backward_weight(const ConvWeightArgs& a) {
                    : plan.fast ? tile_kernels[matmul_precision()][small]
                    : f64       ? plain_f64
                                : plain_f32;
-  if (plan.depthwise) {
+  if (plan.warpgroups) {
+    run_warpgroups(a, x, dy, p.partial);
+  } else if (plan.depthwise) {
     p.dy_group = static_cast<int32_t>(a.dy.c);
     const Grid grid{static_cast<uint32_t>(divide_up(a.dy.c, kWarp)),
                     static_cast<uint32_t>(plan.taps), static_cast<uint32_t>(plan.splits)};

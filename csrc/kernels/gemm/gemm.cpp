@@ -415,7 +415,10 @@ extern "C" mk_status mk_bias_backward(const DLTensor* dy, int32_t axis, DLTensor
     BiasBackwardArgs args = bias_args(op, dyv, axis);
     TensorView like = dyv;
     if (is_half(dyv.dtype) && dbv.dtype == Dtype::f32) like.dtype = Dtype::f32;
-    expect_result(op, dbv, 1, &args.channels, {&like});
+    expect_operand(op, dbv, like);
+    expect_shape(op, dbv, 1, &args.channels);
+    expect_contiguous(op, dbv);
+    expect_no_overlap(op, dbv, dyv);
     args.dbias_dtype = dbv.dtype;
     const GemmKernels& kernels = *kernels_for(dyv.device).gemm;
     expect_workspace(op, workspace, workspace_bytes, kernels.bias_backward_workspace(args));

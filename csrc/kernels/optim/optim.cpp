@@ -38,6 +38,11 @@ void check_beta(const char* op, const char* name, double value) {
   require(value >= 0 && value < 1, op, ": ", name, " must be at least 0 and below 1, got ", value);
 }
 
+// Of a list that may be NULL, as its entries may.
+TensorView rounded_view(const char* op, DLTensor* const* rounded, int64_t i) {
+  return optional_view(op, "rounded", rounded != nullptr ? rounded[i] : nullptr);
+}
+
 // The arrays of `count` parameters, checked: of one dtype, on one device.
 struct Items {
   std::vector<OptimItem> items;
@@ -48,15 +53,30 @@ struct Items {
 };
 
 struct ItemViews {
-  TensorView param, grad, first, second;
+  TensorView param, grad, first, second, rounded;
 };
+
+// What gets the parameter's values in bfloat16.
+void check_rounded(const char* op, const TensorView& rounded, const ItemViews& own) {
+  const TensorView& param = own.param;
+  expect_dtype(op, param, Dtype::f32);
+  expect_dtype(op, rounded, Dtype::bf16);
+  require(param.device.device_type == kDLCUDA, op, ": rounded must be NULL on the CPU");
+  expect_same_shape(op, rounded, param);
+  expect_same_layout(op, rounded, param);
+  expect_same_device(op, rounded, param);
+  for (const TensorView* other : {&own.param, &own.grad, &own.first, &own.second}) {
+    expect_no_overlap(op, rounded, *other);
+  }
+}
 
 template <class Views>
 Items items_of(const char* op, int64_t count, Views views) {
   Items found;
   expect_range(op, "count", count, 0, INT32_MAX);
   for (int64_t i = 0; i < count; ++i) {
-    const auto [param, grad, first, second] = views(i);
+    const ItemViews own = views(i);
+    const auto& [param, grad, first, second, rounded] = own;
     if (second.data != nullptr || second.rank > 0) {
       check_tensors(op, {&param, &grad, &first, &second});
     } else if (first.data != nullptr || first.rank > 0) {
@@ -64,6 +84,7 @@ Items items_of(const char* op, int64_t count, Views views) {
     } else {
       check_tensors(op, {&param, &grad});
     }
+    if (rounded.rank > 0 || rounded.data != nullptr) check_rounded(op, rounded, own);
     if (i == 0) {
       found.dtype = param.dtype;
       found.device = param.device;
@@ -71,7 +92,8 @@ Items items_of(const char* op, int64_t count, Views views) {
     require(param.dtype == found.dtype && param.device.device_type == found.device.device_type &&
                 param.device.device_id == found.device.device_id,
             op, ": all parameters must have one dtype and device");
-    found.items.push_back({param.count, param.data, grad.data, {first.data, second.data}});
+    found.items.push_back(
+        {param.count, param.data, grad.data, {first.data, second.data}, rounded.data});
   }
   return found;
 }
@@ -82,7 +104,8 @@ Items items_of(const char* op, int64_t count, Views views) {
 using namespace medkern;
 
 extern "C" mk_status mk_sgd_steps(const mk_sgd_desc* desc, int64_t count, DLTensor* const* params,
-                                  const DLTensor* const* grads, DLTensor* const* buffers) {
+                                  const DLTensor* const* grads, DLTensor* const* buffers,
+                                  DLTensor* const* rounded) {
   return guarded([&] {
     const char* op = "sgd_step";
     expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
@@ -102,7 +125,8 @@ extern "C" mk_status mk_sgd_steps(const mk_sgd_desc* desc, int64_t count, DLTens
       require((buffer_of(i) == nullptr) == (buffer_of(0) == nullptr), op,
               ": all parameters must have a momentum_buffer, or none");
       return ItemViews{view(op, "param", params[i]), view(op, "grad", grads[i]),
-                       optional_view(op, "momentum_buffer", buffer_of(i)), TensorView{}};
+                       optional_view(op, "momentum_buffer", buffer_of(i)), TensorView{},
+                       rounded_view(op, rounded, i)};
     });
     if (items.items.empty()) return;
     kernels_for(items.device)
@@ -113,12 +137,12 @@ extern "C" mk_status mk_sgd_steps(const mk_sgd_desc* desc, int64_t count, DLTens
 
 extern "C" mk_status mk_sgd_step(const mk_sgd_desc* desc, DLTensor* param, const DLTensor* grad,
                                  DLTensor* momentum_buffer) {
-  return mk_sgd_steps(desc, 1, &param, &grad, &momentum_buffer);
+  return mk_sgd_steps(desc, 1, &param, &grad, &momentum_buffer, nullptr);
 }
 
 extern "C" mk_status mk_adam_steps(const mk_adam_desc* desc, int64_t count, DLTensor* const* params,
                                    const DLTensor* const* grads, DLTensor* const* exp_avgs,
-                                   DLTensor* const* exp_avg_sqs) {
+                                   DLTensor* const* exp_avg_sqs, DLTensor* const* rounded) {
   return guarded([&] {
     const char* op = "adam_step";
     expect_descriptor(op, desc, desc != nullptr ? desc->struct_size : 0, sizeof *desc);
@@ -133,7 +157,8 @@ extern "C" mk_status mk_adam_steps(const mk_adam_desc* desc, int64_t count, DLTe
             op, ": params, grads, exp_avgs or exp_avg_sqs is NULL");
     const Items items = items_of(op, count, [&](int64_t i) {
       return ItemViews{view(op, "param", params[i]), view(op, "grad", grads[i]),
-                       view(op, "exp_avg", exp_avgs[i]), view(op, "exp_avg_sq", exp_avg_sqs[i])};
+                       view(op, "exp_avg", exp_avgs[i]), view(op, "exp_avg_sq", exp_avg_sqs[i]),
+                       rounded_view(op, rounded, i)};
     });
     if (items.items.empty()) return;
     const double step = static_cast<double>(desc->step);
@@ -153,5 +178,5 @@ extern "C" mk_status mk_adam_steps(const mk_adam_desc* desc, int64_t count, DLTe
 
 extern "C" mk_status mk_adam_step(const mk_adam_desc* desc, DLTensor* param, const DLTensor* grad,
                                   DLTensor* exp_avg, DLTensor* exp_avg_sq) {
-  return mk_adam_steps(desc, 1, &param, &grad, &exp_avg, &exp_avg_sq);
+  return mk_adam_steps(desc, 1, &param, &grad, &exp_avg, &exp_avg_sq, nullptr);
 }

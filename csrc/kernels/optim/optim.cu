@@ -6,8 +6,9 @@
 //         v = beta2 v + (1 - beta2) g^2,  p -= rate m / (sqrt(v) root_scale + eps)
 //
 // One launch for many parameters, each with blocks of its own. One pass, 16 bytes of every array at
-// a time: each is read once, and written once if it changes.
-// Numerics  the CPU's operations in the CPU's order; factors are rounded to the arrays' dtype.
+// a time: each is read once, and written once if it changes. Where a parameter is wanted in
+// bfloat16 as well, it is rounded while it is at hand. Numerics  the CPU's operations in the CPU's
+// order; factors are rounded to the arrays' dtype.
 #include "cuda/loops.h"
 #include "kernels/optim/optim.cuda.h"
 
@@ -36,6 +37,13 @@ MK_INLINE void for_own(const OptimArrays& own, Vector vector, Single single) {
   if (left < count) single(left);
 }
 
+template <int lanes, class T>
+MK_INLINE void store_rounded(void* rounded, int64_t i, const Pack<T, lanes>& p) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (rounded != nullptr) store_rounded(static_cast<bfloat16*>(rounded) + i, p);
+  }
+}
+
 template <class T>
 struct Sgd {
   T rate, decay, momentum, fresh;
@@ -52,7 +60,9 @@ struct Sgd {
 };
 
 template <int lanes, class T>
-MK_INLINE void sgd_lanes(const Sgd<T>& sgd, T* param, T* buffer, const T* grad) {
+MK_INLINE void sgd_lanes(const Sgd<T>& sgd, const OptimArrays& own, int64_t at) {
+  T *param = static_cast<T*>(own.param) + at, *buffer = static_cast<T*>(own.state[0]) + at;
+  const T* grad = static_cast<const T*>(own.grad) + at;
   auto p = load_pack<lanes>(static_cast<const T*>(param));
   const auto g = load_pack<lanes>(grad);
   auto b = sgd.has_buffer ? load_pack<lanes>(static_cast<const T*>(buffer)) : g;
@@ -60,6 +70,7 @@ MK_INLINE void sgd_lanes(const Sgd<T>& sgd, T* param, T* buffer, const T* grad) 
   for (int i = 0; i < lanes; ++i) sgd.step(p.at[i], b.at[i], g.at[i]);
   store_pack<lanes>(param, p);
   if (sgd.has_buffer) store_pack<lanes>(buffer, b);
+  store_rounded(own.rounded, at, p);
 }
 
 template <class T>
@@ -73,11 +84,9 @@ MK_INLINE void sgd_step(const SgdKernelArgs& a) {
                    a.has_buffer != 0,
                    a.nesterov != 0};
   const OptimArrays& own = a.list.of[own_parameter(a.list)];
-  T *param = static_cast<T*>(own.param), *buffer = static_cast<T*>(own.state[0]);
-  const T* grad = static_cast<const T*>(own.grad);
   for_own<lanes>(
-      own, [&](int64_t i) { sgd_lanes<lanes>(sgd, param + i, buffer + i, grad + i); },
-      [&](int64_t i) { sgd_lanes<1>(sgd, param + i, buffer + i, grad + i); });
+      own, [&](int64_t i) { sgd_lanes<lanes>(sgd, own, i); },
+      [&](int64_t i) { sgd_lanes<1>(sgd, own, i); });
 }
 
 template <class T>
@@ -95,7 +104,10 @@ struct Adam {
 };
 
 template <int lanes, class T>
-MK_INLINE void adam_lanes(const Adam<T>& adam, T* param, T* exp_avg, T* exp_avg_sq, const T* grad) {
+MK_INLINE void adam_lanes(const Adam<T>& adam, const OptimArrays& own, int64_t at) {
+  T *param = static_cast<T*>(own.param) + at, *exp_avg = static_cast<T*>(own.state[0]) + at;
+  T* exp_avg_sq = static_cast<T*>(own.state[1]) + at;
+  const T* grad = static_cast<const T*>(own.grad) + at;
   auto p = load_pack<lanes>(static_cast<const T*>(param));
   auto m = load_pack<lanes>(static_cast<const T*>(exp_avg));
   auto v = load_pack<lanes>(static_cast<const T*>(exp_avg_sq));
@@ -105,6 +117,7 @@ MK_INLINE void adam_lanes(const Adam<T>& adam, T* param, T* exp_avg, T* exp_avg_
   store_pack<lanes>(param, p);
   store_pack<lanes>(exp_avg, m);
   store_pack<lanes>(exp_avg_sq, v);
+  store_rounded(own.rounded, at, p);
 }
 
 template <class T>
@@ -122,13 +135,9 @@ MK_INLINE void adam_step(const AdamKernelArgs& a) {
                      a.penalty != 0,
                      a.kept != 1};
   const OptimArrays& own = a.list.of[own_parameter(a.list)];
-  T *param = static_cast<T*>(own.param), *exp_avg = static_cast<T*>(own.state[0]);
-  T* exp_avg_sq = static_cast<T*>(own.state[1]);
-  const T* grad = static_cast<const T*>(own.grad);
   for_own<lanes>(
-      own,
-      [&](int64_t i) { adam_lanes<lanes>(adam, param + i, exp_avg + i, exp_avg_sq + i, grad + i); },
-      [&](int64_t i) { adam_lanes<1>(adam, param + i, exp_avg + i, exp_avg_sq + i, grad + i); });
+      own, [&](int64_t i) { adam_lanes<lanes>(adam, own, i); },
+      [&](int64_t i) { adam_lanes<1>(adam, own, i); });
 }
 
 }  // namespace

@@ -32,15 +32,13 @@ void launch_all(Kernel (&kernels)[2], const OptimItems& all, Args& p) {
   for (int64_t i = 0; i < all.count; ++i) {
     const OptimItem& item = all.items[i];
     if (item.count == 0) continue;
-    const bool aligned = are_aligned({item.param, item.grad, item.state[0], item.state[1]});
+    const bool aligned =
+        are_aligned({item.param, item.grad, item.state[0], item.state[1], item.rounded});
     const int64_t own = blocks_of(item, all.dtype, aligned);
     require(own <= INT32_MAX, "a CUDA kernel's step takes up to 2^31 blocks of elements");
     if (p.list.used == kMostParameters || blocks + own > INT32_MAX) start();
-    p.list.of[p.list.used++] = {item.param,
-                                item.grad,
-                                {item.state[0], item.state[1]},
-                                item.count,
-                                static_cast<uint32_t>(blocks),
+    p.list.of[p.list.used++] = {item.param,   item.grad,  {item.state[0], item.state[1]},
+                                item.rounded, item.count, static_cast<uint32_t>(blocks),
                                 aligned};
     blocks += own;
   }

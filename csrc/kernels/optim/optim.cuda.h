@@ -8,11 +8,13 @@ namespace medkern::cuda {
 // Parameters of one launch: a power of two, whose arrays fit a kernel's 4096 bytes of arguments.
 constexpr int kMostParameters = 64;
 
-// One parameter, its gradient and state; SGD's buffer may be nullptr.
+// One parameter, its gradient and state; SGD's buffer may be nullptr, and so may `rounded`, which
+// gets the parameter in bfloat16.
 struct OptimArrays {
   void* param;
   const void* grad;
   void* state[2];
+  void* rounded;
   int64_t count;
   uint32_t first_block;
   int32_t aligned;  // all arrays, to 16 bytes

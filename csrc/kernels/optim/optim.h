@@ -11,6 +11,7 @@ struct OptimItem {
   void* param;
   const void* grad;
   void* state[2];  // SGD: the buffer, which may be nullptr; Adam: exp_avg and exp_avg_sq
+  void* rounded;   // gets param in bfloat16, or nullptr; on CUDA devices only
 };
 
 // Of one dtype; either all have a buffer or none has.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medkern import metrics
-from medkern.cli.values import add_device
+from medkern.cli.values import add_device, add_precision
 from medkern.data.folder import Case, find_pairs, read_case
 from medkern.segmentation import Segmenter
 
@@ -20,11 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a run folder, or a model's .safetensors file")
     parser.add_argument("--data", type=Path, required=True, help="a folder with images/ and masks/")
     add_device(parser)
+    add_precision(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Compares the model's labels with the masks."""
-    segmenter = Segmenter.load(options.model).to(options.device)
+    segmenter = Segmenter.load(options.model).to(options.device, options.precision)
     pairs = find_pairs(options.data)
     cases = (read_case(pair, segmenter.labels, segmenter.channels) for pair in pairs)
     result = evaluate_cases(segmenter, cases)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medkern.cli.values import add_device
+from medkern.cli.values import add_device, add_precision
 from medkern.data.folder import is_volume, list_images, split_name
 from medkern.io import DataError
 from medkern.segmentation import Segmenter, check_destination
@@ -22,12 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, help="the mask to write; a folder if the input is one"
     )
     add_device(parser)
+    add_precision(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Writes a mask for every image."""
     jobs = _jobs(options.input, options.output)
-    segmenter = Segmenter.load(options.model).to(options.device)
+    segmenter = Segmenter.load(options.model).to(options.device, options.precision)
     files = []
     for source, destination in jobs:
         destination.parent.mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         activation=None,
     ).to(options.device)
     segmenter = Segmenter(model, job.classes, job.labels, job.channels, multiple=2**job.poolings)
+    segmenter.to(options.device, options.precision)
     loader = DataLoader(job.train, options.batch_size, shuffle=True, seed=options.seed, augment=job.augment)
     optimizer = optim.Adam(model.parameters(), lr=options.lr)
     best = BestWeights("val_loss", "min", folder / "model.safetensors", segmenter.metadata())

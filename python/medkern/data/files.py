@@ -12,7 +12,7 @@ from medkern import kernels
 from medkern.data.dataset import ArrayDataset
 from medkern.data.folder import Pair, list_images
 from medkern.io.files import DataError
-from medkern.io.image import image_shape, read_image
+from medkern.io.image import check_image, read_image
 from medkern.io.nifti import nifti_shape, read_nifti, read_nifti_mask
 from medkern.io.npz import read_npz
 
@@ -20,8 +20,8 @@ from medkern.io.npz import read_npz
 class ImageFolder:
     """Images in a folder per class, the classes in order of name: x float32 (C, H, W), y its class.
 
-    The headers of all files are read when it is made, so that a file that can't be is named before training
-    time is spent; pixels are read when a sample is asked for.
+    All files are checked when it is made, so that one that can't be read is named before training time is
+    spent; pixels are decoded when a sample is asked for.
 
     Args:
         folder: holds a folder for each class, with PNG or TIFF files.
@@ -64,7 +64,7 @@ class ImageFolder:
             if not any(not p.name.startswith(".") for p in (folder / name).iterdir()):
                 raise DataError(f"{folder / name}: the class has no sample")
             for path in list_images(folder / name).values():
-                image_shape(path)
+                check_image(path)
                 self.files.append(path)
                 labels.append(number)
         self.labels = np.array(labels, np.int64)

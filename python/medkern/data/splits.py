@@ -52,9 +52,16 @@ def oversample(
         The samples with the new ones behind them.
 
     Raises:
+        ValueError: a rarer class has no more than `neighbors` samples.
         ModuleNotFoundError: imbalanced-learn is not installed.
     """
     smote = optional_import("imblearn.over_sampling", "imbalance").SMOTE
+    classes, counts = np.unique(labels, return_counts=True)
+    for name, count in zip(classes, counts, strict=True):
+        if count < counts.max() and count <= neighbors:
+            raise ValueError(
+                f"oversample: class {name} has {count} samples, must have more than neighbors, {neighbors}"
+            )
     x, y = smote(random_state=seed, k_neighbors=neighbors).fit_resample(features, labels)
     return x, y
 
@@ -73,7 +80,7 @@ def folds(
         seed: of the order.
 
     Raises:
-        ValueError: there are fewer patients than folds, or a class has fewer samples than there are folds.
+        ValueError: there are fewer patients than folds, or fewer that have samples of some class.
         ModuleNotFoundError: scikit-learn is not installed.
 
     Example:
@@ -88,6 +95,12 @@ def folds(
     found = len(np.unique(groups))
     if not 2 <= count <= found:
         raise ValueError(f"folds: count must be from 2 to the number of patients, {found}, got {count}")
+    for name in np.unique(labels):
+        having = len(np.unique(groups[labels == name]))
+        if having < count:
+            raise ValueError(
+                f"folds: class {name} must have samples of {count} patients, one for each fold, got {having}"
+            )
     splitter = selection.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     yield from splitter.split(np.zeros(len(labels)), labels, groups)
 

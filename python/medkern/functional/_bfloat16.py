@@ -40,7 +40,10 @@ class Alike(Function):
     @classmethod
     def _as_taken(cls, tensors: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         """The tensors as they are if all numbers have one type."""
-        if not any(x.is_bfloat16 for x in tensors):
+        for x in tensors:
+            if x.is_bfloat16:
+                break
+        else:
             return tensors
         kinds = [x.dtype for x in tensors if x.dtype.kind == "f"]
         same = all(kind == kinds[0] for kind in kinds)

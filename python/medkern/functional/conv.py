@@ -53,6 +53,7 @@ class Conv(Function):
     def backward(ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         """A transposed convolution, a correlation of x with dy, and sums."""
         x, weight = ctx.saved
+        dy = _dense(dy)
         return (
             ConvBackwardInput.apply(dy, weight, input_shape=x.shape, **ctx.window) if ctx.needs[0] else None,
             ConvBackwardWeight.apply(dy, x, weight_shape=weight.shape, dtype=weight.dtype, **ctx.window)
@@ -96,6 +97,27 @@ class ConvWithMoments(Function):
     def backward(ctx: Node, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """That of `Conv`."""
         return Conv.backward(ctx, dy)
+
+
+def _dense(dy: Tensor) -> Tensor:
+    """A gradient that several kernels take; a part of a larger one is copied once instead of by each."""
+    return dy if dy.array.is_contiguous or dy.array.is_channels_last else Dense.apply(dy)
+
+
+class Dense(Function):
+    """The same values without gaps between them."""
+
+    twice_differentiable = takes_bfloat16 = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Tensor) -> _C.Array:
+        """Channels-last if channels are side by side."""
+        return kernels.copy(x.array, channels_last=x.array.strides[1] == 1)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Tensor) -> Tensor:
+        """The same values."""
+        return dy
 
 
 class Activated(Function):
@@ -209,6 +231,7 @@ class ConvTranspose(Function):
     def backward(ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         """It is the gradient of a convolution: x is the dy of that one, and dy its x."""
         x, weight = ctx.saved
+        dy = _dense(dy)
         return (
             Conv.apply(dy, weight, None, rank=x.ndim - 2, **ctx.window) if ctx.needs[0] else None,
             ConvBackwardWeight.apply(x, dy, weight_shape=weight.shape, dtype=weight.dtype, **ctx.window)

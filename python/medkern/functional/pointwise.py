@@ -5,6 +5,7 @@ Every gradient here is made of these functions again, so each can be differentia
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -232,12 +233,31 @@ def _constant(value: Any, like: Tensor) -> _C.Array:
     """A number in the type of `like`, which must be able to hold it."""
     if like.dtype.kind != "f" and not isinstance(value, (bool, int, np.integer, np.bool_)):
         raise TypeError(f"a number beside a tensor of {like.dtype} must be an int, got {value!r}")
-    if like.is_bfloat16:
-        return kernels.full((), value, like.dtype, device=like.device)
+    dtype, device = like.dtype, like.device
     try:
-        return _C.Array(np.asarray(value, like.dtype), like.device)
+        if device == "cpu" or type(value) not in (int, float):
+            return _number(value, dtype, device)
+        # To bring it to a device costs as much as a kernel, and most numbers come again with every step.
+        sign = math.copysign(1, value)  # 0 and -0 are equal
+        return _kept_number(value, sign, str(dtype), device, _C.stream_get(device))
     except OverflowError as error:
-        raise ValueError(f"the number {value!r} does not fit {like.dtype}") from error
+        raise ValueError(f"the number {value!r} does not fit {dtype}") from error
+
+
+def _number(value: Any, dtype: Any, device: str) -> _C.Array:
+    if dtype != _C.bfloat16:
+        return _C.Array(np.asarray(value, dtype), device)
+    outlining = _C.outlining(False)  # it has a value even while a model is followed
+    try:
+        return kernels.full((), value, dtype, device=device)
+    finally:
+        _C.outlining(outlining)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_number(value: float, sign: float, dtype: str, device: str, stream: int) -> _C.Array:
+    """A number for the work of one stream; nobody writes to it."""
+    return _number(value, _C.dtype(dtype), device)
 
 
 class Add(Alike):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medkern import _C, kernels
-from medkern.autograd import Function, Node
+from medkern.autograd import Function, Node, widened
 from medkern.functional.copy import getitem, stack
 from medkern.functional.pointwise import add, mul
 from medkern.tensor import Tensor
@@ -80,7 +80,7 @@ def warp(x: Tensor, field: Tensor, mode: str = "bilinear", padding_mode: str = "
         >>> medkern.functional.warp(x, field).numpy()[0, 0, 0]
         array([1., 2., 3., 3.])
     """
-    sizes = x.shape[2:]
+    sizes, field = x.shape[2:], widened(field)
     if x.ndim not in (4, 5) or field.shape != (x.shape[0], len(sizes), *sizes):
         raise ValueError(f"warp: field must have shape (N, axes, sizes) like x {x.shape}, got {field.shape}")
     # Element o has its center at (2 o + 1) / size - 1 of the grid; the last axis comes first there.

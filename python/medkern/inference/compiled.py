@@ -15,6 +15,7 @@ from medkern.inference.graph import Skeleton
 from medkern.inference.passes import simplify
 from medkern.inference.program import Program
 from medkern.inference.weights import Weights
+from medkern.kernels._precision import BY_TYPE, is_autocast, matmul_precision
 from medkern.nn import Module
 from medkern.nn.module import device_of
 from medkern.tensor import Tensor
@@ -28,11 +29,16 @@ class CompiledModel:
     Attributes:
         dtypes: the type of each input.
         device: where the model is, and where its results are.
+        precision: how a CUDA device computes: "float32", "tf32", "bf16", or None: as it is set.
     """
 
-    def __init__(self, model: Module, example: Any):
+    def __init__(self, model: Module, example: Any, precision: str | None = None):
         if not isinstance(model, Module):
             raise TypeError(f"compile: model must be a Module, got {type(model).__name__}")
+        if precision is not None and precision not in BY_TYPE:
+            raise ValueError(f"compile: precision must be 'float32', 'tf32' or 'bf16', got {precision!r}")
+        self.precision = precision
+        self._narrow = _is_narrow(precision)
         self.device = device_of(model) or get_default_device()
         examples = example if isinstance(example, tuple) else (example,)
         arrays = [_array(x, number, self.device) for number, x in enumerate(examples)]
@@ -40,7 +46,7 @@ class CompiledModel:
         self._programs: OrderedDict[tuple[tuple[int, ...], ...], Program] = OrderedDict()
         self._lock = threading.Lock()
         self._stream: int | None = None  # that of the last call
-        with device(self.device):
+        with device(self.device), matmul_precision(self.precision):
             self._skeleton = Skeleton(model)
             self._weights = Weights(self._skeleton)
             self._arena = Arena(0, self.device)
@@ -61,8 +67,13 @@ class CompiledModel:
         return arrange([Tensor(array) for array in results])
 
     def _run(self, inputs: tuple[Any, ...]) -> list[_C.Array]:
-        if self.device != "cpu":
-            self._order()
+        if self.device == "cpu":
+            return self._results(inputs)
+        self._order()
+        with matmul_precision(self.precision):
+            return self._results(inputs)
+
+    def _results(self, inputs: tuple[Any, ...]) -> list[_C.Array]:
         # Mostly the shapes are those of the call before.
         results = self._last.run_plain([x.array if isinstance(x, Tensor) else x for x in inputs])
         if results is None:
@@ -98,7 +109,7 @@ class CompiledModel:
         """The program for inputs of these shapes, ready to run."""
         program = self._programs.get(shapes)
         if program is None:
-            graph = self._skeleton.follow(shapes, self.dtypes)
+            graph = self._skeleton.follow(shapes, self.dtypes, self._narrow)
             simplify(graph)
             program = Program(graph, self._weights)
             self._programs[shapes] = program
@@ -116,7 +127,12 @@ class CompiledModel:
         return program
 
 
-def compile(model: Module, example: Any) -> CompiledModel:
+def _is_narrow(precision: str | None) -> bool:
+    """Whether layers on CUDA devices give bfloat16."""
+    return is_autocast() if precision is None else precision == "bf16"
+
+
+def compile(model: Module, example: Any, precision: str | None = None) -> CompiledModel:
     """Prepares a model for prediction: the same results, sooner and in less memory.
 
     The model is followed once with the shape of the example, in evaluation mode and without computing
@@ -130,6 +146,10 @@ def compile(model: Module, example: Any) -> CompiledModel:
             have no effect: only their prepared form is kept.
         example: a tensor or an array like those to come, of which only shape and type count. A tuple of them
             for a model with several inputs.
+        precision: how a CUDA device computes: "float32", "tf32" or "bf16", as in `medkern.Trainer`; None:
+            as it is set, by `set_float32_matmul_precision` at each call and by `autocast` now. With "bf16",
+            or under `autocast`, layers keep what they compute in bfloat16, in half the memory; their weights
+            are converted once, and what the model returns is float32. The CPU computes in float32 always.
 
     Returns:
         `compiled(x)`, which takes tensors or arrays from anywhere and gives tensors without gradients on the
@@ -139,7 +159,7 @@ def compile(model: Module, example: Any) -> CompiledModel:
     Raises:
         TraceError: the model reads values of tensors, so that what it computes can't be known beforehand, or
             returns something else than tensors.
-        ValueError: the model refuses the example's shape.
+        ValueError: the model refuses the example's shape, or there is no such precision.
         TypeError: model or example are of a wrong type.
 
     Example:
@@ -148,7 +168,7 @@ def compile(model: Module, example: Any) -> CompiledModel:
         >>> predict(np.ones((2, 1, 64, 32), np.float32)).shape
         (2, 1, 64, 32)
     """
-    return CompiledModel(model, example)
+    return CompiledModel(model, example, precision)
 
 
 class Predictor:
@@ -158,6 +178,7 @@ class Predictor:
 
     Args:
         model: takes one tensor.
+        precision: see `compile`.
 
     Example:
         >>> predict = medkern.inference.Predictor(medkern.nn.Linear(4, 2))
@@ -165,10 +186,12 @@ class Predictor:
         (1, 2)
     """
 
-    def __init__(self, model: Module):
+    def __init__(self, model: Module, precision: str | None = None):
         self.model = model
+        self.precision = precision
         self._compiled: CompiledModel | None = None
         self._versions: list[tuple[_C.Array, int]] = []
+        self._way: tuple[Any, ...] = ()
 
     def __call__(self, x: Any) -> Any:
         """The model's result in evaluation mode, without gradients."""
@@ -177,9 +200,11 @@ class Predictor:
         same = len(versions) == len(self._versions) and all(
             a is b and i == j for (a, i), (b, j) in zip(versions, self._versions, strict=True)
         )
-        if self._compiled is None or not same or self._compiled.dtypes != [array.dtype]:
+        way = (self.precision, _is_narrow(self.precision), array.dtype)
+        if self._compiled is None or not same or way != self._way:
             self.forget()
-            self._compiled, self._versions = compile(self.model, array), versions
+            self._compiled = compile(self.model, array, self.precision)
+            self._versions, self._way = versions, way
         return self._compiled(array)
 
     def forget(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medkern import _C
-from medkern.autograd import Function, no_grad, recording
+from medkern import _C, kernels
+from medkern.autograd import Function, no_grad, recording, widened
 from medkern.kernels._precision import autocast
 from medkern.nn import Module
 from medkern.nn.module import Parameter
@@ -128,8 +128,8 @@ class Graph:
 
 
 @contextlib.contextmanager
-def _outlining() -> Iterator[None]:
-    before = _C.outlining(True)
+def _outlining(enabled: bool = True) -> Iterator[None]:
+    before = _C.outlining(enabled)
     try:
         yield
     finally:
@@ -191,13 +191,20 @@ class Skeleton:
             twin = x
         return twin
 
-    def follow(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype]) -> Graph:
+    def follow(
+        self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype], narrow: bool = False
+    ) -> Graph:
         """The graph for inputs of these shapes and types.
+
+        Args:
+            shapes: of each input.
+            dtypes: of each input.
+            narrow: whether layers on CUDA devices compute in bfloat16; results are float32 then as well.
 
         Raises:
             TraceError: the model reads values, or gives something else than tensors.
         """
-        with _outlining(), no_grad(), autocast(False):
+        with _outlining(), no_grad(), autocast(narrow):
             outlines = [_C.empty(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
             tracer = _Tracer(self, outlines)
             with recording(tracer.record):
@@ -210,7 +217,7 @@ class Skeleton:
                             "or a condition), so that what it computes may differ from input to input"
                         ) from error
                     raise
-            tracer.graph.arrange = tracer.collect(result)
+                tracer.graph.arrange = tracer.collect(result, narrow)
         return tracer.graph
 
 
@@ -261,8 +268,10 @@ class _Tracer:
             if path is not None:
                 key = path
             elif not array.is_outline:
-                data = np.ascontiguousarray(array)
-                key = (data.shape, data.dtype.str, data.tobytes())
+                with _outlining(False):
+                    narrow = array.dtype == _C.bfloat16  # which NumPy has not
+                    data = np.ascontiguousarray(kernels.copy(array, dtype="float32") if narrow else array)
+                key = (data.shape, str(array.dtype), data.tobytes())
                 self.graph.literals[key] = array
             else:
                 raise TraceError(
@@ -276,20 +285,23 @@ class _Tracer:
             return self._value(option.array)
         return self._value(option) if isinstance(option, _C.Array) else option
 
-    def collect(self, result: Any) -> Callable[[Sequence[Any]], Any]:
-        """Notes the tensors in `result` as outputs and gives the function that rebuilds it."""
+    def collect(self, result: Any, wide: bool) -> Callable[[Sequence[Any]], Any]:
+        """Notes the tensors in `result` as outputs and gives the function that rebuilds it.
+
+        If they are to be wide, those of bfloat16 become float32.
+        """
         outputs = self.graph.outputs
         if isinstance(result, Tensor):
-            outputs.append(self._value(result.array))
+            outputs.append(self._value((widened(result) if wide else result).array))
             index = len(outputs) - 1
             return lambda tensors: tensors[index]
         if isinstance(result, (tuple, list)):
             kind = type(result)
             make: Any = kind._make if hasattr(kind, "_make") else kind
-            parts = [self.collect(item) for item in result]
+            parts = [self.collect(item, wide) for item in result]
             return lambda tensors: make([part(tensors) for part in parts])
         if isinstance(result, dict):
-            named = {name: self.collect(item) for name, item in result.items()}
+            named = {name: self.collect(item, wide) for name, item in result.items()}
             return lambda tensors: {name: part(tensors) for name, part in named.items()}
         if result is None:
             return lambda tensors: None

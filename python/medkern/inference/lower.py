@@ -45,6 +45,8 @@ def lower(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call 
         return _recurrent(step, graph, weights, wanted)
     if step.function is RecurrentCell:
         return _recurrent_cell(step, graph, weights, wanted)
+    if step.function is pool.MaxPool:
+        return _max_pool(step, wanted)
     if any(value in wanted for value in step.outputs[1:]):
         return None
     if step.function in _PREPARED:
@@ -107,10 +109,6 @@ _KERNELS: dict[type[Function], Kernel] = {
     pointwise.Extremum: lambda i, o, y: (_C.binary, [getattr(_C.BinaryOp, o["op"]), *i, y]),
     pointwise.Compare: lambda i, o, y: (_C.compare, [getattr(_C.CompareOp, o["op"]), *i, y]),
     pointwise.Where: lambda i, o, y: (_C.where, [*i, y]),
-    pool.MaxPool: lambda i, o, y: (
-        _C.max_pool,
-        [i[0], len(y.shape) - 2, *_window(o, *_POOL, "dilation", "ceil_mode"), None, y],
-    ),
     pool.AvgPool: lambda i, o, y: (
         _C.avg_pool,
         [i[0], len(y.shape) - 2, *_window(o, *_POOL, "ceil_mode", "count_include_pad"), y],
@@ -163,7 +161,9 @@ def _key(step: Step, without: str | None = None) -> tuple[Any, ...]:
     window = tuple(repr(value) for name, value in step.options.items() if name != without)
     sources = [x.key if x is not None else None for x in step.inputs[1:]]
     norms = [(norm.options["eps"], *(x.key for x in norm.reads() if x.is_constant)) for norm in step.norms]
-    return (step.function, window, *sources, *norms, step.activation)
+    x = step.inputs[0]
+    assert x is not None
+    return (step.function, str(x.outline.dtype), window, *sources, *norms, step.activation)
 
 
 def _conv(step: Step, graph: Graph, weights: Weights) -> Call | None:
@@ -206,6 +206,12 @@ def _linear(step: Step, graph: Graph, weights: Weights) -> Call | None:
 
     plan = weights.prepared(_key(step), make)
     return plan.run, [step.inputs[0], step.outputs[0]]
+
+
+def _max_pool(step: Step, wanted: set[Any]) -> Call:
+    (x,), o, (y, indices) = step.inputs, step.options, step.outputs
+    kind, *given = (o["index_dtype"], y, indices) if indices in wanted else (None, y)
+    return _C.max_pool, [x, len(y.shape) - 2, *_window(o, *_POOL, "dilation", "ceil_mode"), kind, *given]
 
 
 def _recurrent(step: Step, graph: Graph, weights: Weights, wanted: set[Any]) -> Call | None:

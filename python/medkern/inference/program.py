@@ -82,7 +82,7 @@ class Program:
         groups = {id(group): group for group in self._groups.values() if group.slot is None}
         self.arena_bytes = place([group.lifetime for group in groups.values()])
         self._arena: Arena | None = None
-        self._threads = 0
+        self._way = _way()
         self._bound: _C.Program | None = None
 
     # Memory.
@@ -255,12 +255,12 @@ class Program:
     def bind(self, arena: Arena) -> None:
         """Makes the calls with arrays in the arena in the place of values.
 
-        They have scratch memory for as many threads as there are now.
+        They have scratch memory for as many threads as there are now, and a graph multiplies as is set now.
         """
-        threads = _C.get_num_threads()
-        if self._arena is arena and self._threads == threads:
+        way = _way()
+        if self._arena is arena and self._way == way:
             return
-        self._arena, self._threads, self._bound = arena, threads, _C.Program()
+        self._arena, self._way, self._bound = arena, way, _C.Program()
         slots = [self._bound.slot(value.outline) for value in self._graph.inputs]
         slots += [self._bound.slot(outline(*fresh), True) for fresh in self._fresh]
         arrays: dict[Value, Any] = {}
@@ -302,9 +302,9 @@ class Program:
     def run_plain(self, inputs: list[Any]) -> list[_C.Array] | None:
         """Computes the results in one native call, for inputs that need no preparation.
 
-        None if they do, or if it is not bound for the threads there are.
+        None if they do, or if it is not bound for the threads there are and the precision that is set.
         """
-        if self._bound is None or self._threads != _C.get_num_threads():
+        if self._bound is None or self._way != _way():
             return None
         return self._bound.run_plain(inputs)
 
@@ -314,6 +314,11 @@ class Program:
         fresh = [_C.empty(*about) for about in self._fresh]
         self._bound.run([*inputs, *fresh])
         return fresh
+
+
+def _way() -> tuple[int, int]:
+    """What calls are bound for: the threads there are and how float32 numbers are multiplied."""
+    return _C.get_num_threads(), _C.get_matmul_precision()
 
 
 class _Forward:

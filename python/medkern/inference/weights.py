@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from medkern import _C
+from medkern import _C, kernels
 from medkern.autograd import Node, no_grad
 from medkern.functional.conv import ConvTranspose
+from medkern.functional.gemm import Linear
 from medkern.inference.graph import Graph, Skeleton, Step, TraceError, Value
 from medkern.tensor import Tensor
 
@@ -75,8 +76,20 @@ class Weights:
         """Weight and bias of a convolution or linear layer with the batch norms after it.
 
         Each makes weight * s and (bias - mean) s + shift with s = scale / sqrt(var + eps), computed in
-        float64 and rounded once.
+        float64 and rounded once. Beside bfloat16 images weights become bfloat16, and so does the bias of a
+        linear layer.
         """
+        weight, bias = self._exact(graph, step)
+        x = step.inputs[0]
+        assert x is not None
+        if x.outline.dtype == _C.bfloat16:
+            weight = kernels.copy(weight, dtype=_C.bfloat16)
+            if bias is not None and step.function is Linear:
+                bias = kernels.copy(bias, dtype=_C.bfloat16)
+        return weight, bias
+
+    def _exact(self, graph: Graph, step: Step) -> tuple[_C.Array, _C.Array | None]:
+        """The same in the type that the model's weights have."""
         arrays = [None if x is None else self.computed(graph, x) for x in step.inputs[1:3]]
         assert arrays[0] is not None
         if not step.norms:

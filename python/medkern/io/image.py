@@ -44,6 +44,25 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
         return image.height, image.width
 
 
+def check_image(path: str | os.PathLike[str]) -> None:
+    """Finds a file that is damaged or cut off without decoding its pixels.
+
+    The checksums of a PNG are computed; the pixels of a TIFF must lie within the file.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with _opened(path) as image:
+        if image.format == "PNG":
+            image.verify()
+            return
+        tags = image.tag_v2
+        for offsets, sizes in ((273, 279), (324, 325)):  # of strips, of tiles
+            ends = [a + b for a, b in zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False)]
+            if max(ends, default=0) > os.path.getsize(path):
+                raise DataError(f"{path}: can't be read as PNG or TIFF: is cut off")
+
+
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """The picture as float32 (C, H, W): one channel for grayscale, three for color; alpha is dropped.
 

@@ -42,9 +42,11 @@ def get_float32_matmul_precision() -> str:
 @contextlib.contextmanager
 def matmul_precision(kind: str | None) -> Iterator[None]:
     """A context in which float32 numbers are multiplied as a key of `BY_TYPE` says; None changes nothing."""
+    if kind is None:
+        yield
+        return
     before = get_float32_matmul_precision()
-    if kind is not None:
-        set_float32_matmul_precision(BY_TYPE[kind])
+    set_float32_matmul_precision(BY_TYPE[kind])
     try:
         yield
     finally:

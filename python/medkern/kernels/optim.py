@@ -58,6 +58,7 @@ def sgd_steps(
     dampening: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    rounded: Sequence[Any] | None = None,
 ) -> None:
     """`sgd_step` for many parameters of one dtype and device, which a CUDA device takes in few launches.
 
@@ -70,12 +71,14 @@ def sgd_steps(
         dampening: see there.
         weight_decay: see there.
         nesterov: see there.
+        rounded: for each parameter None or a bfloat16 array of its shape and layout that gets its new values;
+            CUDA devices and float32 only.
 
     Raises:
         ValueError: a shape, layout, number of arrays or option doesn't fit.
         TypeError: a dtype doesn't fit.
     """
-    _C.sgd_steps(params, grads, momentum_buffers, lr, momentum, dampening, weight_decay, nesterov)
+    _C.sgd_steps(params, grads, momentum_buffers, lr, momentum, dampening, weight_decay, nesterov, rounded)
 
 
 def adam_step(
@@ -136,6 +139,7 @@ def adam_steps(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    rounded: Sequence[Any] | None = None,
 ) -> None:
     """`adam_step` for many parameters of one dtype and device, which a CUDA device takes in few launches.
 
@@ -151,9 +155,11 @@ def adam_steps(
         eps: see there.
         weight_decay: see there.
         decoupled: see there.
+        rounded: see `sgd_steps`.
 
     Raises:
         ValueError: a shape, layout, number of arrays or option doesn't fit.
         TypeError: a dtype doesn't fit.
     """
-    _C.adam_steps(params, grads, exp_avgs, exp_avg_sqs, step, lr, beta1, beta2, eps, weight_decay, decoupled)
+    options = (step, lr, beta1, beta2, eps, weight_decay, decoupled, rounded)
+    _C.adam_steps(params, grads, exp_avgs, exp_avg_sqs, *options)

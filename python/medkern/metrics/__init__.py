@@ -1,6 +1,12 @@
 """Measures: of segmentations, classifications, images and texts, and how sure they are."""
 
-from medkern.metrics.classification import ClassificationMetrics, brier_score, calibration_error, roc_auc
+from medkern.metrics.classification import (
+    ClassificationMetrics,
+    brier_score,
+    calibration_curve,
+    calibration_error,
+    roc_auc,
+)
 from medkern.metrics.confusion import (
     accuracy,
     confusion_matrix,
@@ -32,6 +38,7 @@ __all__ = [
     "bleu",
     "bootstrap_interval",
     "brier_score",
+    "calibration_curve",
     "calibration_error",
     "confusion_matrix",
     "count_folds",

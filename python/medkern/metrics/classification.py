@@ -44,8 +44,10 @@ def roc_auc(scores: np.ndarray, target: np.ndarray) -> float:
     return float(optional_import("sklearn.metrics", "metrics").roc_auc_score(target, scores))
 
 
-def calibration_error(probabilities: np.ndarray, target: np.ndarray, bins: int = 10) -> float:
-    """The expected calibration error, sum_b |B_b| / N |accuracy(B_b) - confidence(B_b)|; Guo et al., 2017.
+def calibration_curve(
+    probabilities: np.ndarray, target: np.ndarray, bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How sure a classifier is and how often it is right, for `medkern.plot.reliability`; Guo et al., 2017.
 
     Samples are put into `bins` bins of equal width by the probability of the predicted class.
 
@@ -53,14 +55,38 @@ def calibration_error(probabilities: np.ndarray, target: np.ndarray, bins: int =
         probabilities: (N, C), rows that sum to 1.
         target: true classes (N).
         bins: their number.
+
+    Returns:
+        For each bin the mean probability of the predicted class, the share of samples that are of that
+        class, both NaN in a bin without samples, and the number of samples.
     """
-    probabilities, target = _expect("calibration_error", probabilities, target)
+    return _calibration("calibration_curve", probabilities, target, bins)
+
+
+def calibration_error(probabilities: np.ndarray, target: np.ndarray, bins: int = 10) -> float:
+    """The expected calibration error, sum_b |B_b| / N |accuracy(B_b) - confidence(B_b)|; Guo et al., 2017.
+
+    Args:
+        probabilities: (N, C), rows that sum to 1.
+        target: true classes (N).
+        bins: as in `calibration_curve`.
+    """
+    confidence, right, counts = _calibration("calibration_error", probabilities, target, bins)
+    filled = counts > 0
+    return float((np.abs(right - confidence) * counts)[filled].sum() / counts.sum())
+
+
+def _calibration(
+    op: str, probabilities: np.ndarray, target: np.ndarray, bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    probabilities, target = _expect(op, probabilities, target)
     if bins < 1:
-        raise ValueError(f"calibration_error: bins must be at least 1, got {bins}")
+        raise ValueError(f"{op}: bins must be at least 1, got {bins}")
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == target
     number = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(number, right - confidence, bins)
-    return float(np.abs(gaps).sum() / len(target))
+    counts = np.bincount(number, minlength=bins)
+    divisor = np.where(counts > 0, counts, np.nan)
+    return np.bincount(number, confidence, bins) / divisor, np.bincount(number, right, bins) / divisor, counts
 
 
 def brier_score(probabilities: np.ndarray, target: np.ndarray) -> float:

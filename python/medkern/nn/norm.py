@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from medkern import functional
+from medkern import _C, functional
 from medkern.kernels._activation import activation_number
 from medkern.nn import init
 from medkern.nn._checks import expect_divisible, expect_positive, expect_rank
@@ -109,7 +109,10 @@ class _BatchNorm(_Norm):
         array, version, seen = self._seen
         if array is not buffer.array or version != buffer._version:  # it was loaded or moved
             seen = int(buffer.item())
-        init.constant_(buffer, seen + 1)
+        if buffer.is_cuda:  # from now on the host's: a device would take a launch for every batch
+            buffer.array = _C.Array(np.asarray(seen + 1, buffer.dtype), "cpu")
+        else:
+            init.constant_(buffer, seen + 1)
         self._seen = buffer.array, buffer._version, seen + 1
         return seen + 1
 

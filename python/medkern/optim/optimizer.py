@@ -81,9 +81,16 @@ class Optimizer:
                     alike.setdefault(key, []).append((p, p.grad, state))
             for members in alike.values():
                 params, grads, states = zip(*members, strict=True)
-                self._update([p.array for p in params], [grad.array for grad in grads], list(states), group)
-                for p in params:
+                # What layers use in bfloat16 follows, instead of being converted again.
+                rounded = [
+                    p._bfloat16[2] if p._bfloat16 and p._bfloat16[0] is p.array else None for p in params
+                ]
+                arrays = [p.array for p in params]
+                self._update(arrays, [grad.array for grad in grads], list(states), group, rounded)
+                for p, narrow in zip(params, rounded, strict=True):
                     p._version += 1
+                    if narrow is not None:
+                        p._bfloat16 = p.array, p._version, narrow
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on exactly: numbers and NumPy arrays only.
@@ -162,8 +169,12 @@ class Optimizer:
         grads: list[_C.Array],
         states: list[dict[str, Any]],
         group: dict[str, Any],
+        rounded: list[_C.Array | None],
     ) -> None:
-        """Moves parameters of one device, dtype and number of steps in place; all have the same state."""
+        """Moves parameters of one device, dtype and number of steps in place; all have the same state.
+
+        What is not None of `rounded` gets the new values in bfloat16.
+        """
         raise NotImplementedError
 
     def _expect(self, group: dict[str, Any], *names: str) -> None:

@@ -66,6 +66,7 @@ class SGD(Optimizer):
         grads: list[_C.Array],
         states: list[dict[str, Any]],
         group: dict[str, Any],
+        rounded: list[_C.Array | None],
     ) -> None:
         dampening = group["dampening"]
         if group["momentum"] != 0 and "momentum_buffer" not in states[0]:
@@ -82,4 +83,5 @@ class SGD(Optimizer):
             dampening,
             group["weight_decay"],
             group["nesterov"],
+            rounded if any(x is not None for x in rounded) else None,
         )
