@@ -19,13 +19,23 @@ import numpy as np
 from medkern import _C, kernels
 from medkern.tensor import Tensor
 
-_state = threading.local()
+Recorder = Callable[[type["Function"], tuple[Tensor | None, ...], dict[str, Any], tuple[_C.Array, ...]], None]
+
+
+class _State(threading.local):
+    """What holds in this thread: every operation asks, so that the defaults are attributes of the class."""
+
+    enabled: bool = True
+    recorder: Recorder | None = None
+
+
+_state = _State()
 _sequence = itertools.count()
 
 
 def is_grad_enabled() -> bool:
     """Whether operations on tensors are being recorded in this thread."""
-    return getattr(_state, "enabled", True)
+    return _state.enabled
 
 
 @contextlib.contextmanager
@@ -48,13 +58,10 @@ def enable_grad() -> contextlib.AbstractContextManager[None]:
     return _grad_mode(True)
 
 
-Recorder = Callable[[type["Function"], tuple[Tensor | None, ...], dict[str, Any], tuple[_C.Array, ...]], None]
-
-
 @contextlib.contextmanager
 def recording(recorder: Recorder) -> Iterator[None]:
     """A context in which `recorder(function, inputs, options, results)` is called after each operation."""
-    before = getattr(_state, "recorder", None)
+    before = _state.recorder
     _state.recorder = recorder
     try:
         yield
@@ -193,18 +200,17 @@ class Function:
         tensors = cls._as_taken(_tensors(inputs), options)
         node = Node(cls, tensors)
         results = cls.forward(node, *tensors, **options)
-        record = is_grad_enabled() and any(node.needs)
+        record = _state.enabled and True in node.needs
         arrays = results if isinstance(results, tuple) else (results,)
-        recorder = getattr(_state, "recorder", None)
-        if recorder is not None:
-            recorder(cls, tensors, options, arrays)
+        if _state.recorder is not None:
+            _state.recorder(cls, tensors, options, arrays)
         if record:
             node.results = [(array.shape, array.dtype) for array in arrays]
-        wrapped = tuple(
+        wrapped = [
             _result(array, node, i) if record and array.dtype.kind == "f" else Tensor(array)
             for i, array in enumerate(arrays)
-        )
-        return wrapped if isinstance(results, tuple) else wrapped[0]
+        ]
+        return tuple(wrapped) if isinstance(results, tuple) else wrapped[0]
 
 
 class Cast(Function):
@@ -290,10 +296,7 @@ def _sweep(
     waiting: list[tuple[int, Node]] = []  # a heap, the latest node first
     pending: dict[Node, list[Tensor | None]] = {}
 
-    def send(edge: Any, grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        if isinstance(edge, Tensor):
-            yield edge, _like(grad, edge.dtype)
-            return
+    def send(edge: tuple[Node, int], grad: Tensor) -> None:
         node, index = edge
         if ways is not None and not any(ways[node]):
             return
@@ -306,7 +309,11 @@ def _sweep(
     for root, grad in zip(roots, grads, strict=True):
         if not root.requires_grad:
             raise ValueError("backward: the tensor does not require a gradient")
-        yield from send(root if root._node is None else (root._node, root._index), _initial_grad(root, grad))
+        first = _initial_grad(root, grad)
+        if root._node is None:
+            yield root, first
+        else:
+            send((root._node, root._index), first)
 
     while waiting:
         _, node = heapq.heappop(waiting)
@@ -325,8 +332,12 @@ def _sweep(
         if not (retain_graph or create_graph):
             node.release()
         for edge, grad in zip(edges, results, strict=True):
-            if edge is not None and grad is not None:
-                yield from send(edge, grad)
+            if edge is None or grad is None:
+                continue
+            if isinstance(edge, tuple):
+                send(edge, grad)
+            else:
+                yield edge, _like(grad, edge.dtype)
 
 
 def backward(

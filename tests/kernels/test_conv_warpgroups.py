@@ -1,4 +1,4 @@
-"""Convolution of float16 and bfloat16 images by warpgroups, on CUDA devices of compute capability 9.0."""
+"""Convolution of 16-bit images and in tf32 by warpgroups, on CUDA devices of compute capability 9.0."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import medkern
-from arrays import channels_last, slice_of
+from arrays import FORMATS, channels_last, slice_of
 from medkern import _C, kernels
 from reference import conv as reference
 from reference import half
@@ -194,6 +194,53 @@ def test_a_sample_alone_has_the_same_bits_and_plans_agree(rng, name, channels, o
         np.testing.assert_array_equal(values(alone)[0], values(together)[i])
     if before[0] is not None:
         assert launches(reduced) == before[1] + (2 if channels == 512 else 0)
+
+
+@pytest.fixture
+def tf32():
+    before = medkern.get_float32_matmul_precision()
+    medkern.set_float32_matmul_precision("high")
+    yield
+    medkern.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("layout", FORMATS[:2])
+@pytest.mark.parametrize(
+    "shape,outputs,kernel,stride,padding,dilation",
+    [
+        ((2, 32, 16, 16), 64, [3, 3], [1, 1], [ONE, ONE], [1, 1]),
+        ((1, 50, 11, 29), 131, [3, 3], [1, 1], [TWO, (0, 3)], [1, 1]),
+        *[CASES[i] for i in (4, 7, 10, 12)],
+        ((4, 64, 32, 24), 128, [3, 1], [1, 1], [ONE, NONE], [1, 1]),
+    ],
+)
+def test_small_integers_are_exact_in_tf32(
+    rng, tf32, shape, outputs, kernel, stride, padding, dilation, layout
+):
+    x, weight = layout(integers(rng, shape)), integers(rng, (outputs, shape[1], *kernel))
+    bias = integers(rng, outputs)
+    window = (stride, padding, dilation, 1)
+    before = launches("conv_wgmma_tf32")
+    expected = reference.conv(x, weight, bias, *window)
+    y = FORWARD[len(shape) - 2](_C.Array(x), _C.Array(weight), _C.Array(bias), *window, activation="relu")
+    np.testing.assert_array_equal(values(y), np.maximum(expected, 0))
+    dy = layout(integers(rng, expected.shape))
+    dx = kernels.conv_backward_input(_C.Array(dy), _C.Array(weight), shape, *window)
+    np.testing.assert_array_equal(values(dx), reference.conv_backward_input(dy, weight, shape, *window))
+    if before is not None:
+        assert launches("conv_wgmma_tf32") == before + 1 + (shape[1] >= 64 and outputs != 65)
+
+
+def test_errors_of_tf32_are_small(rng, tf32):
+    # Two factors rounded to nearest, 2^-12 of each, to first order, and sums of float32.
+    x, weight = rng.standard_normal((1, 96, 9, 16)), rng.standard_normal((64, 96, 3, 3))
+    x, weight = channels_last(x.astype(np.float32)), weight.astype(np.float32)
+    window = ([1, 1], [ONE, ONE], [1, 1], 1)
+    y = values(kernels.conv2d(_C.Array(x), _C.Array(weight), None, *window))
+    terms = reference.conv(np.abs(x), np.abs(weight), None, *window)
+    error = np.abs(y - reference.conv(x, weight, None, *window))
+    assert np.all(error <= (2 * 2.0**-12 + 2.0**-18) * terms)
+    assert error.max() > 2.0**-20 * terms.mean()  # it is rounded
 
 
 @pytest.mark.parametrize("name", HALVES)

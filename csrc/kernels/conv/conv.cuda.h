@@ -61,7 +61,7 @@ struct ConvWgmmaArgs {
   uint32_t copy_bytes;     // of a patch of the source
   int32_t a_stages, b_stages;
   uint32_t tiles, work;    // of a class; in all
-  int32_t columns, steps;  // steps: of 64 channels
+  int32_t columns, steps;  // steps: of 128 bytes of channels
   int32_t kernel[3];
   int32_t split_groups;  // groups of products (see there) that are summed apart
   int32_t block_groups;  // and those of a block: as many, or all

@@ -21,12 +21,12 @@ constexpr int64_t kMostPatchBytes = 16 << 10;  // of a box of the source
 constexpr int64_t kMostBox = 256;              // places from end to end of a box
 constexpr int64_t kChunkBytes = 8 * 16 * 72 * 2;
 constexpr int64_t kRingBytes = kSharedBytes - kChunkBytes - kBarrierBytes;
-constexpr int64_t kLeastChannels = 64;
-constexpr int64_t kShortestSplit = 16;  // steps of 64 channels
+constexpr int64_t kLeastColumns = 64;
+constexpr int64_t kShortestSplit = 16;  // steps of 128 bytes of channels
 constexpr int64_t kAll = 1 << 30;
 
-// A tile, clocks of the tensor cores for 64 channels of it, clocks of all else, and whether a block
-// can add splits.
+// A tile, clocks of the tensor cores for 128 bytes of channels of it, clocks of all else, and
+// whether a block can add splits.
 struct TileKind {
   int64_t patches, columns;
   double products, rest;
@@ -36,7 +36,12 @@ constexpr TileKind kTiles[] = {{4, 128, 1080, 3500, false},
                                {4, 64, 600, 2500, true},
                                {2, 128, 560, 2500, true},
                                {2, 64, 320, 2000, true}};
-Kernel kernels[2][4] = {{{"conv_wgmma", "conv_wgmma_f16_256_128"},
+// [tf32, float16 or bfloat16][tile]
+Kernel kernels[3][4] = {{{"conv_wgmma", "conv_wgmma_tf32_256_128"},
+                         {"conv_wgmma", "conv_wgmma_tf32_256_64"},
+                         {"conv_wgmma", "conv_wgmma_tf32_128_128"},
+                         {"conv_wgmma", "conv_wgmma_tf32_128_64"}},
+                        {{"conv_wgmma", "conv_wgmma_f16_256_128"},
                          {"conv_wgmma", "conv_wgmma_f16_256_64"},
                          {"conv_wgmma", "conv_wgmma_f16_128_128"},
                          {"conv_wgmma", "conv_wgmma_f16_128_64"}},
@@ -49,8 +54,9 @@ Kernel kernels[2][4] = {{{"conv_wgmma", "conv_wgmma_f16_256_128"},
 // on kernels and the order of sums may not depend on strides, nor on the number of images.
 struct Shape {
   int64_t classes[3], count[3], taps[3];  // of an axis; positions and taps of the largest class
-  int64_t all_classes, steps, groups;     // steps of 64 channels; groups of the largest class
-  bool line;                              // a pixel of the result comes from one of the source
+  int64_t all_classes, steps,
+      groups;  // steps of 128 bytes of channels; groups of the largest class
+  bool line;   // a pixel of the result comes from one of the source
   bool shared_rows;
   int64_t span;  // rows that taps along h add to a patch
   int64_t step;  // from pixel to pixel along w in the source
@@ -78,7 +84,7 @@ Shape shape_of(const ConvArgs& a) {
   s.shared_rows = adjacent && s.taps[1] > 1 && s.span <= kMostSpan;
   if (!s.shared_rows) s.span = 0;
   s.step = a.backward ? 1 : a.window.stride[2];
-  s.steps = divide_up(a.source.c, kBlockChannels);
+  s.steps = divide_up(a.source.c, slice_of(a.dtype));
   s.groups = s.taps[0] * (s.shared_rows ? 1 : s.taps[1]) * s.taps[2] * s.steps;
   return s;
 }
@@ -138,14 +144,15 @@ Choice choose(const ConvArgs& a, const Shape& s, const Patches& patches) {
   return best;
 }
 
-TensorMap map_of_weights(TensorType type, const void* weights, int64_t channels, int64_t taps,
+TensorMap map_of_weights(Dtype dtype, const void* weights, int64_t channels, int64_t taps,
                          int64_t columns, int64_t tile_columns) {
   const int64_t all = columns * taps * channels;
-  return encode_grid(type, weights,
-                     {{channels, taps, columns, 1, 1},
-                      {channels, taps * channels, all, all},
-                      {kBlockChannels, 1, static_cast<uint32_t>(tile_columns), 1, 1},
-                      {1, 1, 1, 1, 1}});
+  return encode_grid(
+      tensor_type(dtype), weights,
+      {{channels, taps, columns, 1, 1},
+       {channels, taps * channels, all, all},
+       {static_cast<uint32_t>(slice_of(dtype)), 1, static_cast<uint32_t>(tile_columns), 1, 1},
+       {1, 1, 1, 1, 1}});
 }
 
 // Stages of the rings: as many products ahead as there is room for.
@@ -211,7 +218,7 @@ TensorMap map_of_image(Dtype dtype, const Image& image, const Patches& patches, 
   const int64_t width = int64_t{1} << patches.shift;
   const int64_t sizes[] = {image.c, image.size[2], image.size[1], image.size[0], image.n};
   const int64_t strides[] = {1, image.stride[2], image.stride[1], image.stride[0], image.stride_n};
-  const int64_t box[] = {kBlockChannels, width, kPatchPixels / width + span, 1, 1};
+  const int64_t box[] = {slice_of(dtype), width, kPatchPixels / width + span, 1, 1};
   const int64_t steps[] = {1, step_w, step_h, 1, 1};
   TensorGrid g{};
   for (int i = 0; i < 5; ++i) {
@@ -223,13 +230,14 @@ TensorMap map_of_image(Dtype dtype, const Image& image, const Patches& patches, 
     const int64_t packed = i == 1 ? image.c : g.strides[i - 2] * sizes[i - 1];
     g.strides[i - 1] = sizes[i] > 1 ? strides[i] : packed;
   }
-  return encode_grid(dtype == Dtype::f16 ? TensorType::f16 : TensorType::bf16, image.data, g);
+  return encode_grid(tensor_type(dtype), image.data, g);
 }
 
 // By the sizes of one image: other kernels may sum in another order.
 bool takes_warpgroups(const ConvArgs& a) {
-  if (!is_half(a.dtype) || a.groups != 1 || compute_capability() != 90) return false;
-  if (a.source.c < kLeastChannels || a.result.c < kLeastChannels) return false;
+  const bool tf32 = a.dtype == Dtype::f32 && matmul_precision() == MK_PRECISION_TF32;
+  if (!(is_half(a.dtype) || tf32) || a.groups != 1 || compute_capability() != 90) return false;
+  if (a.source.c < slice_of(a.dtype) || a.result.c < kLeastColumns) return false;
   const Shape s = shape_of(a);
   for (int i = 0; i < 3; ++i) {
     const bool fits =
@@ -240,7 +248,7 @@ bool takes_warpgroups(const ConvArgs& a) {
   const Patches patches = patches_of(s.count, s.span, s.step);
   const int64_t pixels = s.count[0] * s.count[1] * s.count[2];
   return 2 * pixels >= patches.count * kPatchPixels &&
-         4 * a.source.c >= 3 * s.steps * kBlockChannels;
+         4 * a.source.c >= 3 * s.steps * slice_of(a.dtype);
 }
 
 // Splits that leave partial sums.
@@ -282,10 +290,9 @@ void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights,
   const int64_t splits = choice.inside ? 1 : choice.splits;
   require(count < INT32_MAX && tiles * splits * s.all_classes < INT32_MAX,
           "conv: the result is too large");
-  const TensorType type = a.dtype == Dtype::f16 ? TensorType::f16 : TensorType::bf16;
   const int64_t taps = a.window.kernel[0] * a.window.kernel[1] * a.window.kernel[2];
   p.source = map_of_image(a.dtype, x, patches, s.span, a.backward ? 1 : a.window.stride[1], s.step);
-  p.weights = map_of_weights(type, weights, x.c, taps, y.c, kind.columns);
+  p.weights = map_of_weights(a.dtype, weights, x.c, taps, y.c, kind.columns);
   p.result = device_image(y);
   p.bias = a.bias;
   p.partial = partial;
@@ -317,7 +324,7 @@ void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights,
                         p.b_stages * kind.columns * kBlockBytes + kChunkBytes +
                         16 * (p.a_stages + p.b_stages);
   const int64_t most = multiprocessors();
-  launch(kernels[half_number(a.dtype)][choice.kind],
+  launch(kernels[is_half(a.dtype) ? 1 + half_number(a.dtype) : 0][choice.kind],
          {static_cast<uint32_t>(std::min<int64_t>(p.work, most))}, kThreads,
          static_cast<size_t>(bytes), p);
 }

@@ -8,6 +8,13 @@
 namespace medkern::cuda {
 
 constexpr int64_t kPatchPixels = 64, kBlockChannels = 64, kBlockBytes = 128;
+
+// float32 is rounded to tf32 on its way.
+inline TensorType tensor_type(Dtype dtype) {
+  return dtype == Dtype::f16    ? TensorType::f16
+         : dtype == Dtype::bf16 ? TensorType::bf16
+                                : TensorType::tf32;
+}
 constexpr int64_t kMostSpan = 8;   // rows that taps along h add to a patch
 constexpr int64_t kMostSteps = 8;  // of the copy engine, from pixel to pixel
 // Shared memory that all blocks may have, and what is kept of it for barriers.
@@ -19,7 +26,7 @@ constexpr double kL2One = 64, kL2All = 33 * 132;
 // How positions are cut into patches, 2^shift of them wide.
 struct Patches {
   int64_t shift, across[3], count;
-  int64_t copy_bytes;  // of 64 channels of a patch with `span` rows more
+  int64_t copy_bytes;  // of lines of 128 bytes of a patch with `span` rows more
 };
 Patches patches_of(const int64_t (&positions)[3], int64_t span, int64_t step);
 

@@ -1,12 +1,12 @@
-// Convolution of float16 and bfloat16 images on compute capability 9.0, forward and backward with
-// respect to the input:
+// Convolution of float16 and bfloat16 images, and of float32 rounded to tf32 (by the copy engine),
+// on compute capability 9.0, forward and backward with respect to the input:
 //   result[pixel, column] = act(sum over taps and channels of source weights + bias[column])
 //
 // The pixels of an image are cut into patches of 8 x 8 (or 16 x 4, 32 x 2, 64 x 1), 64 rows of a
 // product of a warpgroup. A block takes tiles one after the other: 4 or 2 patches, wherever they
 // lie, by 128 or 64 columns, 8 tiles of patches before the next column of tiles. One warp has the
 // copy engine bring what the two warpgroups multiply into two rings in shared memory, lines of 128
-// bytes, 64 channels:
+// bytes, 64 channels (32 of tf32, everywhere below):
 //   source:  a box of the image for each patch, at a tap; what lies outside the image comes as
 //            zeros. Patches are 8 k pixels wide, so that a step down of one pixel moves the box by
 //            whole blocks of 8 lines: with stride 1 the taps along h read the same box, some rows
@@ -42,6 +42,12 @@ template <>
 struct ElementOf<Wgmma::f16> {
   using Type = float16;
 };
+template <>
+struct ElementOf<Wgmma::tf32> {
+  using Type = float;
+};
+template <Wgmma kHow>
+constexpr int kLineChannels = kHow == Wgmma::tf32 ? 32 : 64;
 
 // A piece of work: the classes of its pixels, its first patch and column, and its groups.
 struct ConvWork {
@@ -70,7 +76,7 @@ struct Barriers {
   uint64_t *a_full, *a_empty, *b_full, *b_empty;
 };
 
-template <int kPatches, int kColumns>
+template <Wgmma kHow, int kPatches, int kColumns>
 MK_INLINE void copy_all(const ConvWgmmaArgs& p, unsigned char* a_ring, unsigned char* b_ring,
                         const Barriers& barriers) {
   constexpr int kTilePatches = 2 * kPatches, kWeightBytes = kColumns * kLine;
@@ -90,7 +96,7 @@ MK_INLINE void copy_all(const ConvWgmmaArgs& p, unsigned char* a_ring, unsigned 
     }
     for (int group = work.begin; group < work.end; ++group) {
       uint32_t rest = group;
-      const int channel = p.step_counts.take(rest) * kChannels;
+      const int channel = p.step_counts.take(rest) * kLineChannels<kHow>;
       const int uw = work.w.tap_counts.take(rest);
       const int uh = p.shared_rows ? 0 : work.h.tap_counts.take(rest);
       const int ud = rest;
@@ -165,6 +171,36 @@ MK_INLINE float bias_of(const ConvWgmmaArgs& p, int column) {
   if (p.bias == nullptr || column >= p.columns) return 0;
   return p.half_bias ? float(static_cast<const Element*>(p.bias)[column])
                      : static_cast<const float*>(p.bias)[column];
+}
+
+// Results of a patch in float32, as the threads hold them: whole sectors of 32 bytes.
+template <int kCount>
+MK_INLINE void store_floats(const ConvWgmmaArgs& p, const ConvWork& work, const Patch& patch,
+                            const float (&d)[kCount]) {
+  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp % 4 * 16 + lane / 4;
+  const float least = p.relu ? 0 : -INFINITY;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const PixelPlace place = place_of(p, work, patch, row + 8 * half);
+    if (!place.inside) continue;
+    float* result = static_cast<float*>(p.result.data) + place.at;
+#pragma unroll
+    for (int j = 0; j < kCount / 4; ++j) {
+      const int column = work.column + 8 * j + lane % 4 * 2;
+      float v[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        v[i] = d[4 * j + 2 * half + i] + bias_of<float>(p, column + i);
+        if (v[i] < least) v[i] = 0;
+      }
+      if (p.vectors && column < p.columns) {
+        *reinterpret_cast<float2*>(result + column) = make_float2(v[0], v[1]);
+        continue;
+      }
+      if (column < p.columns) result[column * p.result.stride_c] = v[0];
+      if (column + 1 < p.columns) result[(column + 1) * p.result.stride_c] = v[1];
+    }
+  }
 }
 
 // The results of a patch. Which sums a thread holds: cuda/hopper.h. `chunk` is the warp's own: 16
@@ -301,6 +337,8 @@ MK_INLINE void multiply_all(const ConvWgmmaArgs& p, unsigned char* a_ring, unsig
         const Patch patch = patch_of(p, work.patch + mine + i);
         if (p.partial != nullptr) {
           store_sums(p, work, patch, sums[i]);
+        } else if constexpr (kHow == Wgmma::tf32) {
+          store_floats(p, work, patch, sums[i]);
         } else {
           store_results<Element>(p, work, patch, sums[i], chunk);
         }
@@ -340,7 +378,7 @@ MK_INLINE void conv_wgmma(const ConvWgmmaArgs& p) {
   if (threadIdx.x / 128 == 2) {
     give_registers<kCopyRegisters>();
     if (threadIdx.x == kThreads - 128) {
-      copy_all<kPatches, kColumns>(p, a_ring, b_ring, barriers);
+      copy_all<kHow, kPatches, kColumns>(p, a_ring, b_ring, barriers);
     }
   } else {
     take_registers<kProductRegisters>();
@@ -376,4 +414,16 @@ MK_KERNEL(conv_wgmma_f16_128_128, ConvWgmmaArgs, kThreads, 1) {
 }
 MK_KERNEL(conv_wgmma_f16_128_64, ConvWgmmaArgs, kThreads, 1) {
   conv_wgmma<Wgmma::f16, 1, 64>(args);
+}
+MK_KERNEL(conv_wgmma_tf32_256_128, ConvWgmmaArgs, kThreads, 1) {
+  conv_wgmma<Wgmma::tf32, 2, 128>(args);
+}
+MK_KERNEL(conv_wgmma_tf32_256_64, ConvWgmmaArgs, kThreads, 1) {
+  conv_wgmma<Wgmma::tf32, 2, 64>(args);
+}
+MK_KERNEL(conv_wgmma_tf32_128_128, ConvWgmmaArgs, kThreads, 1) {
+  conv_wgmma<Wgmma::tf32, 1, 128>(args);
+}
+MK_KERNEL(conv_wgmma_tf32_128_64, ConvWgmmaArgs, kThreads, 1) {
+  conv_wgmma<Wgmma::tf32, 1, 64>(args);
 }

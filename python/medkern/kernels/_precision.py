@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from medkern import _C
 
 _PRECISIONS = {"highest": 0, "high": 1, "medium": 2}
-_state = threading.local()
+
+
+class _State(threading.local):
+    """What holds in this thread."""
+
+    autocast: bool = False
+
+
+_state = _State()
 BY_TYPE = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 
 
@@ -55,7 +63,7 @@ def matmul_precision(kind: str | None) -> Iterator[None]:
 
 def is_autocast() -> bool:
     """Whether layers on CUDA devices compute in bfloat16 in this thread."""
-    return getattr(_state, "autocast", False)
+    return _state.autocast
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ class Adam(Optimizer):
         grads: list[_C.Array],
         states: list[dict[str, Any]],
         group: dict[str, Any],
-        rounded: list[_C.Array | None],
+        rounded: list[_C.Array | None] | None,
     ) -> None:
         for p, state in zip(params, states, strict=True):
             if not state:
@@ -74,7 +74,7 @@ class Adam(Optimizer):
             group["eps"],
             group["weight_decay"],
             self.decoupled,
-            rounded if any(x is not None for x in rounded) else None,
+            rounded,
         )
 
 

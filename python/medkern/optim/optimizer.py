@@ -79,16 +79,15 @@ class Optimizer:
                     _follow(p, state)
                     key = p.device, p.dtype, state.get("step"), tuple(state)
                     alike.setdefault(key, []).append((p, p.grad, state))
-            for members in alike.values():
+            for (device, *_), members in alike.items():
                 params, grads, states = zip(*members, strict=True)
                 # What layers use in bfloat16 follows, instead of being converted again.
-                rounded = [
-                    p._bfloat16[2] if p._bfloat16 and p._bfloat16[0] is p.array else None for p in params
-                ]
+                rounded = None if device == "cpu" else [_in_bfloat16(p) for p in params]
                 arrays = [p.array for p in params]
                 self._update(arrays, [grad.array for grad in grads], list(states), group, rounded)
-                for p, narrow in zip(params, rounded, strict=True):
+                for p in params:
                     p._version += 1
+                for p, narrow in zip(params, rounded or (), strict=False):
                     if narrow is not None:
                         p._bfloat16 = p.array, p._version, narrow
 
@@ -169,11 +168,11 @@ class Optimizer:
         grads: list[_C.Array],
         states: list[dict[str, Any]],
         group: dict[str, Any],
-        rounded: list[_C.Array | None],
+        rounded: list[_C.Array | None] | None,
     ) -> None:
         """Moves parameters of one device, dtype and number of steps in place; all have the same state.
 
-        What is not None of `rounded` gets the new values in bfloat16.
+        What there is of `rounded` gets the new values in bfloat16.
         """
         raise NotImplementedError
 
@@ -201,3 +200,8 @@ def _follow(p: Tensor, state: dict[str, Any]) -> None:
     for name, value in state.items():
         if isinstance(value, _C.Array) and value.device != p.device:
             state[name] = value.to(p.device)
+
+
+def _in_bfloat16(p: Tensor) -> _C.Array | None:
+    """What layers keep of a parameter, if they do."""
+    return p._bfloat16[2] if p._bfloat16 is not None and p._bfloat16[0] is p.array else None

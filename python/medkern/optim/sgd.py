@@ -66,7 +66,7 @@ class SGD(Optimizer):
         grads: list[_C.Array],
         states: list[dict[str, Any]],
         group: dict[str, Any],
-        rounded: list[_C.Array | None],
+        rounded: list[_C.Array | None] | None,
     ) -> None:
         dampening = group["dampening"]
         if group["momentum"] != 0 and "momentum_buffer" not in states[0]:
@@ -83,5 +83,5 @@ class SGD(Optimizer):
             dampening,
             group["weight_decay"],
             group["nesterov"],
-            rounded if any(x is not None for x in rounded) else None,
+            rounded,
         )
