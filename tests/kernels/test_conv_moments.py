@@ -1,5 +1,8 @@
 """The moments that a convolution leaves for a norm, on CUDA, and norms that take them."""
 
+import ctypes
+import os
+
 import numpy as np
 import pytest
 
@@ -36,6 +39,13 @@ def on_cuda():
     with medkern.device("cuda"):
         yield
     medkern.cuda.synchronize()
+
+
+def launches(name):
+    """Of kernels whose names begin so; None if that isn't known."""
+    if os.environ.get("MEDKERN_CUDA") != "emulated":
+        return None
+    return ctypes.CDLL(os.environ["MEDKERN_CUDA_EMULATOR"]).medkern_emulator_launches(name.encode())
 
 
 def to(x, name):
@@ -137,6 +147,49 @@ def test_a_sample_alone_and_in_a_batch(rng):
         one = kernels.copy(_C.Array(channels_last(values(x)[2:3])), dtype="bfloat16", channels_last=True)
         _, alone = conv(one, weight, *rest, per_sample=True)
         np.testing.assert_array_equal(together.numpy()[8:12], alone.numpy())
+
+
+# x shape, output channels, kernel, stride: for warpgroups, in patches of 64 pixels that are 8 to 64 wide.
+PATCHES = [
+    ((2, 64, 16, 16), 72, 3, 1),
+    ((4, 64, 32, 24), 128, 3, 1),
+    ((1, 64, 1, 128), 65, 1, 1),
+    ((2, 64, 16, 32), 64, 3, 2),
+    ((2, 64, 2, 8, 8), 64, 3, 1),
+    ((3, 96, 8, 8), 130, 1, 1),
+]
+
+
+@pytest.mark.parametrize("name", TYPES[1:])
+@pytest.mark.parametrize("case", PATCHES)
+def test_moments_of_patches(rng, case, name):
+    shape, outputs, kernel, stride = case
+    x, weight, bias, *window = draw(rng, (shape, outputs, kernel, stride, kernel // 2, 1), name)
+    before = launches("conv_wgmma")
+    y, moments = conv(x, weight, 1000 + 8 * bias, *window, per_sample=True)
+    assert before is None or launches("conv_wgmma") > before
+    y, moments = values(y), moments.numpy()
+    pixels = int(np.prod(y.shape[2:]))
+    moments = moments.reshape(shape[0], pixels // CHUNK, 2, outputs)
+    for sample, found in zip(y.reshape(shape[0], outputs, pixels), moments, strict=True):
+        # Any order of a sample's pixels: its chunks together, as a norm merges them.
+        mean = found[:, 0].mean(0)
+        m2 = found[:, 1].sum(0) + CHUNK * ((found[:, 0] - mean) ** 2).sum(0)
+        expected = sample.mean(1)
+        d = np.ptp(sample, 1)
+        assert np.all(np.abs(mean - expected) <= ROUNDINGS * UNIT * d)
+        assert np.all(
+            np.abs(m2 - ((sample - expected[:, None]) ** 2).sum(1)) <= ROUNDINGS * UNIT * pixels * d * d
+        )
+        assert np.all(found[:, 0] >= sample.min(1)) and np.all(found[:, 0] <= sample.max(1))
+    one = kernels.copy(_C.Array(channels_last(values(x)[-1:])), dtype=name, channels_last=True)
+    alone = conv(one, weight, 1000 + 8 * bias, *window, per_sample=True)[1].numpy()
+    np.testing.assert_array_equal(moments[-1], alone)
+
+
+def test_no_moments_of_parts_of_patches(rng):
+    x, weight = to(rng.standard_normal((1, 64, 17, 16)), "bfloat16"), to(np.zeros((64, 64, 3, 3)), "bfloat16")
+    assert conv(x, weight, None, 1, 1)[1] is None
 
 
 @pytest.mark.parametrize(

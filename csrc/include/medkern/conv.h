@@ -61,7 +61,8 @@ MK_API mk_status mk_conv_forward(const mk_conv_desc* desc, const DLTensor* x,
  * every 64 of its pixels, samples and then positions in order, the last ones perhaps fewer, and
  * every channel the mean and the sum of squared deviations from it. Gives the number of such
  * chunks, or 0 where they are not to be had: always on the CPU, for some shapes on CUDA and, if
- * per_sample is not 0, where a chunk would have pixels of two samples. */
+ * per_sample is not 0, where a chunk would have pixels of two samples. Where all chunks are whole
+ * and of one sample, its pixels may come in another order. */
 MK_API mk_status mk_conv_moment_chunks(const mk_conv_desc* desc, const DLTensor* x,
                                        const DLTensor* weight, int32_t per_sample, int64_t* chunks);
 

@@ -13,6 +13,7 @@ namespace medkern::cuda {
 size_t conv_backward_weight_workspace(const ConvWeightArgs& args);
 void conv_backward_weight(const ConvWeightArgs& args);
 bool takes_warpgroups(const ConvArgs& a);
+bool warpgroups_give_moments(const ConvArgs& a);
 int64_t warpgroup_splits(const ConvArgs& a);
 void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights, void* partial);
 
@@ -160,7 +161,8 @@ int64_t images_together(const ConvArgs& a, const Plan& plan, const Image& source
 // Tiles give them, of whole sums; images that are not taken together must begin with a chunk.
 bool gives_moments(const ConvArgs& a) {
   const Plan plan = plan_of(a);
-  if (!plan.fast || plan.warpgroups || plan.splits > 1 || a.backward) return false;
+  if (!plan.fast || plan.splits > 1 || a.backward) return false;
+  if (plan.warpgroups) return warpgroups_give_moments(a);
   const Image& y = a.result;
   const Image source =
       plan.arrange ? arranged_image(a.source, a.groups, vector_of(a.dtype), nullptr) : a.source;

@@ -55,6 +55,7 @@ struct ConvWgmmaArgs {
   ConvImage result;
   const void* bias;        // or nullptr
   void* partial;           // [split][pixel][column] or nullptr; there is one class then
+  double* moments;         // of the result, of 16 bits, or nullptr: all patches are whole then
   int32_t images, pixels;  // pixels: of all images, where there is `partial`
   int32_t patches;         // of a class, the largest
   int32_t patch_shift;     // patches are 2^patch_shift pixels wide

@@ -11,6 +11,7 @@
 namespace medkern::cuda {
 
 bool takes_warpgroups(const ConvArgs& a);
+bool warpgroups_give_moments(const ConvArgs& a);
 int64_t warpgroup_splits(const ConvArgs& a);
 void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights, void* partial);
 
@@ -251,6 +252,14 @@ bool takes_warpgroups(const ConvArgs& a) {
          4 * a.source.c >= 3 * s.steps * slice_of(a.dtype);
 }
 
+// Of a forward pass that they take: patches are the chunks, if all are whole, however pixels lie.
+bool warpgroups_give_moments(const ConvArgs& a) {
+  const Shape s = shape_of(a);
+  const int64_t pixels = a.result.size[0] * a.result.size[1] * a.result.size[2];
+  return is_half(a.dtype) && patches_of(s.count, s.span, s.step).count * kPatchPixels == pixels &&
+         patches_of(a.result.size, s.span, s.step).count * kPatchPixels == pixels;
+}
+
 // Splits that leave partial sums.
 int64_t warpgroup_splits(const ConvArgs& a) {
   const Shape s = shape_of(a);
@@ -296,6 +305,7 @@ void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights,
   p.result = device_image(y);
   p.bias = a.bias;
   p.partial = partial;
+  p.moments = a.moments;
   p.images = static_cast<int32_t>(y.n);
   p.pixels = static_cast<int32_t>(pixels_of(y));
   p.patches = static_cast<int32_t>(count);
@@ -322,7 +332,7 @@ void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights,
   p.split_counts = divider_of(splits);
   const int64_t bytes = p.a_stages * kind.patches * patches.copy_bytes +
                         p.b_stages * kind.columns * kBlockBytes + kChunkBytes +
-                        16 * (p.a_stages + p.b_stages);
+                        16 * (p.a_stages + p.b_stages + 1);
   const int64_t most = multiprocessors();
   launch(kernels[is_half(a.dtype) ? 1 + half_number(a.dtype) : 0][choice.kind],
          {static_cast<uint32_t>(std::min<int64_t>(p.work, most))}, kThreads,

@@ -71,9 +71,22 @@ MK_INLINE ConvWork work_of(const ConvWgmmaArgs& p, uint32_t number) {
       at.column, split, begin, groups - begin < p.block_groups ? groups : begin + p.block_groups};
 }
 
-// The barriers of the rings, behind all else.
+// The barriers of the rings, behind all else, and those of the warpgroups.
 struct Barriers {
-  uint64_t *a_full, *a_empty, *b_full, *b_empty;
+  uint64_t *a_full, *a_empty, *b_full, *b_empty, *together;
+};
+
+// The four warps of a warpgroup.
+struct Team {
+  uint64_t* barrier;
+  uint32_t parity;
+  // Waits for the others.
+  MK_INLINE void meet() {
+    __syncwarp();
+    if (threadIdx.x % kWarp == 0) mbarrier_arrive(barrier);
+    mbarrier_wait(barrier, parity);
+    parity ^= 1;
+  }
 };
 
 template <Wgmma kHow, int kPatches, int kColumns>
@@ -203,11 +216,61 @@ MK_INLINE void store_floats(const ConvWgmmaArgs& p, const ConvWork& work, const 
   }
 }
 
+// The moments of 64 columns of a patch (kernels/moments.h), of the values in the chunks of its four
+// warps: as in conv_store.cuh, with an origin for the 16 rows of each warp.
+template <class Element>
+MK_INLINE void store_moments(const ConvWgmmaArgs& p, int patch, int column, uint16_t* chunk,
+                             Team& team) {
+  constexpr int kRows = 16, kPixels = 64, kStep = kRows * kChunkLine / 2;  // floats of a chunk
+  const int lane = threadIdx.x % kWarp, own = threadIdx.x % 128;
+  const uint32_t* pairs = reinterpret_cast<const uint32_t*>(chunk) + lane;
+  float origin[2], s[2] = {}, q[2] = {};
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const uint32_t pair = pairs[row * (kChunkLine / 2)];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      Element x;
+      x.bits = static_cast<uint16_t>(pair >> (16 * i));
+      const float value = x;
+      if (row == 0) origin[i] = value;
+      const float d = value - origin[i];
+      s[i] += d;
+      q[i] = fma(d, d, q[i]);
+    }
+  }
+  __syncwarp();
+  float* sums = reinterpret_cast<float*>(chunk);  // [origin, s, q][column]
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    sums[2 * lane + i] = origin[i];
+    sums[kPixels + 2 * lane + i] = s[i];
+    sums[2 * kPixels + 2 * lane + i] = q[i];
+  }
+  team.meet();
+  if (own < 64 && column + own < p.columns && patch < p.patches) {
+    const float* from = sums - own / kWarp * kStep + own;
+    double sum = 0, squares = 0;
+    for (int w = 0; w < 4; ++w) {
+      const double d = static_cast<double>(from[w * kStep]) - from[0];
+      const double part = from[w * kStep + kPixels];
+      sum += part + kRows * d;
+      squares += from[w * kStep + 2 * kPixels] + d * (2 * part + kRows * d);
+    }
+    const double m2 = squares - sum * sum / kPixels;
+    double* to = p.moments + int64_t{patch} * 2 * p.columns + column + own;
+    to[0] = from[0] + sum / kPixels;
+    to[p.columns] = m2 < 0 ? 0 : m2;
+  }
+  team.meet();
+}
+
 // The results of a patch. Which sums a thread holds: cuda/hopper.h. `chunk` is the warp's own: 16
 // rows of the patch by 64 columns.
 template <class Element, int kCount>
-MK_INLINE void store_results(const ConvWgmmaArgs& p, const ConvWork& work, const Patch& patch,
-                             const float (&d)[kCount], uint16_t* chunk) {
+MK_INLINE void store_results(const ConvWgmmaArgs& p, const ConvWork& work, int number,
+                             const Patch& patch, const float (&d)[kCount], uint16_t* chunk,
+                             Team& team) {
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp % 4 * 16;
   uint16_t* result = static_cast<uint16_t*>(p.result.data);
   // A thread's rows are lane / 8 and every fourth after it, with 8 columns of each; or the one row
@@ -254,6 +317,7 @@ MK_INLINE void store_results(const ConvWgmmaArgs& p, const ConvWork& work, const
         result[places[0] + (column + j) * p.result.stride_c] = chunk[lane % 16 * kChunkLine + j];
       }
     }
+    if (p.moments != nullptr) store_moments<Element>(p, number, column, chunk, team);
     __syncwarp();
   }
 }
@@ -271,6 +335,7 @@ MK_INLINE void multiply_all(const ConvWgmmaArgs& p, unsigned char* a_ring, unsig
   uint16_t* chunk = reinterpret_cast<uint16_t*>(chunks) + threadIdx.x / kWarp * 16 * kChunkLine;
   const bool tells = threadIdx.x % kWarp == 0;
   Turn a_turn, b_turn;
+  Team team = {barriers.together + threadIdx.x / 128, 0};
   for (uint32_t number = blockIdx.x; number < p.work; number += gridDim.x) {
     const ConvWork work = work_of<kTilePatches, kColumns>(p, number);
     const int taps = p.shared_rows ? work.h.taps : 1;
@@ -340,7 +405,7 @@ MK_INLINE void multiply_all(const ConvWgmmaArgs& p, unsigned char* a_ring, unsig
         } else if constexpr (kHow == Wgmma::tf32) {
           store_floats(p, work, patch, sums[i]);
         } else {
-          store_results<Element>(p, work, patch, sums[i], chunk);
+          store_results<Element>(p, work, work.patch + mine + i, patch, sums[i], chunk, team);
         }
       }
     };
@@ -363,7 +428,9 @@ MK_INLINE void conv_wgmma(const ConvWgmmaArgs& p) {
   barriers.a_empty = barriers.a_full + p.a_stages;
   barriers.b_full = barriers.a_empty + p.a_stages;
   barriers.b_empty = barriers.b_full + p.b_stages;
+  barriers.together = barriers.b_empty + p.b_stages;
   if (threadIdx.x == 0) {
+    for (int i = 0; i < 2; ++i) mbarrier_init(barriers.together + i, 4);
     for (int i = 0; i < p.a_stages; ++i) {
       mbarrier_init(barriers.a_full + i, 1);
       mbarrier_init(barriers.a_empty + i, kConsumerWarps);
