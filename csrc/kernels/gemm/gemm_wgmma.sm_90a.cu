@@ -11,7 +11,7 @@
 // A slice of 128 x 256 is 48 KiB of copies for 4.2 Mflop of bf16 (2.1 of tf32), 1024 clocks of the
 // tensor cores at their peak: 48 of the 64 bytes a clock that a multiprocessor gets from L2. The
 // ring takes 192 KiB of 227 (four stages of 128 x 256), sums on their way to c 20. A thread has 128
-// sums; with 288 threads it may have 224 registers and takes 168. Storing a tile costs about 3000
+// sums and takes the 168 registers that 288 threads may have. Storing a tile costs about 3000
 // clocks per 128 KiB (float32) in which nothing is multiplied: 4 % at k = 4096 for bf16. Tiles of
 // 8192 x 8192 fill 132 blocks 15.5 times: 97 %. Published kernels of this form reach 80 to 95 % of
 // cuBLAS; expect 550 to 650 Tflop/s of bf16 at 4096 and above (55 to 65 % of the peak), half of it
