@@ -6,16 +6,12 @@
 
 #include "core/status.h"
 #include "cuda/launch.h"
-#include "kernels/conv/conv_arrange.h"
+#include "kernels/conv/conv_wgmma.h"
 
 namespace medkern::cuda {
 
 size_t conv_backward_weight_workspace(const ConvWeightArgs& args);
 void conv_backward_weight(const ConvWeightArgs& args);
-bool takes_warpgroups(const ConvArgs& a);
-bool warpgroups_give_moments(const ConvArgs& a);
-int64_t warpgroup_splits(const ConvArgs& a);
-void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights, void* partial);
 
 namespace {
 

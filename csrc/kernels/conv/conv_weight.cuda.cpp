@@ -8,9 +8,6 @@ namespace medkern::cuda {
 
 size_t conv_backward_weight_workspace(const ConvWeightArgs& args);
 void conv_backward_weight(const ConvWeightArgs& args);
-bool takes_warpgroups(const ConvWeightArgs& a);
-int64_t warpgroup_splits(const ConvWeightArgs& a);
-void run_warpgroups(const ConvWeightArgs& a, const Image& x, const Image& dy, void* partial);
 
 namespace {
 

@@ -8,10 +8,6 @@
 
 namespace medkern::cuda {
 
-bool takes_warpgroups(const ConvWeightArgs& a);
-int64_t warpgroup_splits(const ConvWeightArgs& a);
-void run_warpgroups(const ConvWeightArgs& a, const Image& x, const Image& dy, void* partial);
-
 namespace {
 
 constexpr uint32_t kThreads = 384;

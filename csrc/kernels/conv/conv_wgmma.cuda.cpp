@@ -10,11 +10,6 @@
 
 namespace medkern::cuda {
 
-bool takes_warpgroups(const ConvArgs& a);
-bool warpgroups_give_moments(const ConvArgs& a);
-int64_t warpgroup_splits(const ConvArgs& a);
-void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights, void* partial);
-
 namespace {
 
 constexpr uint32_t kThreads = 384;

@@ -1,11 +1,22 @@
-// Images in patches for the copy engine of compute capability 9.0: what the host sides of the
-// kernels of convolution by warpgroups share.
+// Convolution by warpgroups on compute capability 9.0, forward and backward: what is asked of the
+// host sides of its kernels, and the images in patches for the copy engine that they share.
 #pragma once
 
 #include "cuda/encode.h"
 #include "kernels/conv/conv_arrange.h"
 
 namespace medkern::cuda {
+
+// Results and gradients of the input (conv_wgmma.cuda.cpp). Splits are those that leave partial
+// sums; `source` and `weights` as arranged.
+bool takes_warpgroups(const ConvArgs& a);
+bool warpgroups_give_moments(const ConvArgs& a);
+int64_t warpgroup_splits(const ConvArgs& a);
+void run_warpgroups(const ConvArgs& a, const Image& source, const void* weights, void* partial);
+// Gradients of the weights (conv_weight_wgmma.cuda.cpp).
+bool takes_warpgroups(const ConvWeightArgs& a);
+int64_t warpgroup_splits(const ConvWeightArgs& a);
+void run_warpgroups(const ConvWeightArgs& a, const Image& x, const Image& dy, void* partial);
 
 constexpr int64_t kPatchPixels = 64, kBlockChannels = 64, kBlockBytes = 128;
 

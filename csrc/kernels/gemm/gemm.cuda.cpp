@@ -6,16 +6,13 @@
 #include "core/status.h"
 #include "cuda/align.h"
 #include "cuda/launch.h"
-#include "kernels/gemm/gemm.cuda.h"
+#include "kernels/gemm/gemm_wgmma.h"
 #include "kernels/gemm/operand.h"
 
 namespace medkern::cuda {
 
 size_t bias_backward_workspace(const BiasBackwardArgs& args);
 void bias_backward(const BiasBackwardArgs& args);
-size_t wgmma_workspace(const GemmArgs& g);
-void run_wgmma(const GemmArgs& g);
-void add_splits(const GemmReduceArgs& args, Dtype dtype);
 
 namespace {
 

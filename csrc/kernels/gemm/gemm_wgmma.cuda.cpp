@@ -1,4 +1,6 @@
 // CUDA kernels of gemm for compute capability 9.0: how operands get to the copy engine, and tiles.
+#include "kernels/gemm/gemm_wgmma.h"
+
 #include <algorithm>
 
 #include "core/status.h"
@@ -6,15 +8,9 @@
 #include "cuda/divide.h"
 #include "cuda/encode.h"
 #include "cuda/launch.h"
-#include "kernels/gemm/gemm.cuda.h"
-#include "kernels/gemm/gemm.h"
 #include "kernels/gemm/operand.h"
 
 namespace medkern::cuda {
-
-size_t wgmma_workspace(const GemmArgs& g);
-void run_wgmma(const GemmArgs& g);
-void add_splits(const GemmReduceArgs& args, Dtype dtype);
 
 namespace {
 
