@@ -47,9 +47,11 @@ def test_training_lowers_the_loss_and_the_description_makes_it_again(rng, networ
     net = network(**options)
     x = medkern.tensor(rng.normal(size=(4, 2, *size)).astype(np.float32))
     labels = rng.integers(0, 3, 4)
-    optimizer = optim.SGD(net.parameters(), lr=1e-3)
+    # Short steps: batch norms of a few pixels make gradients of a thousand, which hold for a small way only.
+    lr = 1e-4
+    optimizer = optim.SGD(net.parameters(), lr=lr)
     criterion = losses.CrossEntropyLoss()
-    seen = []
+    seen, expected = [], []
     for _ in range(3):
         y = net(x)
         assert y.shape == (4, 3)
@@ -57,9 +59,11 @@ def test_training_lowers_the_loss_and_the_description_makes_it_again(rng, networ
         loss = criterion(y, labels)
         loss.backward()
         assert all(p.grad is not None for p in net.parameters())
+        norm = optim.clip_grad_norm_(net.parameters(), 1.0).item()
         optimizer.step()
         seen.append(loss.item())
-    assert seen[-1] < seen[0]
+        expected.append(lr * norm * min(norm, 1))
+    np.testing.assert_allclose(-np.diff(seen), expected[:-1], rtol=0.2)  # of second order: up to a tenth
     again = models.build(json.loads(json.dumps(models.config(net))))
     again.load_state_dict(net.state_dict())
     np.testing.assert_array_equal(again.eval()(x).numpy(), net.eval()(x).numpy())
