@@ -93,3 +93,22 @@ def test_bad_labels_are_named(tmp_path):
         write_nifti_mask(tmp_path / "m.nii", np.zeros((2, 2, 3), np.int64), source)
     with pytest.raises(ValueError, match="fit 32 bits"):
         write_nifti_mask(tmp_path / "m.nii", np.full((2, 2, 2), 2**40), source)
+
+
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
+def test_a_file_that_was_cut_off_is_named_by_its_header_alone(tmp_path, rng, name):
+    whole = save(tmp_path / name, rng.normal(size=(8, 9, 10)).astype(np.float32)).read_bytes()
+    for length in (len(whole) * 2 // 3, len(whole) - 20):
+        (tmp_path / name).write_bytes(whole[:length])
+        with pytest.raises(
+            DataError, match=rf"{name}: its header says \(8, 9, 10\) float32, but .* too short"
+        ):
+            nifti_shape(tmp_path / name)
+
+
+def test_a_file_packed_in_parts_is_read(tmp_path, rng):
+    values = rng.normal(size=(8, 9, 10)).astype(np.float32)
+    plain = save(tmp_path / "v.nii", values).read_bytes()
+    parts = [gzip.compress(plain[:500]), gzip.compress(plain[500:] + b"behind"), gzip.compress(b"")]
+    (tmp_path / "w.nii.gz").write_bytes(b"".join(parts))
+    np.testing.assert_array_equal(read_nifti(tmp_path / "w.nii.gz"), values)

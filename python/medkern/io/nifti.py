@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,26 @@ def _open(path: str | os.PathLike[str]) -> Any:
 def _check_bytes(path: Any, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Refuses a header that promises more than the file can hold, before memory is asked for."""
     needed = int(offset) + int(np.prod(shape, dtype=object)) * dtype.itemsize
-    held = os.path.getsize(path) * (_MOST_DEFLATE_SAVES if Path(path).suffix == ".gz" else 1)
-    if held < needed:
+    packed = Path(path).suffix == ".gz"
+    held = os.path.getsize(path) * (_MOST_DEFLATE_SAVES if packed else 1)
+    if held < needed or (packed and not _unpacks_to(path, needed)):
         raise DataError(f"{path}: its header says {shape} {dtype}, but the file is too short for that")
+
+
+def _unpacks_to(path: Any, size: int) -> bool:
+    """Whether a gzip file holds so many bytes, by its last four, which mostly tell, else by reading it."""
+    with open(path, "rb") as file:
+        file.seek(-4, os.SEEK_END)
+        if int.from_bytes(file.read(), "little") == size % 2**32:
+            return True
+    # Several parts, something behind the voxels, or cut off.
+    try:
+        with gzip.open(path) as file:
+            while size > 0 and (part := file.read(min(size, 1 << 20))):
+                size -= len(part)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False
+    return size <= 0
 
 
 def _one_line(error: BaseException) -> str:
