@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/unet"), help="default: %(default)s")
     parser.add_argument("--volume", action="store_true", help="in 3-D")
-    parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, help="default: 8; 12 in 3-D")
     parser.add_argument("--filters", type=int, help="of the first level (default: 64; 8 in 3-D)")
     parser.add_argument("--patches", type=int, default=80, help="per epoch in 3-D (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -125,12 +125,12 @@ def main() -> None:
     if options.volume:
         train, validation, test = volume_parts(options.patches, options.seed)
         names = ["front, left"]
-        width, levels, lr, batch = options.filters or 8, 4, 2e-3, 2
+        width, levels, lr, batch, epochs = options.filters or 8, 4, 2e-3, 2, options.epochs or 12
         change = Augment(flip=(0, 1, 2), rotation=15, shift=0.1, shear=5, zoom=0.1, fill="nearest")
     else:
         train, validation, test, numbers = slice_parts()
         names = [f"slice {number}" for number in numbers]
-        width, levels, lr, batch = options.filters or 64, 5, 2e-4, 1
+        width, levels, lr, batch, epochs = options.filters or 64, 5, 2e-4, 1, options.epochs or 8
         change = Augment(flip=(1,), rotation=40, shift=0.2, shear=11, zoom=0.2, fill="nearest")
     model = models.UNet(
         filters=[width * 2**level for level in range(levels)], spatial_dims=3 if options.volume else 2
@@ -142,12 +142,12 @@ def main() -> None:
         losses.BCELoss(),
         optimizer,
         metrics=MaskMetrics(CLASSES),
-        schedule=optim.CosineAnnealingLR(optimizer, options.epochs * len(loader)),
+        schedule=optim.CosineAnnealingLR(optimizer, epochs * len(loader)),
     )
     trainer.fit(
         loader,
         DataLoader(validation),
-        epochs=options.epochs,
+        epochs=epochs,
         callbacks=[BestWeights("val_loss")],
         progress=lambda record: print(
             f"epoch {record['epoch']}: loss {record['loss']:.4f}, Dice {record['val_dice']:.4f}, "
@@ -181,7 +181,7 @@ def main() -> None:
         "iou": report["iou"],
         "cases": cases.summary()[CLASSES[1]],
         "samples": {"train": len(train), "validation": len(validation), "test": len(test)},
-        "steps": options.epochs * len(loader),
+        "steps": epochs * len(loader),
         "seconds": round(time.perf_counter() - start, 1),
         "processor_seconds": round(time.process_time(), 1),
     }
